@@ -1,0 +1,125 @@
+"""What the kernel holds, as values: the keys that it indexes by, and what hangs on them.
+
+Everything round-trips: `read(put(x)) == x`, on the fake and on the real kernel alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from bgpnet.model.ip import Address, Interface, Network
+from bgpnet.names import Alias
+
+
+class Owner(IntEnum):
+    """The mark in a route's protocol field (names in rt_protos.d: bgpnet, bgpnet-bgp)."""
+
+    LOCAL = 144
+    LEARNED = 145
+
+    @property
+    def label(self) -> str:
+        """The name that `ip route` prints for it, with our rt_protos file in place."""
+        return "bgpnet" if self is Owner.LOCAL else "bgpnet-bgp"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Hop:
+    """One way out: over a link, to a gateway or (via None) to what is on the link; onlink: do not look it up."""
+
+    dev: str
+    via: Address | None = None
+    onlink: bool = False
+
+    def __str__(self) -> str:
+        words = ["via", str(self.via)] if self.via is not None else []
+        words += ["dev", self.dev]
+        return " ".join([*words, "onlink"] if self.onlink else words)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route of the main table; no hops: a blackhole. Several hops: multipath, in sorted order."""
+
+    dst: Network
+    hops: tuple[Hop, ...] = ()
+
+    def __str__(self) -> str:
+        if not self.hops:
+            return f"blackhole {self.dst}"
+        host = self.dst.network_address if self.dst.prefixlen == self.dst.max_prefixlen else self.dst
+        return f"{host} " + " nexthop ".join(str(hop) for hop in self.hops)
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A tunnel device of ours (only `ipip` so far) and the one address it has, if any; always up."""
+
+    name: str
+    kind: str
+    mtu: int
+    address: Interface | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NeighbourKey:
+    """The kernel's key of a neighbour entry."""
+
+    dev: str
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class PodLink:
+    """The host's end of a pod's veth, recognised by our alias; `reaping`: marked for deletion by its group."""
+
+    name: str
+    alias: Alias
+    mtu: int
+    reaping: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class KernelState:
+    """What is there (read) or what should be (planned).
+
+    routes: for each owner its whole table; when planned, an owner left out is one nobody may touch, and an owner
+    that is not in `sweep` gets what is wanted and loses nothing (unknown is not empty).
+    neighbours: permanent entries with our protocol mark. sysctls: name below /proc/sys with dots, such as
+    `net.ipv4.conf.tunl0.rp_filter`, to value; read back only for the names that are asked for.
+    pods: the pod links by name; when planned, those to keep: others of ours are reaped if `sweep_pods`.
+    """
+
+    tunnels: Mapping[str, Tunnel] = field(default_factory=dict)
+    routes: Mapping[Owner, Mapping[Network, Route]] = field(default_factory=dict)
+    neighbours: Mapping[NeighbourKey, str] = field(default_factory=dict)
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    pods: Mapping[str, PodLink] = field(default_factory=dict)
+    sweep: frozenset[Owner] = frozenset()
+    sweep_pods: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a pod's link is to be. `netns` is an open descriptor of the pod's namespace; the MAC is of the pod's end."""
+
+    link: str
+    ifname: str
+    netns: int
+    address: Address
+    mac: str
+    mtu: int
+    alias: Alias
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """A link of the host with its addresses, for choosing the node's own and its MTU."""
+
+    name: str
+    index: int
+    mtu: int
+    up: bool
+    addresses: tuple[Interface, ...] = ()

@@ -1,0 +1,75 @@
+"""IPAMBlock: a piece of a pool that one node owns, and every allocation in it.
+
+An allocation lives here and nowhere else. A live block is written by its owner alone, always by compare-and-swap.
+`free` is a queue of ordinals: allocate from the head, return to the tail, so an address comes back as late as possible.
+A released address keeps its slot, with `freedAt`, while it rests; then it goes to the tail of `free`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+from bgpnet.model import ip
+from bgpnet.model.resource import Metadata
+
+
+class BlockState(StrEnum):
+    """`idle` says: its owner found it empty for a minute; only such a block may change hands."""
+
+    IN_USE = "inUse"
+    IDLE = "idle"
+
+
+class Use(StrEnum):
+    """What an address serves."""
+
+    WORKLOAD = "Workload"
+    TUNNEL = "Tunnel"
+
+
+class Owner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The Node that owns a block: its name and the UUID of the machine."""
+
+    name: str
+    uid: str
+
+
+class Allocation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Who has an address. `sequence` is the block's at allocation: it tells this allocation from a later one.
+
+    pod: `namespace/name`, empty outside an orchestrator. since, freedAt: RFC 3339.
+    """
+
+    container: str = ""
+    ifname: str = ""
+    pod: str = ""
+    use: Use = Use.WORKLOAD
+    since: str
+    sequence: int
+    freedAt: str | None = None  # noqa: N815
+
+
+class IPAMBlockSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """`allocations` maps an ordinal (offset in the block) to its allocation; no ordinal is special, 0 and last included."""
+
+    cidr: str
+    owner: Owner | None = None
+    claimedAt: str = ""  # noqa: N815
+    state: BlockState = BlockState.IN_USE
+    sequence: int = 0
+    allocations: dict[int, Allocation] = field(default_factory=dict)
+    free: tuple[int, ...] = ()
+
+
+class IPAMBlock(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A block; its name is its CIDR with `.`, `:` and `/` turned to `-` (see `names.block`)."""
+
+    metadata: Metadata = field(default_factory=Metadata)
+    spec: IPAMBlockSpec
+
+    @property
+    def network(self) -> ip.Network:
+        """The block's CIDR as a value."""
+        return ip.network(self.spec.cidr)

@@ -1,0 +1,98 @@
+"""Node: a machine of the network. Its agent writes it; people may label it (reference: projectcalico.org/v3).
+
+`spec.bgp.ipv4Address` carries the prefix length (`10.0.0.5/24`): that subnet decides CrossSubnet.
+`status.identity` says which machine holds the name, and when it last said so.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct, field
+
+from bgpnet.model import ip
+from bgpnet.model.resource import Metadata
+
+
+class NodeBGP(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Where the node speaks BGP; not to be empty."""
+
+    asNumber: int | None = None  # noqa: N815
+    ipv4Address: str = ""  # noqa: N815
+    ipv6Address: str = ""  # noqa: N815
+    ipv4IPIPTunnelAddr: str = ""  # noqa: N815
+    routeReflectorClusterID: str = ""  # noqa: N815
+
+
+class OrchRef(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The node's name in its orchestrator."""
+
+    nodeName: str  # noqa: N815
+    orchestrator: str
+
+
+class NodeAddress(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """An address of the node and what sort it is: CalicoNodeIP, InternalIP or ExternalIP."""
+
+    address: str
+    type: str = ""
+
+
+class NodeInterface(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """An interface of the node, by name."""
+
+    name: str
+    addresses: tuple[str, ...] = ()
+
+
+class NodeWireguard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Stored as given, not used."""
+
+    interfaceIPv4Address: str = ""  # noqa: N815
+    interfaceIPv6Address: str = ""  # noqa: N815
+
+
+class NodeSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What is to be known about a node."""
+
+    bgp: NodeBGP | None = None
+    ipv4VXLANTunnelAddr: str = ""  # noqa: N815
+    ipv6VXLANTunnelAddr: str = ""  # noqa: N815
+    vxlanTunnelMACAddr: str = ""  # noqa: N815
+    vxlanTunnelMACAddrV6: str = ""  # noqa: N815
+    orchRefs: tuple[OrchRef, ...] = ()  # noqa: N815
+    wireguard: NodeWireguard | None = None
+    addresses: tuple[NodeAddress, ...] = ()
+    interfaces: tuple[NodeInterface, ...] = ()
+
+
+class Identity(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Which machine holds this name: the UUID in its state directory, and its last sign of life."""
+
+    uuid: str
+    heartbeat: str
+
+
+class NodeStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What the node's agent reports."""
+
+    identity: Identity | None = None
+    podCIDRs: tuple[str, ...] = ()  # noqa: N815
+    wireguardPublicKey: str = ""  # noqa: N815
+    wireguardPublicKeyV6: str = ""  # noqa: N815
+
+
+class Node(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A node; the properties are its BGP addresses as values, None where it has none."""
+
+    metadata: Metadata = field(default_factory=Metadata)
+    spec: NodeSpec = field(default_factory=NodeSpec)
+    status: NodeStatus | None = None
+
+    @property
+    def ipv4(self) -> ip.Interface | None:
+        """The IPv4 BGP address with its subnet's length."""
+        return ip.interface(self.spec.bgp.ipv4Address) if self.spec.bgp and self.spec.bgp.ipv4Address else None
+
+    @property
+    def ipv6(self) -> ip.Interface | None:
+        """The IPv6 BGP address with its subnet's length."""
+        return ip.interface(self.spec.bgp.ipv6Address) if self.spec.bgp and self.spec.bgp.ipv6Address else None

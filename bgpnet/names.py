@@ -1,0 +1,57 @@
+"""Names made from names: links, aliases, blocks; and which names are allowed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from bgpnet.model import ip
+
+TUNNEL = "tunl0"
+POD_LINK_PREFIX = "cali"
+HOST_MAC = "ee:ee:ee:ee:ee:ee"
+POD_GATEWAY = ip.address("169.254.1.1")
+ALIAS_LIMIT = 255  # IFALIASZ is 256 with the closing NUL (linux/if.h)
+
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
+
+
+def is_subdomain(name: str) -> bool:
+    """Whether a resource may be called so: a lower-case DNS-1123 subdomain of at most 253 characters."""
+    return len(name) <= 253 and _SUBDOMAIN.match(name) is not None
+
+
+def pod_link(pod: str, container: str, ifname: str) -> str:
+    """The host's end of a pod's veth: `cali` and 11 hex digits of SHA-1, as Calico's (cni-plugin/pkg/dataplane).
+
+    `pod` is `namespace/name`, hashed as `namespace.name`; without a pod, the container id is hashed. A second
+    interface joins its name, so that each has a link of its own.
+    """
+    subject = pod.replace("/", ".", 1) if pod else container
+    if ifname != "eth0":
+        subject += f".{ifname}"
+    return POD_LINK_PREFIX + hashlib.sha1(subject.encode(), usedforsecurity=False).hexdigest()[:11]
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Our mark on a pod's link, and the way back from link to pod: container id, interface, instant (RFC 3339)."""
+
+    container: str
+    ifname: str
+    since: str
+
+    def __str__(self) -> str:
+        return f"{self.container}/{self.ifname}/{self.since}"
+
+
+def parse_alias(text: str) -> Alias | None:
+    """The alias of a link of ours; None for anybody else's."""
+    parts = text.split("/")
+    return Alias(*parts) if len(parts) == 3 and all(parts) else None
+
+
+def block(net: ip.Network) -> str:
+    """10.0.0.0/26 -> `10-0-0-0-26`; `fd00::/122` -> `fd00---122`, as Calico names them."""
+    return re.sub(r"[.:/]", "-", str(net))
