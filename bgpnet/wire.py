@@ -5,9 +5,9 @@ One request and one answer a connection (unix stream socket, `$BGPNET_RUN_DIR/ag
     request:  "BGPN"  kind(1)  length(4, big-endian)  body(length)
     answer:   length(4, big-endian)  status(1)  body(length)
 
-kind `C`, a CNI call: the CNI_ variables of the plugin's environment, each `NAME=value` and a NUL, then one more NUL, then
-the plugin's standard input to the end. Where CNI_NETNS is set and can be opened, its descriptor travels with the first
-byte (SCM_RIGHTS). The answer's status is the plugin's exit code, its body what the plugin prints.
+kind `C`, a CNI call: the CNI_ variables of the plugin's environment, each `NAME=value` and a NUL, then one more NUL,
+then the plugin's standard input to the end. Where CNI_NETNS is set and can be opened, its descriptor travels with the
+first byte (SCM_RIGHTS). The answer's status is the plugin's exit code, its body what the plugin prints.
 kind `Q`, a question of ours: JSON `{"ask": <name>, ...}`; status 0 and JSON, or 1 and one sentence.
 """
 

@@ -52,25 +52,25 @@ class PrefixAdvertisement(Struct, frozen=True, forbid_unknown_fields=True, kw_on
 class BGPConfigurationSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """None means "not said here": the default object, then the built-in default, decides."""
 
-    logSeverityScreen: LogSeverity | None = None  # noqa: N815
-    nodeToNodeMeshEnabled: bool | None = None  # noqa: N815
-    asNumber: int | None = None  # noqa: N815
-    serviceClusterIPs: tuple[CidrBlock, ...] = ()  # noqa: N815
-    serviceExternalIPs: tuple[CidrBlock, ...] = ()  # noqa: N815
-    serviceLoadBalancerIPs: tuple[CidrBlock, ...] = ()  # noqa: N815
-    serviceLoadBalancerAggregation: str | None = None  # noqa: N815
+    logSeverityScreen: LogSeverity | None = None
+    nodeToNodeMeshEnabled: bool | None = None
+    asNumber: int | None = None
+    serviceClusterIPs: tuple[CidrBlock, ...] = ()
+    serviceExternalIPs: tuple[CidrBlock, ...] = ()
+    serviceLoadBalancerIPs: tuple[CidrBlock, ...] = ()
+    serviceLoadBalancerAggregation: str | None = None
     communities: tuple[Community, ...] = ()
-    prefixAdvertisements: tuple[PrefixAdvertisement, ...] = ()  # noqa: N815
-    listenPort: int | None = None  # noqa: N815
-    bindMode: BindMode | None = None  # noqa: N815
-    nodeMeshPassword: Password | None = None  # noqa: N815
-    nodeMeshMaxRestartTime: str | None = None  # noqa: N815
-    ignoredInterfaces: tuple[str, ...] = ()  # noqa: N815
-    localWorkloadPeeringIPV4: str | None = None  # noqa: N815
-    localWorkloadPeeringIPV6: str | None = None  # noqa: N815
-    programClusterRoutes: str | None = None  # noqa: N815
-    ipv4NormalRoutePriority: int | None = None  # noqa: N815
-    ipv6NormalRoutePriority: int | None = None  # noqa: N815
+    prefixAdvertisements: tuple[PrefixAdvertisement, ...] = ()
+    listenPort: int | None = None
+    bindMode: BindMode | None = None
+    nodeMeshPassword: Password | None = None
+    nodeMeshMaxRestartTime: str | None = None
+    ignoredInterfaces: tuple[str, ...] = ()
+    localWorkloadPeeringIPV4: str | None = None
+    localWorkloadPeeringIPV6: str | None = None
+    programClusterRoutes: str | None = None
+    ipv4NormalRoutePriority: int | None = None
+    ipv6NormalRoutePriority: int | None = None
 
 
 class BGPConfiguration(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -35,23 +35,23 @@ class BGPPeerSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     """`node` and `nodeSelector` both empty: every node has the session (a global peer)."""
 
     node: str = ""
-    nodeSelector: str = ""  # noqa: N815
-    peerIP: str = ""  # noqa: N815
-    asNumber: int | None = None  # noqa: N815
-    peerSelector: str = ""  # noqa: N815
-    localWorkloadSelector: str = ""  # noqa: N815
-    localASNumber: int | None = None  # noqa: N815
-    keepOriginalNextHop: bool = False  # noqa: N815
-    nextHopMode: NextHopMode | None = None  # noqa: N815
+    nodeSelector: str = ""
+    peerIP: str = ""
+    asNumber: int | None = None
+    peerSelector: str = ""
+    localWorkloadSelector: str = ""
+    localASNumber: int | None = None
+    keepOriginalNextHop: bool = False
+    nextHopMode: NextHopMode | None = None
     password: Password | None = None
-    sourceAddress: SourceAddress | None = None  # noqa: N815
-    maxRestartTime: str | None = None  # noqa: N815
-    keepaliveTime: str | None = None  # noqa: N815
-    numAllowedLocalASNumbers: int | None = None  # noqa: N815
-    ttlSecurity: int | None = None  # noqa: N815
-    reachableBy: str = ""  # noqa: N815
+    sourceAddress: SourceAddress | None = None
+    maxRestartTime: str | None = None
+    keepaliveTime: str | None = None
+    numAllowedLocalASNumbers: int | None = None
+    ttlSecurity: int | None = None
+    reachableBy: str = ""
     filters: tuple[str, ...] = ()
-    reversePeering: ReversePeering | None = None  # noqa: N815
+    reversePeering: ReversePeering | None = None
 
 
 class BGPPeer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

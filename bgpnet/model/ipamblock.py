@@ -48,15 +48,15 @@ class Allocation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     use: Use = Use.WORKLOAD
     since: str
     sequence: int
-    freedAt: str | None = None  # noqa: N815
+    freedAt: str | None = None
 
 
 class IPAMBlockSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """`allocations` maps an ordinal (offset in the block) to its allocation; no ordinal is special, 0 and last included."""
+    """`allocations` maps an ordinal (offset in the block) to its allocation; none is special, 0 and last included."""
 
     cidr: str
     owner: Owner | None = None
-    claimedAt: str = ""  # noqa: N815
+    claimedAt: str = ""
     state: BlockState = BlockState.IN_USE
     sequence: int = 0
     allocations: dict[int, Allocation] = field(default_factory=dict)

@@ -37,16 +37,16 @@ class IPPoolSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`blockSize` None means the family's default: 26 for IPv4, 122 for IPv6 (see `IPPool.block_size`)."""
 
     cidr: str
-    ipipMode: Encap = Encap.NEVER  # noqa: N815
-    vxlanMode: Encap = Encap.NEVER  # noqa: N815
-    natOutgoing: bool = False  # noqa: N815
+    ipipMode: Encap = Encap.NEVER
+    vxlanMode: Encap = Encap.NEVER
+    natOutgoing: bool = False
     disabled: bool = False
-    disableBGPExport: bool = False  # noqa: N815
-    blockSize: int | None = None  # noqa: N815
-    nodeSelector: str = "all()"  # noqa: N815
-    namespaceSelector: str = ""  # noqa: N815
-    allowedUses: tuple[AllowedUse, ...] = (AllowedUse.WORKLOAD, AllowedUse.TUNNEL)  # noqa: N815
-    assignmentMode: AssignmentMode = AssignmentMode.AUTOMATIC  # noqa: N815
+    disableBGPExport: bool = False
+    blockSize: int | None = None
+    nodeSelector: str = "all()"
+    namespaceSelector: str = ""
+    allowedUses: tuple[AllowedUse, ...] = (AllowedUse.WORKLOAD, AllowedUse.TUNNEL)
+    assignmentMode: AssignmentMode = AssignmentMode.AUTOMATIC
 
 
 class IPPool(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -15,17 +15,17 @@ from bgpnet.model.resource import Metadata
 class NodeBGP(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Where the node speaks BGP; not to be empty."""
 
-    asNumber: int | None = None  # noqa: N815
-    ipv4Address: str = ""  # noqa: N815
-    ipv6Address: str = ""  # noqa: N815
-    ipv4IPIPTunnelAddr: str = ""  # noqa: N815
-    routeReflectorClusterID: str = ""  # noqa: N815
+    asNumber: int | None = None
+    ipv4Address: str = ""
+    ipv6Address: str = ""
+    ipv4IPIPTunnelAddr: str = ""
+    routeReflectorClusterID: str = ""
 
 
 class OrchRef(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The node's name in its orchestrator."""
 
-    nodeName: str  # noqa: N815
+    nodeName: str
     orchestrator: str
 
 
@@ -46,19 +46,19 @@ class NodeInterface(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 class NodeWireguard(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Stored as given, not used."""
 
-    interfaceIPv4Address: str = ""  # noqa: N815
-    interfaceIPv6Address: str = ""  # noqa: N815
+    interfaceIPv4Address: str = ""
+    interfaceIPv6Address: str = ""
 
 
 class NodeSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What is to be known about a node."""
 
     bgp: NodeBGP | None = None
-    ipv4VXLANTunnelAddr: str = ""  # noqa: N815
-    ipv6VXLANTunnelAddr: str = ""  # noqa: N815
-    vxlanTunnelMACAddr: str = ""  # noqa: N815
-    vxlanTunnelMACAddrV6: str = ""  # noqa: N815
-    orchRefs: tuple[OrchRef, ...] = ()  # noqa: N815
+    ipv4VXLANTunnelAddr: str = ""
+    ipv6VXLANTunnelAddr: str = ""
+    vxlanTunnelMACAddr: str = ""
+    vxlanTunnelMACAddrV6: str = ""
+    orchRefs: tuple[OrchRef, ...] = ()
     wireguard: NodeWireguard | None = None
     addresses: tuple[NodeAddress, ...] = ()
     interfaces: tuple[NodeInterface, ...] = ()
@@ -75,9 +75,9 @@ class NodeStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     """What the node's agent reports."""
 
     identity: Identity | None = None
-    podCIDRs: tuple[str, ...] = ()  # noqa: N815
-    wireguardPublicKey: str = ""  # noqa: N815
-    wireguardPublicKeyV6: str = ""  # noqa: N815
+    podCIDRs: tuple[str, ...] = ()
+    wireguardPublicKey: str = ""
+    wireguardPublicKeyV6: str = ""
 
 
 class Node(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

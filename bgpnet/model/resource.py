@@ -18,8 +18,8 @@ class Metadata(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     uid: str = ""
-    creationTimestamp: str = ""  # noqa: N815 - Kubernetes' spelling
-    resourceVersion: str = ""  # noqa: N815
+    creationTimestamp: str = ""
+    resourceVersion: str = ""
 
 
 class SecretKeyRef(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
@@ -32,4 +32,4 @@ class SecretKeyRef(Struct, frozen=True, forbid_unknown_fields=True, omit_default
 class Password(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """A BGP password is only ever a reference; the secret itself is in no resource."""
 
-    secretKeyRef: SecretKeyRef  # noqa: N815
+    secretKeyRef: SecretKeyRef
