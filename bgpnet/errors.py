@@ -8,6 +8,7 @@ BgpnetError
     AlreadyExists     create met an object of that key
     Conflict          somebody changed it first: read again
     Compacted         the watch asks for history that is gone: list again
+  JournalFailed       the node's journal could not be read or written: nothing is promised
   KernelRefused       the kernel said no to one item: the rest goes on
   AgentAway           nobody answers on the agent's socket
   SpeakerAway         nobody answers on the speaker's socket
@@ -71,6 +72,10 @@ class Conflict(StoreError):
 
 class Compacted(StoreError):
     """The history a watch asked for is gone: list again and compare."""
+
+
+class JournalFailed(BgpnetError):
+    """The node's journal could not be read or written."""
 
 
 class KernelRefused(BgpnetError):

@@ -1,0 +1,66 @@
+# bgpnet: `make demo` shows it, `make test` checks it. `make help` lists the rest.
+VENV := .venv
+PY := $(VENV)/bin/python
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help demo lab check test soak bench cni install format clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: .demo-ready cni ## three nodes whose pods reach each other over tunl0, and a report (build/demo.json)
+	@bgpnet lab demo -t containerlab/mesh.clab.yml --out build
+
+lab: .demo-ready cni ## the same lab left running, with a shell in it
+	@bgpnet lab shell -t containerlab/mesh.clab.yml
+
+check: .test-ready ## the quick checks: format, types, import contracts, unit tests
+	@ruff format --check .
+	@ruff check .
+	@mypy
+	@lint-imports
+	@$(PY) -m pytest tests/unit -q
+
+test: check cni ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
+	@$(PY) -m pytest tests/contract tests/integration tests/chaos -q
+
+soak: .test-ready cni ## the long chaos runs: more kills, more seeds
+	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
+
+bench: .test-ready cni ## CNI ADD and DEL beside ptp + host-local (build/bench.json)
+	@$(PY) -m benchmarks.cni
+
+cni: build/cni/bgpnet ## the program that container runtimes execute
+
+build/cni/bgpnet: bgpnet/cni/plugin.c
+	@mkdir -p $(@D)
+	@cc -O2 -static -std=gnu11 -Wall -Wextra -Werror -o $@ $<
+
+install: .demo-ready cni ## what the demo needs, and no more
+
+format: .test-ready ## rewrite the sources in their one format
+	@ruff format . && ruff check --fix .
+
+clean: ## what make made
+	@rm -rf build $(VENV) *.egg-info
+
+.PHONY: .demo-ready .test-ready
+.demo-ready:
+	@scripts/install demo
+	@$(MAKE) --no-print-directory $(VENV)/installed
+
+.test-ready:
+	@scripts/install test
+	@$(MAKE) --no-print-directory $(VENV)/installed-dev
+
+$(VENV)/installed: pyproject.toml
+	@echo "making the virtual environment"
+	@test -x $(PY) || $$(scripts/python) -m venv $(VENV)
+	@$(PY) -m pip install -q --disable-pip-version-check -e .
+	@$(PY) -m compileall -q bgpnet bgpnet_ctl
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	@echo "adding the test tools"
+	@$(PY) -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@

@@ -1,0 +1,111 @@
+"""Make the kernel match the plan: read, compare, drop, put. One refusal never stops the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bgpnet.agent.plan import Plan
+from bgpnet.diff import diff
+from bgpnet.kernel.api import (
+    Change,
+    DropNeighbour,
+    DropRoute,
+    Kernel,
+    PutNeighbour,
+    PutRoute,
+    PutSysctl,
+    PutTunnel,
+)
+from bgpnet.kernel.state import KernelState, Owner, PodLink, Route
+from bgpnet.model import ip
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What came of it: how many changes, what was refused (a sentence each), and links to be reaped."""
+
+    changes: int
+    refusals: tuple[str, ...]
+    stale: tuple[PodLink, ...]
+
+
+def apply(plan: Plan, kernel: Kernel) -> Applied:
+    """Read the kernel once and change what differs; what workers are busy with is left to them."""
+    have = kernel.read(plan.kernel.sysctls)
+    changes = differences(plan, have)
+    refusals = [str(one) for one in kernel.change(changes)] if changes else []
+    stale = stale_links(plan, have)
+    for link in stale:
+        kernel.unwire(link.name, link.alias)
+    return Applied(len(changes), (*refusals, *lost_links(plan, have)), stale)
+
+
+def differences(plan: Plan, have: KernelState) -> list[Change]:
+    """What to change, in order: tunnels, sysctls, then routes and neighbours."""
+    want = plan.kernel
+    changes: list[Change] = [PutTunnel(tunnel) for tunnel in diff(want.tunnels, have.tunnels).put.values()]
+    changes += [PutSysctl(name, value) for name, value in diff(want.sysctls, have.sysctls).put.items()]
+    for owner, table in want.routes.items():
+        changes += _routes(plan, have, owner, table)
+    absent = set(want.pods) - set(have.pods)
+    neighbours = diff(want.neighbours, have.neighbours)
+    changes += [
+        PutNeighbour(key, mac)
+        for key, mac in neighbours.put.items()
+        if key.dev not in absent and key.dev not in plan.hold_links
+    ]
+    if want.sweep_pods:
+        changes += [DropNeighbour(key) for key in neighbours.drop if key.dev not in plan.hold_links]
+    return changes
+
+
+def _routes(plan: Plan, have: KernelState, owner: Owner, table: Mapping[ip.Network, Route]) -> list[Change]:
+    before = have.routes.get(owner, {})
+    delta = diff(table, before)
+    absent = set(plan.kernel.pods) - set(have.pods)
+    changes: list[Change] = []
+    if owner in plan.kernel.sweep:
+        drops = sorted((route for dst, route in delta.drop.items() if dst not in plan.hold), key=_by_destination)
+        changes += [DropRoute(owner, route) for route in drops]
+    puts = [
+        route
+        for dst, route in delta.put.items()
+        if dst not in plan.hold and not any(hop.dev in absent for hop in route.hops)
+    ]
+    changes += [PutRoute(owner, route, new=route.dst not in before) for route in sorted(puts, key=_by_gateway)]
+    return changes
+
+
+def stale_links(plan: Plan, have: KernelState) -> tuple[PodLink, ...]:
+    """Links with our alias that no pod of ours has: half-made, or left by a pod that was released meanwhile."""
+    if not plan.kernel.sweep_pods:
+        return ()
+    return tuple(
+        link
+        for name, link in have.pods.items()
+        if name not in plan.hold_links and not link.reaping and not _wanted(plan, link)
+    )
+
+
+def _wanted(plan: Plan, link: PodLink) -> bool:
+    want = plan.kernel.pods.get(link.name)
+    return want is not None and (want.alias.container, want.alias.ifname) == (link.alias.container, link.alias.ifname)
+
+
+def lost_links(plan: Plan, have: KernelState) -> list[str]:
+    """Pods whose link is gone though nobody deleted the pod: their namespace ended, or somebody removed the link."""
+    return [
+        f"pod link {name} of container {link.alias.container} is gone; the runtime's DEL will release its address"
+        for name, link in plan.kernel.pods.items()
+        if name not in have.pods and name not in plan.hold_links
+    ]
+
+
+def _by_gateway(route: Route) -> tuple[str, tuple[int, int, int]]:
+    """Sorted by gateway, the kernel inserts thousands of routes three times faster (reference/performance.md 4)."""
+    return (str(route.hops[0].via) if route.hops else "", ip.order(route.dst))
+
+
+def _by_destination(route: Route) -> tuple[int, int, int]:
+    return ip.order(route.dst)

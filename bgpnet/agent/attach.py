@@ -1,0 +1,325 @@
+"""ADD and DEL, as steps of the World: an address from an own block, journalled, wired, answered. Pure.
+
+The order is ARCHITECTURE.md's: ipam (here) -> journal and wire (one effect, in a worker) -> answer; the block in the
+datastore follows behind (records). DEL: routes away and link marked, journalled, answered; the link is reaped with
+others, and only then does the address rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from bgpnet import cnispec, ipam, names
+from bgpnet.agent import facts
+from bgpnet.agent.events import (
+    Answer,
+    Claimed,
+    ClaimBlock,
+    ClaimFailed,
+    CniAsked,
+    Effect,
+    JournalBlocks,
+    PodRefused,
+    PodUnwired,
+    PodWired,
+    Reap,
+    Reaped,
+    UnwireFailed,
+    UnwirePod,
+    WirePod,
+)
+from bgpnet.agent.world import CLAIM_PATIENCE, Phase, Pod, Waiting, World
+from bgpnet.cnispec import Attachment, CniRequest
+from bgpnet.errors import CniError, NoAddress
+from bgpnet.model import ip, kinds
+from bgpnet.model.instant import stamp
+from bgpnet.model.ipamblock import IPAMBlock, Use
+from bgpnet.model.ippool import IPPool
+
+Step = tuple[World, list[Effect]]
+
+
+def asked(world: World, event: CniAsked) -> Step:
+    """A request of the plugin: refused at once, or carried as far as it goes now."""
+    try:
+        request = cnispec.parse(event.call)
+    except CniError as problem:
+        return world, [refuse(event.number, cnispec.version_of(event.call.stdin), problem)]
+    return add(world, event.number, request) if request.command == "ADD" else delete(world, event.number, request)
+
+
+def add(world: World, number: int, request: CniRequest) -> Step:
+    """ADD: the same answer for the same container; a lost pod is wired again under its address."""
+    pod = world.pods.get(request.attachment)
+    if pod is None:
+        return place(world, number, request, pressed=False)
+    if pod.phase is Phase.READY:
+        return world, [answer(number, request.version, pod)]
+    if pod.phase is Phase.LOST:
+        again = replace(pod, phase=Phase.WIRING, netns=request.netns)
+        return _with_pod(world, again), [WirePod(number, again, request.version)]
+    problem = CniError(
+        cnispec.TRY_AGAIN,
+        f"container {pod.attachment.container} is {pod.phase} on {pod.link}; ask again when that call has ended",
+    )
+    return world, [refuse(number, request.version, problem)]
+
+
+def place(world: World, number: int, request: CniRequest, *, pressed: bool) -> Step:
+    """Give the pod an address from an own block, or let it wait for a block; `pressed` takes resting addresses."""
+    if not world.is_synced(kinds.IPPOOL) and (request.pools or not world.blocks):
+        away = world.store_away or "it has not answered yet"
+        return _wait(world, number, request, f"the pools are not known: the datastore is away ({away})"), []
+    try:
+        permitted = _permitted(world, request.pools)
+    except NoAddress as problem:
+        return world, [refuse(number, request.version, CniError(cnispec.NO_ADDRESS, str(problem)))]
+    for block in _blocks_in(world, permitted):
+        who = ipam.Claimant(request.attachment.container, request.attachment.ifname, request.pod, Use.WORKLOAD)
+        if assigned := ipam.assign(block, who, world.now, pressed=pressed):
+            return _allocated(world, number, request, *assigned)
+    if pressed:
+        problem = CniError(cnispec.NO_ADDRESS, world.no_address)
+        return world, [refuse(number, request.version, problem)]
+    waiting = _wait(world, number, request, "a block of addresses is being claimed")
+    return claim(waiting, permitted)
+
+
+def claim(world: World, pools: Sequence[IPPool] | None) -> Step:
+    """Ask for one more block, unless that is under way or our own blocks are not known yet."""
+    if world.claiming or not world.adopted or not pools:
+        return world, []
+    stored = world.of_kind(kinds.IPAMBLOCK)
+    others = [block for block in stored.values() if isinstance(block, IPAMBlock)]
+    effect = ClaimBlock(
+        pools=tuple(pools),
+        owner=facts.owner(world),
+        taken=frozenset(stored) | {names.block(net) for net in world.blocks},
+        exhausted=ipam.exhausted(world.me.node, pools, others, world.now),
+    )
+    return replace(world, claiming=True), [effect]
+
+
+def claimed(world: World, event: Claimed) -> Step:
+    """A new block: the tunnel's address first, then those who wait."""
+    blocks = {**world.blocks, event.block.network: event.block}
+    return resume(replace(world, blocks=blocks, claiming=False, no_address=""))
+
+
+def claim_failed(world: World, event: ClaimFailed) -> Step:
+    """No block: those who wait get a resting address or the reason; or go on waiting if the datastore was away."""
+    world = replace(world, claiming=False, no_address=event.reason if event.exhausted else world.no_address)
+    if not event.exhausted:
+        waiting = {number: replace(one, reason=event.reason) for number, one in world.waiting.items()}
+        return replace(world, waiting=waiting), []
+    return _again(world, pressed=True)
+
+
+def resume(world: World) -> Step:
+    """After news that may help: the tunnel's address, then every request that waits."""
+    world, effects = ensure_tunnel(world)
+    world, more = _again(world, pressed=False)
+    return world, effects + more
+
+
+def ensure_tunnel(world: World) -> Step:
+    """The tunnel's address, from the node's own first block of a pool that permits it; kept for good."""
+    ready = world.adopted and world.is_synced(kinds.IPPOOL)
+    if not ready or not facts.uses_ipip(world) or facts.tunnel_address(world) is not None:
+        return world, []
+    try:
+        permitted = ipam.pools_for(facts.pools(world).values(), Use.TUNNEL, facts.labels(world))
+    except NoAddress as problem:
+        return replace(world, no_address=str(problem)), []
+    who = ipam.Claimant(world.me.node, facts.TUNNEL_CLAIM, "", Use.TUNNEL)
+    for block in _blocks_in(world, permitted):
+        if assigned := ipam.assign(block, who, world.now, pressed=True):
+            return _with_block(world, assigned[0]), [JournalBlocks((assigned[0],))]
+    return claim(world, permitted)
+
+
+def wired(world: World, event: PodWired) -> Step:
+    """The pod is up: answer."""
+    pod = world.pods.get(event.attachment)
+    if pod is None:
+        return world, []
+    ready = replace(pod, phase=Phase.READY)
+    return _with_pod(world, ready), [answer(event.number, event.version, ready)]
+
+
+def refused(world: World, event: PodRefused) -> Step:
+    """The pod could not be wired: its address goes back, the runtime hears why."""
+    problem = CniError(cnispec.WIRING_REFUSED, event.reason)
+    pod = world.pods.get(event.attachment)
+    world = _released(world, event.attachment) if pod else world
+    return world, [refuse(event.number, event.version, problem)]
+
+
+def delete(world: World, number: int, request: CniRequest) -> Step:
+    """DEL: what is known is unwired; what is not known is looked for under its name, and found or not, it ends well."""
+    world, effects = _forget_waiting(world, request.attachment)
+    pod = world.pods.get(request.attachment)
+    if pod is None:
+        pod = _unknown(world, request)
+    elif pod.phase in (Phase.LEAVING, Phase.WIRING):
+        # A DEL that overtakes its ADD is answered when the ADD has ended: the runtime asks again.
+        if pod.phase is Phase.LEAVING:
+            return world, [*effects, Answer(number, 0, b"")]
+        problem = CniError(cnispec.TRY_AGAIN, f"container {pod.attachment.container} is being wired; ask again")
+        return world, [*effects, refuse(number, request.version, problem)]
+    else:
+        pod = replace(pod, phase=Phase.LEAVING)
+        world = _with_pod(world, pod)
+    return world, [*effects, UnwirePod(number, pod, request.version)]
+
+
+def unwired(world: World, event: PodUnwired) -> Step:
+    """The pod is cut off and its release is durable: answer, and reap."""
+    return world, [Answer(event.number, 0, b""), Reap(event.attachment)]
+
+
+def unwire_failed(world: World, event: UnwireFailed) -> Step:
+    """Not released: the pod stays as it was, the runtime asks again."""
+    pod = world.pods.get(event.attachment)
+    if pod is not None:
+        world = _with_pod(world, replace(pod, phase=Phase.READY))
+    return world, [refuse(event.number, event.version, CniError(cnispec.TRY_AGAIN, event.reason))]
+
+
+def reaped(world: World, event: Reaped) -> Step:
+    """The links are gone: the addresses rest from now on."""
+    for attachment in event.attachments:
+        pod = world.pods.get(attachment)
+        if pod is not None and pod.phase is Phase.LEAVING:
+            world = _released(world, attachment)
+    return _again(world, pressed=False)
+
+
+def expire(world: World) -> Step:
+    """Requests that waited long enough are told why, and to try again."""
+    late = {number: one for number, one in world.waiting.items() if one.until <= world.now}
+    if not late:
+        return world, []
+    left = {number: one for number, one in world.waiting.items() if number not in late}
+    effects: list[Effect] = [
+        refuse(number, one.request.version, CniError(cnispec.TRY_AGAIN, f"no address yet: {one.reason}"))
+        for number, one in late.items()
+    ]
+    return replace(world, waiting=left), effects
+
+
+def answer(number: int, version: str, pod: Pod) -> Answer:
+    """The result of an ADD."""
+    told = cnispec.Wired(pod.link, pod.attachment.ifname, pod.netns, pod.mac, pod.mtu, pod.address)
+    return Answer(number, 0, cnispec.result(version, told))
+
+
+def refuse(number: int, version: str, problem: CniError) -> Answer:
+    """The specification's error object."""
+    return Answer(number, 1, cnispec.error(version, problem))
+
+
+def _permitted(world: World, named: Sequence[str]) -> list[IPPool] | None:
+    """The pools to allocate from; None while they are not known and own blocks have to do."""
+    if not world.is_synced(kinds.IPPOOL):
+        return None
+    return ipam.pools_for(facts.pools(world).values(), Use.WORKLOAD, facts.labels(world), named)
+
+
+def _blocks_in(world: World, pools: Sequence[IPPool] | None) -> list[IPAMBlock]:
+    """Own blocks in the pools' order, then by address; all of them while the pools are not known."""
+    mine = [world.blocks[net] for net in sorted(world.blocks, key=ip.order)]
+    if pools is None:
+        return mine
+    return [block for pool in pools for block in mine if ip.contains(pool.network, block.network)]
+
+
+def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock, address: ip.Address) -> Step:
+    found = ipam.find(block, request.attachment.container, request.attachment.ifname)
+    sequence = found[1].sequence if found else block.spec.sequence
+    pod = Pod(
+        attachment=request.attachment,
+        pod=request.pod,
+        network=request.network,
+        netns=request.netns,
+        link=names.pod_link(request.pod, request.attachment.container, request.attachment.ifname),
+        address=address,
+        mac=facts.pod_mac(address),
+        mtu=request.mtu or facts.pod_mtu(world),
+        since=stamp(world.now),
+        sequence=sequence,
+    )
+    return _with_pod(_with_block(world, block), pod), [WirePod(number, pod, request.version)]
+
+
+def _unknown(world: World, request: CniRequest) -> Pod:
+    """A stand-in for a pod that nothing is known of: its link can only have one name."""
+    attachment = request.attachment
+    return Pod(
+        attachment=attachment,
+        pod=request.pod,
+        network=request.network,
+        netns=request.netns,
+        link=names.pod_link(request.pod, attachment.container, attachment.ifname),
+        address=world.me.address.ip,
+        mac="",
+        mtu=0,
+        since="",
+        sequence=0,
+        phase=Phase.LEAVING,
+    )
+
+
+def _wait(world: World, number: int, request: CniRequest, reason: str) -> World:
+    waiting = Waiting(request, world.now + CLAIM_PATIENCE, reason)
+    return replace(world, waiting={**world.waiting, number: waiting})
+
+
+def _again(world: World, *, pressed: bool) -> Step:
+    """Try every request that waits once more, oldest first, each keeping its patience."""
+    effects: list[Effect] = []
+    before = world.waiting
+    world = replace(world, waiting={})
+    for number, one in before.items():
+        world, more = place(world, number, one.request, pressed=pressed)
+        if number in world.waiting:
+            kept: Mapping[int, Waiting] = {
+                **world.waiting,
+                number: replace(world.waiting[number], until=one.until),
+            }
+            world = replace(world, waiting=kept)
+        effects += more
+    return world, effects
+
+
+def _forget_waiting(world: World, attachment: Attachment) -> Step:
+    """An ADD that still waits while its DEL comes: the runtime has given it up."""
+    given_up = {number: one for number, one in world.waiting.items() if one.request.attachment == attachment}
+    if not given_up:
+        return world, []
+    left = {number: one for number, one in world.waiting.items() if number not in given_up}
+    problem = CniError(cnispec.TRY_AGAIN, f"container {attachment.container} was deleted while it waited")
+    effects: list[Effect] = [refuse(number, one.request.version, problem) for number, one in given_up.items()]
+    return replace(world, waiting=left), effects
+
+
+def _with_pod(world: World, pod: Pod) -> World:
+    return replace(world, pods={**world.pods, pod.attachment: pod})
+
+
+def _with_block(world: World, block: IPAMBlock) -> World:
+    return replace(world, blocks={**world.blocks, block.network: block})
+
+
+def _released(world: World, attachment: Attachment) -> World:
+    """The pod leaves the World and its address rests in its block."""
+    pod = world.pods[attachment]
+    pods = {key: one for key, one in world.pods.items() if key != attachment}
+    blocks = {
+        net: ipam.release(block, attachment.container, attachment.ifname, world.now)
+        if ip.contains(net, pod.address)
+        else block
+        for net, block in world.blocks.items()
+    }
+    return replace(world, pods=pods, blocks=blocks)

@@ -1,0 +1,221 @@
+"""What happens to the agent (events, from feeds and workers) and what it wants done (effects, for workers)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bgpnet.agent.world import Pod
+from bgpnet.cnispec import Attachment
+from bgpnet.model.ipamblock import IPAMBlock, Owner
+from bgpnet.model.ippool import IPPool
+from bgpnet.model.kinds import Kind, Resource
+from bgpnet.wire import CniCall
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; `now` is in seconds since 1970."""
+
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The datastore's whole content of one kind; objects that could not be read are named in `broken`."""
+
+    kind: Kind
+    resources: tuple[Resource, ...]
+    broken: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One object as it is now; from a watch, or from a write of ours."""
+
+    kind: Kind
+    resource: Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """One object was deleted."""
+
+    kind: Kind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreAway:
+    """The datastore does not answer; what was heard of it stays."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CniAsked:
+    """The plugin was executed; `number` is the way to the answer, 0 for a DEL made good later."""
+
+    number: int
+    call: CniCall
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question on the socket, such as {"ask": "status"}."""
+
+    number: int
+    question: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class PodWired:
+    """The pod's link is up and its allocation is journalled."""
+
+    number: int
+    attachment: Attachment
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodRefused:
+    """The pod could not be journalled or wired; nothing of it is left in the kernel."""
+
+    number: int
+    attachment: Attachment
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodUnwired:
+    """The pod's routes are gone, its link waits to be reaped, and its release is journalled."""
+
+    number: int
+    attachment: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class UnwireFailed:
+    """The release could not be made durable or the kernel refused: the runtime has to ask again."""
+
+    number: int
+    attachment: Attachment
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """The links of these attachments are gone: their addresses may rest now."""
+
+    attachments: tuple[Attachment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A block is ours in the datastore and in the journal."""
+
+    block: IPAMBlock
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimFailed:
+    """No block could be had. `exhausted`: all are owned, which only somebody else can change."""
+
+    reason: str
+    exhausted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KernelLooked:
+    """Which pod links of ours the kernel had, as (container, ifname), when the agent started."""
+
+    links: frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelApplied:
+    """What the kernel refused of the last plan, each a sentence."""
+
+    refusals: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WirePod:
+    """Journal the allocation, wire the pod, report PodWired or PodRefused."""
+
+    number: int
+    pod: Pod
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class UnwirePod:
+    """Drop the pod's routes, mark its link, journal the release, report PodUnwired or UnwireFailed."""
+
+    number: int
+    pod: Pod
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reap:
+    """Delete the links that are marked, then report these attachments as Reaped."""
+
+    attachment: Attachment
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimBlock:
+    """Create the first block of these pools that nobody has; `taken` are the names of blocks known to be others'."""
+
+    pools: tuple[IPPool, ...]
+    owner: Owner
+    taken: frozenset[str]
+    exhausted: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalBlocks:
+    """Make these blocks (and no pods) durable as they are."""
+
+    blocks: tuple[IPAMBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Tell the one who asked: exit status and body."""
+
+    number: int
+    status: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The agent must not go on; one sentence."""
+
+    reason: str
+
+
+Event = (
+    Tick
+    | Listed
+    | Changed
+    | Gone
+    | StoreAway
+    | CniAsked
+    | Asked
+    | PodWired
+    | PodRefused
+    | PodUnwired
+    | UnwireFailed
+    | Reaped
+    | Claimed
+    | ClaimFailed
+    | KernelLooked
+    | KernelApplied
+)
+Effect = WirePod | UnwirePod | Reap | ClaimBlock | JournalBlocks | Answer | Stop
+

@@ -1,0 +1,92 @@
+"""What follows from the World and is asked for in more than one place. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+from bgpnet import ipam
+from bgpnet.agent.world import World
+from bgpnet.model import ip, kinds
+from bgpnet.model.bgpconfiguration import DEFAULT_AS, DEFAULT_PORT, BGPConfiguration, BGPConfigurationSpec
+from bgpnet.model.ipamblock import Owner
+from bgpnet.model.ippool import Encap, IPPool
+from bgpnet.model.node import Node
+
+IPIP_OVERHEAD = 20
+"""Bytes of the outer IPv4 header (RFC 2003)."""
+
+TUNNEL_CLAIM = "tunl0"
+"""The interface name under which a node's own tunnel address is allocated; the container is the node."""
+
+
+def pools(world: World) -> Mapping[str, IPPool]:
+    """All pools, disabled ones included."""
+    return cast("Mapping[str, IPPool]", world.of_kind(kinds.IPPOOL))
+
+
+def nodes(world: World) -> Mapping[str, Node]:
+    """All nodes as last heard, this one included once it is recorded."""
+    return cast("Mapping[str, Node]", world.of_kind(kinds.NODE))
+
+
+def labels(world: World) -> Mapping[str, str]:
+    """This node's labels, which pools select by."""
+    node = nodes(world).get(world.me.node)
+    return node.metadata.labels if node else {}
+
+
+def owner(world: World) -> Owner:
+    """This node as the owner of blocks."""
+    return Owner(name=world.me.node, uid=world.me.uuid)
+
+
+def bgp(world: World) -> BGPConfigurationSpec:
+    """The cluster's BGP configuration (the object `default`), or an empty one."""
+    found = world.of_kind(kinds.BGPCONFIGURATION).get("default")
+    return found.spec if isinstance(found, BGPConfiguration) else BGPConfigurationSpec()
+
+
+def cluster_as(world: World) -> int:
+    """The AS of nodes that name none."""
+    return bgp(world).asNumber or DEFAULT_AS
+
+
+def own_as(world: World) -> int:
+    """This node's AS: its settings', else its Node's, else the cluster's."""
+    node = nodes(world).get(world.me.node)
+    recorded = node.spec.bgp.asNumber if node and node.spec.bgp else None
+    return world.me.as_number or recorded or cluster_as(world)
+
+
+def listen_port(world: World) -> int:
+    """Where the nodes listen for BGP."""
+    return bgp(world).listenPort or DEFAULT_PORT
+
+
+def uses_ipip(world: World) -> bool:
+    """Whether some pool tunnels: then every node has tunl0, an address on it, and smaller pods' MTU."""
+    return any(pool.spec.ipipMode is not Encap.NEVER for pool in pools(world).values())
+
+
+def tunnel_mtu(world: World) -> int:
+    """The uplink's MTU less the outer header."""
+    return world.me.uplink_mtu - IPIP_OVERHEAD
+
+
+def pod_mtu(world: World) -> int:
+    """What fits through every way a pod's packet may take."""
+    return tunnel_mtu(world) if uses_ipip(world) else world.me.uplink_mtu
+
+
+def tunnel_address(world: World) -> ip.Address | None:
+    """The address of tunl0, which lies in one of the node's own blocks."""
+    for net in sorted(world.blocks, key=ip.order):
+        if found := ipam.find(world.blocks[net], world.me.node, TUNNEL_CLAIM):
+            return found[0]
+    return None
+
+
+def pod_mac(address: ip.Address) -> str:
+    """The pod's MAC from its address, so that it needs no record: 0a:58 and the last four bytes."""
+    return ":".join(f"{byte:02x}" for byte in b"\x0a\x58" + address.packed[-4:])

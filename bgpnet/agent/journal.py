@@ -1,0 +1,285 @@
+"""The journal: what this node has given away, durable before anybody is told.
+
+A file of lines, each `<crc32 of the rest, 8 hex digits> <JSON>`. The first line is the boot it belongs to; then blocks
+as they were at some moment, pods that came and pods that went. A torn last line was never acknowledged and is cut off;
+damage anywhere else makes the journal unknown as a whole, and the agent recovers from datastore and kernel instead.
+
+Appends from several threads share one fdatasync (group commit). The file is rewritten when most of it is history.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+from bgpnet import ipam
+from bgpnet.agent.world import Phase, Pod
+from bgpnet.cnispec import Attachment
+from bgpnet.errors import JournalFailed
+from bgpnet.model import ip
+from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
+
+HISTORY = 1000
+"""Lines beyond four times what lives before the file is rewritten."""
+
+
+class Boot(msgspec.Struct, frozen=True, tag="boot", tag_field="line"):
+    """The first line: pods of another boot run no more."""
+
+    boot: str
+
+
+class BlockIs(msgspec.Struct, frozen=True, tag="block", tag_field="line"):
+    """An own block as it was."""
+
+    block: IPAMBlock
+
+
+class PodCame(msgspec.Struct, frozen=True, tag="pod", tag_field="line"):
+    """An allocation to a pod, with all that is needed to answer for it again."""
+
+    container: str
+    ifname: str
+    pod: str
+    network: str
+    netns: str
+    link: str
+    address: str
+    mac: str
+    mtu: int
+    since: str
+    sequence: int
+
+
+class PodWent(msgspec.Struct, frozen=True, tag="gone", tag_field="line"):
+    """A pod's address was released."""
+
+    container: str
+    ifname: str
+
+
+Line = Boot | BlockIs | PodCame | PodWent
+_DECODER = msgspec.json.Decoder(Line)
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a journal says: own blocks by CIDR and the pods that have addresses."""
+
+    boot: str
+    blocks: dict[str, IPAMBlock] = field(default_factory=dict)
+    pods: dict[Attachment, PodCame] = field(default_factory=dict)
+
+    def take(self, line: Line) -> None:
+        """Apply one line."""
+        match line:
+            case BlockIs(block):
+                self.blocks[block.spec.cidr] = block
+            case PodCame():
+                self.pods[Attachment(line.container, line.ifname)] = line
+            case PodWent():
+                self.pods.pop(Attachment(line.container, line.ifname), None)
+            case Boot(boot):
+                self.boot = boot
+
+    def lines(self) -> list[Line]:
+        """The shortest journal that says the same."""
+        return [Boot(self.boot), *map(BlockIs, self.blocks.values()), *self.pods.values()]
+
+
+def encode(line: Line) -> bytes:
+    """One line with its checksum."""
+    body = msgspec.json.encode(line)
+    return b"%08x %b\n" % (crc32(body), body)
+
+
+def decode(data: bytes) -> Contents | None:
+    """The whole file; None when it is damaged (a torn last line is not damage), empty, or of an unknown form."""
+    contents: Contents | None = None
+    lines = data.split(b"\n")
+    lines.pop()  # empty after the last newline, or torn
+    for raw in lines:
+        try:
+            if int(raw[:8], 16) != crc32(raw[9:]):
+                return None
+            line = _DECODER.decode(raw[9:])
+        except (ValueError, msgspec.DecodeError):
+            return None
+        if contents is None:
+            if not isinstance(line, Boot):
+                return None
+            contents = Contents(line.boot)
+        else:
+            contents.take(line)
+    return contents
+
+
+def came(pod: Pod) -> PodCame:
+    """A pod as a line."""
+    return PodCame(
+        container=pod.attachment.container,
+        ifname=pod.attachment.ifname,
+        pod=pod.pod,
+        network=pod.network,
+        netns=pod.netns,
+        link=pod.link,
+        address=str(pod.address),
+        mac=pod.mac,
+        mtu=pod.mtu,
+        since=pod.since,
+        sequence=pod.sequence,
+    )
+
+
+def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network, IPAMBlock], dict[Attachment, Pod]]:
+    """Own blocks and pods as the journal left them: pods of another boot are released, and so is who went since."""
+    living = contents.pods if contents.boot == boot else {}
+    pods = {attachment: _pod(line) for attachment, line in living.items()}
+    blocks: dict[ip.Network, IPAMBlock] = {}
+    for block in contents.blocks.values():
+        for allocation in list(block.spec.allocations.values()):
+            key = Attachment(allocation.container, allocation.ifname)
+            if allocation.freedAt is None and allocation.use is Use.WORKLOAD and key not in pods:
+                block = ipam.release(block, allocation.container, allocation.ifname, now)
+        for pod in pods.values():
+            if ip.contains(block.network, pod.address):
+                block = ipam.restore(block, pod.address, _allocation(pod))
+        blocks[block.network] = block
+    return blocks, pods
+
+
+def _pod(line: PodCame) -> Pod:
+    return Pod(
+        attachment=Attachment(line.container, line.ifname),
+        pod=line.pod,
+        network=line.network,
+        netns=line.netns,
+        link=line.link,
+        address=ip.address(line.address),
+        mac=line.mac,
+        mtu=line.mtu,
+        since=line.since,
+        sequence=line.sequence,
+        phase=Phase.READY,
+    )
+
+
+def _allocation(pod: Pod) -> Allocation:
+    return Allocation(
+        container=pod.attachment.container,
+        ifname=pod.attachment.ifname,
+        pod=pod.pod,
+        since=pod.since,
+        sequence=pod.sequence,
+    )
+
+
+class Journal:
+    """The file. Opened once by one agent; `append` may be called from any thread."""
+
+    def __init__(self, path: Path, boot: str) -> None:
+        self._path = path
+        self._write = threading.Lock()
+        self._sync = threading.Lock()
+        self._written = 0
+        self._synced = 0
+        self._lines = 0
+        self._fd = -1
+        self._torn = False  # a write failed half-way: the next one begins with a fresh file
+        self._live = Contents(boot)
+
+    def load(self) -> Contents | None:
+        """What the file says, if there is one and it is whole."""
+        try:
+            return decode(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except OSError as problem:
+            raise JournalFailed(f"journal {self._path} cannot be read: {problem.strerror}; see to the disk") from problem
+
+    def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod]) -> None:
+        """Begin anew with this content, replacing the file in one step; raises JournalFailed."""
+        self._live = Contents(self._live.boot)
+        for line in [*map(BlockIs, blocks), *map(came, pods)]:
+            self._live.take(line)
+        with self._guard(), self._sync, self._write:
+            self._rewrite()
+
+    def append(self, lines: Iterable[Line]) -> None:
+        """Make the lines durable before returning; raises JournalFailed."""
+        lines = list(lines)
+        with self._guard():
+            with self._write:
+                if self._torn:
+                    self._rewrite()
+                self._torn = True
+                _write_all(self._fd, b"".join(map(encode, lines)))
+                self._torn = False
+                for line in lines:
+                    self._live.take(line)
+                self._lines += len(lines)
+                self._written += 1
+                mine = self._written
+            with self._sync:
+                if self._synced >= mine:
+                    return
+                with self._write:
+                    upto = self._written
+                    if self._lines > HISTORY + 4 * (len(self._live.pods) + len(self._live.blocks)):
+                        self._rewrite()
+                os.fdatasync(self._fd)
+                self._synced = upto
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _rewrite(self) -> None:
+        fresh = self._path.with_suffix(".new")
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        lines = self._live.lines()
+        try:
+            _write_all(fd, b"".join(map(encode, lines)))
+            os.fsync(fd)
+            os.rename(fresh, self._path)
+        except OSError:
+            os.close(fd)
+            raise
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fsync(folder)
+        os.close(folder)
+        self.close()
+        self._fd, self._lines, self._torn = fd, len(lines), False
+
+    def _guard(self) -> _Guard:
+        return _Guard(self._path)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+class _Guard:
+    """Turns the disk's refusals into one sentence."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, kind: object, problem: object, trace: object) -> None:
+        if isinstance(problem, OSError):
+            raise JournalFailed(
+                f"journal {self._path} cannot be written: {problem.strerror}; see to the disk of the state directory"
+            ) from problem

@@ -1,0 +1,240 @@
+"""World -> everything that should exist: kernel state, announcements, speaker configuration, records. Pure.
+
+The whole wish, from scratch, every time. What is not known yet is left out, and what is left out is not swept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from bgpnet import names
+from bgpnet.agent import facts
+from bgpnet.agent.world import Phase, Session, World
+from bgpnet.bgp.conf import SpeakerConf
+from bgpnet.bgp.export import Advert, exports
+from bgpnet.bgp.mesh import mesh
+from bgpnet.bgp.rib import Path, best
+from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
+from bgpnet.model import ip, kinds
+from bgpnet.model.instant import seconds, stamp
+from bgpnet.model.ippool import Encap, IPPool
+from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.kinds import Resource
+from bgpnet.model.node import Identity, Node, NodeBGP, NodeStatus
+from bgpnet.model.resource import Metadata
+
+HEARTBEAT = 20.0
+"""Seconds between two heartbeats of a Node; a name is free after three that did not come."""
+
+LOOSE, STRICT = "2", "1"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The wish. None: not known yet, leave it as it is.
+
+    hold: destinations and pod links that workers are busy with; nobody else touches them now.
+    refused: learned routes that are not installed, with the reason, for the status.
+    """
+
+    kernel: KernelState
+    hold: frozenset[ip.Network] = frozenset()
+    hold_links: frozenset[str] = frozenset()
+    announcements: Mapping[ip.Address, frozenset[Advert]] | None = None
+    speaker: SpeakerConf | None = None
+    records: tuple[Resource, ...] = ()
+    refused: Mapping[ip.Network, str] = field(default_factory=dict)
+
+
+def plan(world: World) -> Plan:
+    """Everything that should exist in this World."""
+    learned, refused = learned_routes(world)
+    routes: dict[Owner, Mapping[ip.Network, Route]] = {Owner.LOCAL: local_routes(world)}
+    if learned is not None:
+        routes[Owner.LEARNED] = learned
+    busy = [pod for pod in world.pods.values() if pod.phase in (Phase.WIRING, Phase.LEAVING)]
+    return Plan(
+        kernel=KernelState(
+            tunnels=tunnels(world),
+            routes=routes,
+            neighbours=neighbours(world),
+            sysctls=sysctls(world),
+            pods=pod_links(world),
+            sweep=swept(world),
+            sweep_pods=world.adopted,
+        ),
+        hold=frozenset(ip.host(pod.address) for pod in busy),
+        hold_links=frozenset(pod.link for pod in busy),
+        announcements=announcements(world),
+        speaker=speaker(world),
+        records=records(world),
+        refused=refused,
+    )
+
+
+def swept(world: World) -> frozenset[Owner]:
+    """Whose tables are known in full: only there may something be dropped for being absent."""
+    known = set()
+    if world.adopted:
+        known.add(Owner.LOCAL)
+    if learned_is_complete(world):
+        known.add(Owner.LEARNED)
+    return frozenset(known)
+
+
+def learned_is_complete(world: World) -> bool:
+    """Every peer that should speak has ended its table (End-of-RIB), or has had its time."""
+    if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
+        return False
+    return all(_has_spoken(world, world.sessions.get(peer.address)) for peer in mesh_peers(world))
+
+
+def _has_spoken(world: World, session: Session | None) -> bool:
+    if session is None:
+        return world.now >= world.heard + RESTART_TIME
+    return session.complete or (session.deadline is not None and world.now >= session.deadline)
+
+
+RESTART_TIME = 120
+"""Seconds of graceful restart, as BIRD's default (reference/calico-behaviour.md 5.2)."""
+
+
+def local_routes(world: World) -> dict[ip.Network, Route]:
+    """A blackhole for each own block, so that free addresses never loop, and a /32 for each pod."""
+    routes = {net: Route(net) for net in world.blocks}
+    for pod in world.pods.values():
+        if pod.phase is Phase.READY:
+            dst = ip.host(pod.address)
+            routes[dst] = Route(dst, (Hop(pod.link),))
+    return routes
+
+
+def learned_routes(world: World) -> tuple[dict[ip.Network, Route] | None, dict[ip.Network, str]]:
+    """What the peers taught us and policy permits, as kernel routes; and what it does not permit, with the reason."""
+    if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
+        return None, {}
+    pools = sorted(facts.pools(world).values(), key=lambda pool: -pool.network.prefixlen)
+    gateways = {node.ipv4.ip for node in facts.nodes(world).values() if isinstance(node, Node) and node.ipv4}
+    routes: dict[ip.Network, Route] = {}
+    refused: dict[ip.Network, str] = {}
+    for prefix, path in best(world.table).items():
+        pool = next((one for one in pools if ip.contains(one.network, prefix)), None)
+        verdict = _import(world, path, pool, gateways)
+        if isinstance(verdict, str):
+            refused[prefix] = verdict
+        else:
+            routes[prefix] = Route(prefix, (verdict,))
+    return routes, refused
+
+
+def _import(world: World, path: Path, pool: IPPool | None, gateways: set[ip.Address]) -> Hop | str:
+    """Where a learned route goes, or why it is refused (ARCHITECTURE.md: default-deny import)."""
+    if pool is None:
+        return f"{path.prefix} from {path.peer} is in no pool: routes outside the pools are not taken from the mesh"
+    if any(ip.contains(net, path.prefix) or ip.contains(path.prefix, net) for net in world.blocks):
+        return f"{path.prefix} from {path.peer} covers or lies in a block of this node's own: it is not taken"
+    if path.next_hop == world.me.address.ip:
+        return f"{path.prefix} from {path.peer} has this node itself as its next hop"
+    near = ip.contains(world.me.address.network, path.next_hop)
+    mode = pool.spec.ipipMode
+    tunnelled = mode is Encap.ALWAYS or (mode is Encap.CROSS_SUBNET and not near)
+    if tunnelled and path.next_hop in gateways:
+        return Hop(names.TUNNEL, path.next_hop, onlink=True)
+    if tunnelled:
+        return f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is no known node, so no tunnel leads there"
+    if not near:
+        return f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is outside {world.me.address.network}"
+    return Hop(world.me.uplink, path.next_hop)
+
+
+def tunnels(world: World) -> dict[str, Tunnel]:
+    """tunl0 where some pool tunnels; its one address once it is allocated."""
+    if not world.is_synced(kinds.IPPOOL) or not facts.uses_ipip(world):
+        return {}
+    address = facts.tunnel_address(world)
+    wanted = ip.interface(f"{address}/{address.max_prefixlen}") if address else None
+    return {names.TUNNEL: Tunnel(names.TUNNEL, "ipip", facts.tunnel_mtu(world), wanted)}
+
+
+def neighbours(world: World) -> dict[NeighbourKey, str]:
+    """The pods' MACs, so that nobody has to ask by ARP."""
+    return {
+        NeighbourKey(pod.link, pod.address): pod.mac for pod in world.pods.values() if pod.phase is Phase.READY
+    }
+
+
+def sysctls(world: World) -> dict[str, str]:
+    """Forwarding, and loose reverse path filters where packets come back another way than they went.
+
+    A pod's packet to a remote node goes out bare and its answer comes back through the tunnel; the kernel takes the
+    greater of `all` and the link's own value (Documentation/networking/ip-sysctl).
+    """
+    wanted = {"net/ipv4/ip_forward": "1", f"net/ipv4/conf/{world.me.uplink}/rp_filter": LOOSE}
+    if tunnels(world):
+        wanted[f"net/ipv4/conf/{names.TUNNEL}/rp_filter"] = LOOSE
+    return wanted
+
+
+def pod_links(world: World) -> dict[str, PodLink]:
+    """The links to keep; whatever else has our alias is half-made or left over."""
+    return {
+        pod.link: PodLink(
+            pod.link, names.Alias(pod.attachment.container, pod.attachment.ifname, pod.since), pod.mtu
+        )
+        for pod in world.pods.values()
+    }
+
+
+def mesh_peers(world: World) -> tuple[Node, ...]:
+    """The nodes that this one speaks BGP with."""
+    raise NotImplementedError
+
+
+def announcements(world: World) -> Mapping[ip.Address, frozenset[Advert]] | None:
+    """Own blocks, for every peer; None until we know what is ours."""
+    if not world.adopted or not world.is_synced(kinds.IPPOOL, kinds.NODE):
+        return None
+    peers = [peer.address for peer in speaker_peers(world)]
+    return exports(world.blocks, facts.pools(world).values(), peers)
+
+
+def speaker(world: World) -> SpeakerConf | None:
+    """The speaker's configuration; None until the other nodes are known."""
+    raise NotImplementedError
+
+
+def records(world: World) -> tuple[Resource, ...]:
+    """Our own objects as they should stand in the datastore, where they do not; each at the revision last heard."""
+    wanted: list[Resource] = []
+    if world.is_synced(kinds.NODE) and (node := _own_node(world)) is not None:
+        wanted.append(node)
+    if world.adopted:
+        stored = world.of_kind(kinds.IPAMBLOCK)
+        for block in world.blocks.values():
+            now = stored.get(block.metadata.name)
+            if not isinstance(now, IPAMBlock) or now.spec != block.spec:
+                metadata = now.metadata if now else Metadata(name=block.metadata.name)
+                wanted.append(IPAMBlock(metadata=metadata, spec=block.spec))
+    return tuple(wanted)
+
+
+def _own_node(world: World) -> Node | None:
+    """Our Node where it is not as it should be: people's fields kept, the address, tunnel and heartbeat ours."""
+    stored = facts.nodes(world).get(world.me.node)
+    before = stored or Node(metadata=Metadata(name=world.me.node))
+    tunnel = facts.tunnel_address(world)
+    bgp = before.spec.bgp or NodeBGP()
+    bgp = _replace_struct(
+        bgp,
+        ipv4Address=str(world.me.address),
+        asNumber=world.me.as_number or bgp.asNumber,
+        ipv4IPIPTunnelAddr=str(tunnel) if tunnel else bgp.ipv4IPIPTunnelAddr if not world.adopted else "",
+    )
+    identity = before.status.identity if before.status else None
+    fresh = identity is not None and identity.uuid == world.me.uuid and world.now - seconds(identity.heartbeat) < HEARTBEAT
+    if stored is not None and stored.spec.bgp == bgp and fresh:
+        return None
+    alive = identity if fresh else Identity(uuid=world.me.uuid, heartbeat=stamp(world.now))
+    status = _replace_struct(before.status or NodeStatus(), identity=alive)
+    return Node(metadata=before.metadata, spec=_replace_struct(before.spec, bgp=bgp), status=status)

@@ -1,0 +1,163 @@
+"""Workers: they carry out what the loop decided for pods and blocks, and report back as events.
+
+Several pods are wired at once; claims go one after another, and the reaper deletes links by the group.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from bgpnet import ipam, names
+from bgpnet.agent.events import (
+    Claimed,
+    ClaimBlock,
+    ClaimFailed,
+    Event,
+    JournalBlocks,
+    PodRefused,
+    PodUnwired,
+    PodWired,
+    Reap,
+    Reaped,
+    UnwireFailed,
+    UnwirePod,
+    WirePod,
+)
+from bgpnet.agent.journal import BlockIs, Journal, PodWent, came
+from bgpnet.agent.threads import loudly, start
+from bgpnet.agent.world import Pod
+from bgpnet.cnispec import Attachment
+from bgpnet.errors import AlreadyExists, JournalFailed, KernelRefused, NotFound, StoreError
+from bgpnet.kernel.api import Kernel
+from bgpnet.kernel.state import Wiring
+from bgpnet.model import kinds
+from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.store.repo import Repo
+
+Emit = Callable[[Event], None]
+Netns = Callable[[int], int | None]
+"""The open descriptor of the pod's namespace that came with a request, by the request's number."""
+
+PodWork = WirePod | UnwirePod | JournalBlocks | ClaimBlock
+
+
+class Workers:
+    """The hands of the loop. `submit` returns at once."""
+
+    def __init__(self, kernel: Kernel, journal: Journal, repo: Repo, emit: Emit, netns: Netns, threads: int) -> None:
+        self._kernel = kernel
+        self._journal = journal
+        self._repo = repo
+        self._emit = emit
+        self._netns = netns
+        self._pods = ThreadPoolExecutor(threads, thread_name_prefix="pod")
+        self._claims = ThreadPoolExecutor(1, thread_name_prefix="claim")
+        self._marked: queue.SimpleQueue[Attachment | None] = queue.SimpleQueue()
+        start("reaper", self._reap)
+
+    def submit(self, work: PodWork | Reap, now: float) -> None:
+        """Have it done; the outcome comes as an event."""
+        match work:
+            case Reap(attachment):
+                self._marked.put(attachment)
+            case ClaimBlock():
+                self._claims.submit(loudly(self._claim), work, now)
+            case WirePod():
+                self._pods.submit(loudly(self._wire), work)
+            case UnwirePod():
+                self._pods.submit(loudly(self._unwire), work)
+            case JournalBlocks():
+                self._pods.submit(loudly(self._keep), work)
+
+    def reap_now(self) -> None:
+        """Have marked links deleted though no attachment waits for it."""
+        self._marked.put(None)
+
+    def _wire(self, work: WirePod) -> None:
+        pod = work.pod
+        netns = self._netns(work.number)
+        try:
+            self._journal.append([came(pod)])
+            if netns is None:
+                raise KernelRefused(f"the network namespace {pod.netns} did not come with the request: is it gone?")
+            self._kernel.wire(_wiring(pod, netns))
+        except (JournalFailed, KernelRefused) as problem:
+            self._take_back(pod)
+            self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem)))
+            return
+        self._emit(PodWired(work.number, pod.attachment, work.version))
+
+    def _take_back(self, pod: Pod) -> None:
+        """The pod never came. If even that cannot be journalled, the DEL that follows a failed ADD will say it."""
+        try:
+            self._journal.append([PodWent(pod.attachment.container, pod.attachment.ifname)])
+        except JournalFailed:
+            return
+
+    def _unwire(self, work: UnwirePod) -> None:
+        attachment = work.pod.attachment
+        alias = names.Alias(attachment.container, attachment.ifname, work.pod.since)
+        try:
+            self._kernel.unwire(work.pod.link, alias)
+            self._journal.append([PodWent(attachment.container, attachment.ifname)])
+        except (JournalFailed, KernelRefused) as problem:
+            self._emit(UnwireFailed(work.number, attachment, work.version, str(problem)))
+            return
+        self._emit(PodUnwired(work.number, attachment))
+
+    def _keep(self, work: JournalBlocks) -> None:
+        self._journal.append([BlockIs(block) for block in work.blocks])
+
+    def _claim(self, work: ClaimBlock, now: float) -> None:
+        try:
+            self._emit(self._first_free(work, now))
+        except (StoreError, JournalFailed) as problem:
+            self._emit(ClaimFailed(str(problem), exhausted=False))
+
+    def _first_free(self, work: ClaimBlock, now: float) -> Event:
+        for pool in work.pools:
+            for net in ipam.candidate_blocks(pool, work.owner.name):
+                if names.block(net) in work.taken:
+                    continue
+                if (block := self._take(ipam.new_block(net, work.owner, now))) is not None:
+                    self._journal.append([BlockIs(block)])
+                    return Claimed(block)
+        return ClaimFailed(work.exhausted, exhausted=True)
+
+    def _take(self, block: IPAMBlock) -> IPAMBlock | None:
+        """Create it; if it exists and is ours after all (an answer got lost), it is ours."""
+        try:
+            written = self._repo.write(block)
+        except AlreadyExists:
+            try:
+                written = self._repo.get(kinds.IPAMBLOCK, block.metadata.name)
+            except NotFound:
+                return None
+        if not isinstance(written, IPAMBlock) or written.spec.owner != block.spec.owner:
+            return None
+        return written
+
+    def _reap(self) -> None:
+        while True:
+            batch = [self._marked.get()]
+            while not self._marked.empty():
+                batch.append(self._marked.get_nowait())
+            try:
+                self._kernel.reap()
+            except KernelRefused:
+                continue  # the links stay marked: the next reap takes them, and until then their addresses stay taken
+            self._emit(Reaped(tuple(one for one in batch if one is not None)))
+
+
+def _wiring(pod: Pod, netns: int) -> Wiring:
+    return Wiring(
+        link=pod.link,
+        ifname=pod.attachment.ifname,
+        netns=netns,
+        address=pod.address,
+        mac=pod.mac,
+        mtu=pod.mtu,
+        alias=names.Alias(pod.attachment.container, pod.attachment.ifname, pod.since),
+    )

@@ -1,0 +1,104 @@
+"""What the agent says of itself when asked: one JSON object, made from the World. Pure."""
+
+from __future__ import annotations
+
+import json
+
+from bgpnet import ipam
+from bgpnet.agent import facts
+from bgpnet.agent.plan import Plan, mesh_peers
+from bgpnet.agent.world import Phase, World
+from bgpnet.model import ip, kinds
+from bgpnet.model.instant import stamp
+
+NEEDED = (kinds.IPPOOL, kinds.NODE, kinds.BGPCONFIGURATION, kinds.IPAMBLOCK)
+
+
+def answer(world: World, plan: Plan, question: dict[str, object]) -> tuple[int, bytes]:
+    """Exit status and body for a question; an unknown one is refused with what is known."""
+    if question.get("ask") == "status":
+        return 0, json.dumps(status(world, plan)).encode()
+    return 1, f"ask = {question.get('ask')!r}: this agent answers to 'status'".encode()
+
+
+def status(world: World, plan: Plan) -> dict[str, object]:
+    """The status object; its keys are what `bgpnetctl node status` prints."""
+    reasons = not_ready(world)
+    tunnel = facts.tunnel_address(world)
+    return {
+        "node": world.me.node,
+        "version": world.me.version,
+        "ready": not reasons,
+        "reasons": reasons,
+        "address": str(world.me.address),
+        "asNumber": facts.own_as(world),
+        "tunnel": str(tunnel) if tunnel else None,
+        "blocks": _blocks(world),
+        "pods": sum(pod.phase is Phase.READY for pod in world.pods.values()),
+        "peers": _peers(world, plan),
+        "warnings": _warnings(world, plan),
+        "speaker": f"away: {world.speaker_away}" if world.speaker_away else "connected",
+        "datastore": f"away: {world.store_away}" if world.store_away else _sync(world),
+    }
+
+
+def not_ready(world: World) -> list[str]:
+    """Why this node's own work is not done; peers are reported beside it and never make a node unready."""
+    reasons = []
+    missing = [kind.plural for kind in NEEDED if not world.is_synced(kind)]
+    if missing and not world.blocks:
+        reasons.append(f"the datastore has not been heard yet: {', '.join(missing)} missing")
+    if world.is_synced(kinds.IPPOOL) and not facts.pools(world):
+        reasons.append("there is no IPPool; create one with bgpnetctl create -f pool.yaml")
+    if world.adopted and facts.uses_ipip(world) and facts.tunnel_address(world) is None:
+        reasons.append(f"tunl0 has no address yet{': ' + world.no_address if world.no_address else ''}")
+    return reasons
+
+
+def _sync(world: World) -> str:
+    missing = [kind.plural for kind in NEEDED if not world.is_synced(kind)]
+    return f"waiting for {', '.join(missing)}" if missing else "in sync"
+
+
+def _blocks(world: World) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for net in sorted(world.blocks, key=ip.order):
+        usage = ipam.usage(world.blocks[net], world.now)
+        rows.append(
+            {
+                "cidr": str(net),
+                "in_use": usage.in_use,
+                "resting": usage.resting,
+                "free": usage.free,
+                "state": str(world.blocks[net].spec.state),
+            }
+        )
+    return rows
+
+
+def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
+    received: dict[ip.Address, int] = {}
+    for path in world.table.paths() if world.table is not None else ():
+        received[path.peer] = received.get(path.peer, 0) + 1
+    rows: list[dict[str, object]] = []
+    for peer in mesh_peers(world):
+        session = world.sessions.get(peer.address)
+        up = session is not None and session.up
+        rows.append(
+            {
+                "address": str(peer.address),
+                "type": "node-to-node mesh",
+                "asNumber": peer.peer_as,
+                "state": "up" if up else "start",
+                "since": stamp(session.since) if session else "",
+                "info": session.info if session else ("Passive" if peer.passive else "Connect"),
+                "received": received.get(peer.address, 0),
+                "advertised": len((plan.announcements or {}).get(peer.address, ())) if up else 0,
+            }
+        )
+    return rows
+
+
+def _warnings(world: World, plan: Plan) -> list[str]:
+    fenced = [world.fenced] if world.fenced else []
+    return [*fenced, *world.refusals, *plan.refused.values()]

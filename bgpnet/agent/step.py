@@ -1,0 +1,58 @@
+"""step(world, event) -> (world, effects): the one place where the World changes. Pure.
+
+One row an event; the rows' bodies stand in attach (pods), sync (datastore) and learn (BGP).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bgpnet.agent import attach, events, learn, sync
+from bgpnet.agent.attach import Step
+from bgpnet.agent.learn import Heard
+from bgpnet.agent.world import World
+
+Happening = events.Event | Heard
+
+
+def step(world: World, event: Happening) -> Step:
+    """The World after the event, and what is to be done."""
+    match event:
+        case events.Tick(now):
+            return tick(replace(world, now=now))
+        case events.CniAsked():
+            return attach.asked(world, event)
+        case events.PodWired():
+            return attach.wired(world, event)
+        case events.PodRefused():
+            return attach.refused(world, event)
+        case events.PodUnwired():
+            return attach.unwired(world, event)
+        case events.UnwireFailed():
+            return attach.unwire_failed(world, event)
+        case events.Reaped():
+            return attach.reaped(world, event)
+        case events.Claimed():
+            return attach.claimed(world, event)
+        case events.ClaimFailed():
+            return attach.claim_failed(world, event)
+        case events.Listed():
+            return sync.listed(world, event)
+        case events.Changed():
+            return sync.changed(world, event)
+        case events.Gone():
+            return sync.gone(world, event)
+        case events.StoreAway():
+            return sync.away(world, event)
+        case events.KernelLooked():
+            return sync.looked(world, event)
+        case events.KernelApplied(refusals):
+            return replace(world, refusals=refusals), []
+        case _:
+            return learn.heard(world, event), []
+
+
+def tick(world: World) -> Step:
+    """Time passed: who waited too long is answered, who was away too long loses its routes."""
+    world, effects = attach.expire(world)
+    return learn.expire(world), effects

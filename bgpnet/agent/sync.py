@@ -1,0 +1,178 @@
+"""What the datastore says, as steps of the World: caches, adoption of own blocks, fencing, identity. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from bgpnet import ipam
+from bgpnet.agent import attach, facts
+from bgpnet.agent.attach import Step
+from bgpnet.agent.events import Changed, Effect, Gone, JournalBlocks, KernelLooked, Listed, Stop, StoreAway
+from bgpnet.agent.world import Phase, Pod, World
+from bgpnet.cnispec import Attachment
+from bgpnet.model import ip, kinds
+from bgpnet.model.instant import seconds
+from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
+from bgpnet.model.kinds import Kind, Resource
+from bgpnet.model.node import Node
+from bgpnet.names import pod_link
+
+LIVING = 60.0
+"""Seconds: a heartbeat younger than this says that the machine lives."""
+
+
+def listed(world: World, event: Listed) -> Step:
+    """The whole of one kind: from now on its absences mean something."""
+    found = {one.metadata.name: one for one in event.resources}
+    world = replace(
+        world,
+        resources={**world.resources, event.kind.plural: found},
+        synced=world.synced | {event.kind.plural},
+        store_away="",
+    )
+    return _heard(world, event.kind, event.resources)
+
+
+def changed(world: World, event: Changed) -> Step:
+    """One object is new or different."""
+    resource = event.resource
+    kind = {**world.of_kind(event.kind), resource.metadata.name: resource}
+    world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
+    return _heard(world, event.kind, (resource,))
+
+
+def gone(world: World, event: Gone) -> Step:
+    """One object was deleted. Our own blocks and Node are written again by the next plan: we are their truth."""
+    kind = {name: one for name, one in world.of_kind(event.kind).items() if name != event.name}
+    return attach.resume(replace(world, resources={**world.resources, event.kind.plural: kind}, store_away=""))
+
+
+def away(world: World, event: StoreAway) -> Step:
+    """The datastore does not answer: everything heard so far stays as it is."""
+    return replace(world, store_away=event.reason), []
+
+
+def looked(world: World, event: KernelLooked) -> Step:
+    """Which links the kernel has: journalled pods without one are lost, the others are as they were."""
+    pods = {
+        attachment: pod
+        if (attachment.container, attachment.ifname) in event.links
+        else replace(pod, phase=Phase.LOST)
+        for attachment, pod in world.pods.items()
+    }
+    return replace(world, pods=pods, links=event.links), []
+
+
+def _heard(world: World, kind: Kind, resources: Iterable[Resource]) -> Step:
+    if kind is kinds.NODE and (reason := _usurper(world)):
+        return world, [Stop(reason)]
+    effects: list[Effect] = []
+    if kind is kinds.IPAMBLOCK:
+        for resource in resources:
+            if isinstance(resource, IPAMBlock):
+                world = _fence(world, resource)
+        if not world.adopted and world.is_synced(kinds.IPAMBLOCK):
+            world, effects = _adopt(world)
+    world, more = attach.resume(world)
+    return world, effects + more
+
+
+def _usurper(world: World) -> str:
+    """Another living machine has our name: one sentence, else nothing."""
+    node = facts.nodes(world).get(world.me.node)
+    identity = node.status.identity if isinstance(node, Node) and node.status else None
+    if identity is None or identity.uuid == world.me.uuid:
+        return ""
+    age = world.now - seconds(identity.heartbeat)
+    if age >= LIVING:
+        return ""
+    return (
+        f"the node name {world.me.node} is held by another machine ({identity.uuid}, alive {max(age, 0):.0f} s ago); "
+        f"choose another name with --node, or, if that machine is gone for good, run: "
+        f"bgpnetctl node release {world.me.node} --yes"
+    )
+
+
+def _fence(world: World, stored: IPAMBlock) -> World:
+    """A block of ours whose owner is another node now: we are fenced from it."""
+    mine = world.blocks.get(stored.network)
+    owner = stored.spec.owner
+    if mine is None or owner is None or owner.name == world.me.node:
+        return world
+    reason = f"block {stored.spec.cidr} of this node belongs to node {owner.name} now"
+    blocks = {net: block for net, block in world.blocks.items() if net != stored.network}
+    remedy = f"{reason}; delete the pods that still have addresses from it, so that they start again"
+    return replace(world, blocks=blocks, fenced="" if _unused(mine) else remedy)
+
+
+def _unused(block: IPAMBlock) -> bool:
+    return ipam.is_empty(block)
+
+
+def _adopt(world: World) -> Step:
+    """Take over the blocks that are recorded as ours: once, when the datastore was heard for the first time.
+
+    With the journal intact it decides what is allocated. Without it, the kernel does: an allocation lives on if a link
+    with its alias was there when the agent started; the others are released.
+    """
+    pods = dict(world.pods)
+    blocks = dict(world.blocks)
+    new: list[IPAMBlock] = []
+    for stored in world.of_kind(kinds.IPAMBLOCK).values():
+        if not isinstance(stored, IPAMBlock) or stored.network in blocks:
+            continue
+        if stored.spec.owner is None or stored.spec.owner.name != world.me.node:
+            continue
+        spec = _renewed(stored, world)
+        block, living = _survivors(world, spec)
+        blocks[block.network] = block
+        new.append(block)
+        pods.update(living)
+    world = replace(world, blocks=blocks, pods=pods, adopted=True)
+    return world, [JournalBlocks(tuple(new))] if new else []
+
+
+def _renewed(block: IPAMBlock, world: World) -> IPAMBlock:
+    """The block under this machine's UUID: a re-imaged machine takes over what its name owned."""
+    spec = block.spec
+    renewed = type(spec)(
+        cidr=spec.cidr,
+        owner=facts.owner(world),
+        claimedAt=spec.claimedAt,
+        state=spec.state,
+        sequence=spec.sequence,
+        allocations=spec.allocations,
+        free=spec.free,
+    )
+    return IPAMBlock(metadata=block.metadata, spec=renewed)
+
+
+def _survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, dict[Attachment, Pod]]:
+    """The block with its dead allocations released, and the pods that live on."""
+    living: dict[Attachment, Pod] = {}
+    for ordinal, allocation in block.spec.allocations.items():
+        if allocation.freedAt is not None or allocation.use is not Use.WORKLOAD:
+            continue
+        attachment = Attachment(allocation.container, allocation.ifname)
+        if (attachment.container, attachment.ifname) in world.links:
+            living[attachment] = _recovered(world, block.network[ordinal], attachment, allocation)
+        elif attachment not in world.pods:
+            block = ipam.release(block, attachment.container, attachment.ifname, world.now)
+    return block, living
+
+
+def _recovered(world: World, address: ip.Address, attachment: Attachment, allocation: Allocation) -> Pod:
+    return Pod(
+        attachment=attachment,
+        pod=allocation.pod,
+        network="",
+        netns="",
+        link=pod_link(allocation.pod, attachment.container, attachment.ifname),
+        address=address,
+        mac=facts.pod_mac(address),
+        mtu=facts.pod_mtu(world),
+        since=allocation.since,
+        sequence=allocation.sequence,
+        phase=Phase.READY,
+    )

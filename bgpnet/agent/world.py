@@ -1,0 +1,118 @@
+"""The World: everything the agent knows, as one value that only the loop holds.
+
+Nothing here acts. `None` and absence from `synced` mean "not known yet", which is never the same as empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from bgpnet.bgp.rib import Table
+from bgpnet.cnispec import Attachment, CniRequest
+from bgpnet.model.ip import Address, Interface, Network
+from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.kinds import Kind, Resource
+
+CLAIM_PATIENCE = 10.0
+"""Seconds an ADD waits for a block (or for the datastore) before the runtime is told to try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Me:
+    """This machine: its name in the network, its identity, its address and the link that has it."""
+
+    node: str
+    uuid: str
+    address: Interface
+    uplink: str
+    uplink_mtu: int
+    version: str
+    as_number: int | None = None
+
+
+class Phase(StrEnum):
+    """Where a pod stands. LOST: journalled or recovered, but its link was not there when the agent looked."""
+
+    WIRING = "wiring"
+    READY = "ready"
+    LOST = "lost"
+    LEAVING = "leaving"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """One attachment and all that is needed to answer for it again."""
+
+    attachment: Attachment
+    pod: str
+    network: str
+    netns: str
+    link: str
+    address: Address
+    mac: str
+    mtu: int
+    since: str
+    sequence: int
+    phase: Phase = Phase.WIRING
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request that cannot be answered yet, until when it may wait, and for what (shown when it may no longer)."""
+
+    request: CniRequest
+    until: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A BGP session. restart: seconds of graceful restart the peer offered; complete: its End-of-RIB was heard.
+
+    deadline: while the peer is away, when its stale routes go; while it is up and not complete, when we stop waiting.
+    """
+
+    address: Address
+    as_number: int
+    up: bool = False
+    since: float = 0.0
+    info: str = "Idle"
+    restart: float | None = None
+    complete: bool = False
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One consistent picture. `resources` is the datastore as last heard; `blocks` are our own, ahead of it."""
+
+    me: Me
+    now: float
+    started: float
+    resources: Mapping[str, Mapping[str, Resource]] = field(default_factory=dict)
+    synced: frozenset[str] = frozenset()
+    store_away: str = ""
+    blocks: Mapping[Network, IPAMBlock] = field(default_factory=dict)
+    journal_intact: bool = False
+    adopted: bool = False
+    links: frozenset[tuple[str, str]] = frozenset()
+    pods: Mapping[Attachment, Pod] = field(default_factory=dict)
+    waiting: Mapping[int, Waiting] = field(default_factory=dict)
+    claiming: bool = False
+    no_address: str = ""
+    sessions: Mapping[Address, Session] = field(default_factory=dict)
+    table: Table | None = None
+    speaker_away: str = "not connected yet"
+    heard: float = 0.0
+    refusals: tuple[str, ...] = ()
+    fenced: str = ""
+
+    def of_kind(self, kind: Kind) -> Mapping[str, Resource]:
+        """What the datastore holds of a kind, by name, as last heard."""
+        return self.resources.get(kind.plural, {})
+
+    def is_synced(self, *kinds: Kind) -> bool:
+        """Whether all of these kinds have been listed at least once."""
+        return all(kind.plural in self.synced for kind in kinds)

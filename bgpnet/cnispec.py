@@ -1,0 +1,186 @@
+"""The CNI specification as values: what a runtime asks (environment and configuration), what it is told.
+
+Reference: CNI specification 1.0.0 and its predecessors 0.3.1 and 0.4.0; 1.1 comes with its verbs.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bgpnet import names
+from bgpnet.errors import CniError
+from bgpnet.model.ip import Address
+from bgpnet.wire import CniCall
+
+VERSIONS = ("0.3.1", "0.4.0", "1.0.0")
+LATEST = VERSIONS[-1]
+
+INCOMPATIBLE, BAD_ENVIRONMENT, UNDECODABLE, BAD_CONFIG, TRY_AGAIN = 1, 4, 6, 7, 11
+INTERNAL, NO_ADDRESS, WIRING_REFUSED = 100, 101, 102
+
+_CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
+_NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
+_MTU = range(68, 65536)
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """What CNI keys by: a container and the interface in it."""
+
+    container: str
+    ifname: str
+
+
+@dataclass(frozen=True, slots=True)
+class CniRequest:
+    """A checked request. `pod` is `namespace/name` or empty; `pools` are names or CIDRs; mtu 0: the node's."""
+
+    command: str
+    attachment: Attachment
+    netns: str
+    pod: str
+    network: str
+    version: str
+    pools: tuple[str, ...] = ()
+    mtu: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """What a result tells: the link, the pod's end, and its address."""
+
+    link: str
+    ifname: str
+    netns: str
+    mac: str
+    mtu: int
+    address: Address
+
+
+def parse(call: CniCall) -> CniRequest:
+    """A request from the plugin's environment and input; raises CniError with the specification's code."""
+    config = _config(call.stdin)
+    version = config.get("cniVersion", "0.2.0")
+    if version not in VERSIONS:
+        raise CniError(INCOMPATIBLE, f"cniVersion {version!r} is not supported; write one of {', '.join(VERSIONS)}")
+    command = _variable(call.env, "CNI_COMMAND")
+    if command not in ("ADD", "DEL"):
+        raise CniError(BAD_ENVIRONMENT, f"CNI_COMMAND={command} is unknown; the agent carries out ADD and DEL")
+    container = _variable(call.env, "CNI_CONTAINERID")
+    if not _CONTAINER.match(container) or len(container) > 128:
+        raise CniError(
+            BAD_ENVIRONMENT,
+            f"CNI_CONTAINERID={container!r}: at most 128 letters, digits, '_', '.', '-', a letter or digit first",
+        )
+    netns = call.env.get("CNI_NETNS", "")
+    if command == "ADD" and not netns:
+        raise CniError(BAD_ENVIRONMENT, "CNI_NETNS is missing; give the path of the pod's network namespace")
+    return CniRequest(
+        command=command,
+        attachment=Attachment(container, _ifname(_variable(call.env, "CNI_IFNAME"))),
+        netns=netns,
+        pod=_pod(call.env.get("CNI_ARGS", "")),
+        network=_network(config),
+        version=version,
+        pools=_pools(config),
+        mtu=_mtu(config),
+    )
+
+
+def version_of(stdin: bytes) -> str:
+    """The cniVersion an error is to be written in: the caller's where it can be read, else the latest."""
+    try:
+        version = _config(stdin).get("cniVersion")
+    except CniError:
+        return LATEST
+    return version if isinstance(version, str) and version in VERSIONS else LATEST
+
+
+def result(version: str, wired: Wired) -> bytes:
+    """The result of an ADD in the caller's version."""
+    address: dict[str, object] = {"interface": 1, "address": f"{wired.address}/{wired.address.max_prefixlen}"}
+    if version != "1.0.0":
+        address = {"version": str(wired.address.version), **address}
+    document = {
+        "cniVersion": version,
+        "interfaces": [
+            {"name": wired.link, "mac": names.HOST_MAC},
+            {"name": wired.ifname, "mac": wired.mac, "sandbox": wired.netns},
+        ],
+        "ips": [address],
+        "routes": [],
+        "dns": {},
+    }
+    return json.dumps(document).encode()
+
+
+def error(version: str, problem: CniError) -> bytes:
+    """The specification's error object."""
+    document: dict[str, object] = {"cniVersion": version, "code": problem.code, "msg": problem.message}
+    if problem.details:
+        document["details"] = problem.details
+    return json.dumps(document).encode()
+
+
+def _config(stdin: bytes) -> dict[str, object]:
+    try:
+        config = json.loads(stdin)
+    except ValueError as problem:
+        raise CniError(UNDECODABLE, f"the network configuration is not JSON: {problem}; correct the conflist") from None
+    if not isinstance(config, dict):
+        raise CniError(UNDECODABLE, "the network configuration is not a JSON object; correct the conflist")
+    return config
+
+
+def _variable(env: Mapping[str, str], name: str) -> str:
+    value = env.get(name, "")
+    if not value:
+        raise CniError(BAD_ENVIRONMENT, f"{name} is missing; the container runtime has to set it")
+    return value
+
+
+def _ifname(name: str) -> str:
+    bad = len(name.encode()) > 15 or name in (".", "..") or any(c in "/:" or c.isspace() for c in name)
+    if bad:
+        raise CniError(
+            BAD_ENVIRONMENT, f"CNI_IFNAME={name!r}: at most 15 bytes without '/', ':' or blanks, not '.' or '..'"
+        )
+    return name
+
+
+def _pod(args: str) -> str:
+    """`IgnoreUnknown=1;K8S_POD_NAMESPACE=a;K8S_POD_NAME=b` -> `a/b`."""
+    found: dict[str, str] = {}
+    for pair in filter(None, args.split(";")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise CniError(BAD_ENVIRONMENT, f"CNI_ARGS has {pair!r}; write KEY=VALUE pairs joined by ';'")
+        found[key] = value
+    namespace, name = found.get("K8S_POD_NAMESPACE", ""), found.get("K8S_POD_NAME", "")
+    return f"{namespace}/{name}" if namespace and name else ""
+
+
+def _network(config: Mapping[str, object]) -> str:
+    name = config.get("name")
+    if not isinstance(name, str) or not _NETWORK.match(name):
+        raise CniError(
+            BAD_CONFIG, f"name = {name!r}: a network's name is letters, digits, '_', '.', '-', a letter or digit first"
+        )
+    return name
+
+
+def _pools(config: Mapping[str, object]) -> tuple[str, ...]:
+    pools = config.get("ipv4_pools", [])
+    if not isinstance(pools, list) or not all(isinstance(pool, str) for pool in pools):
+        raise CniError(BAD_CONFIG, f"ipv4_pools = {pools!r}: write a list of pool names or CIDRs")
+    return tuple(pools)
+
+
+def _mtu(config: Mapping[str, object]) -> int:
+    mtu = config.get("mtu", 0)
+    if not isinstance(mtu, int) or isinstance(mtu, bool) or (mtu != 0 and mtu not in _MTU):
+        raise CniError(BAD_CONFIG, f"mtu = {mtu!r}: write 0 for the node's, or {_MTU.start} to {_MTU.stop - 1}")
+    return mtu
