@@ -1,0 +1,122 @@
+"""What a runtime asks and is told: every refusal names the variable or field and has the specification's code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bgpnet import cnispec
+from bgpnet.cnispec import Attachment, CniRequest, Wired
+from bgpnet.errors import CniError
+from bgpnet.model import ip
+from bgpnet.wire import CniCall
+
+ENV = {
+    "CNI_COMMAND": "ADD",
+    "CNI_CONTAINERID": "c1",
+    "CNI_NETNS": "/run/netns/p1",
+    "CNI_IFNAME": "eth0",
+    "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=cart-0",
+}
+CONFIG = {"cniVersion": "1.0.0", "name": "pods", "type": "bgpnet"}
+
+
+def call(env: dict[str, str] | None = None, config: object = None, stdin: bytes | None = None) -> CniCall:
+    return CniCall({**ENV, **(env or {})}, json.dumps(CONFIG | (config or {})).encode() if stdin is None else stdin)
+
+
+def test_a_kubernetes_add() -> None:
+    assert cnispec.parse(call(config={"mtu": 1400, "ipv4_pools": ["blue"]})) == CniRequest(
+        command="ADD",
+        attachment=Attachment("c1", "eth0"),
+        netns="/run/netns/p1",
+        pod="shop/cart-0",
+        network="pods",
+        version="1.0.0",
+        pools=("blue",),
+        mtu=1400,
+    )
+
+
+def test_an_add_without_an_orchestrator_has_no_pod() -> None:
+    assert cnispec.parse(call({"CNI_ARGS": ""})).pod == ""
+
+
+def test_a_del_needs_no_namespace() -> None:
+    assert cnispec.parse(call({"CNI_COMMAND": "DEL", "CNI_NETNS": ""})).netns == ""
+
+
+@pytest.mark.parametrize(
+    ("env", "config", "stdin", "code", "names"),
+    [
+        ({}, None, b"{", 6, "not JSON"),
+        ({}, None, b"[]", 6, "not a JSON object"),
+        ({}, None, b"", 6, "not JSON"),
+        ({}, {"cniVersion": "9.9.9"}, None, 1, "9.9.9"),
+        ({}, {"cniVersion": "0.2.0"}, None, 1, "0.3.1, 0.4.0, 1.0.0"),
+        ({"CNI_COMMAND": ""}, None, None, 4, "CNI_COMMAND"),
+        ({"CNI_COMMAND": "FLY"}, None, None, 4, "FLY"),
+        ({"CNI_CONTAINERID": ""}, None, None, 4, "CNI_CONTAINERID"),
+        ({"CNI_CONTAINERID": "../x"}, None, None, 4, "CNI_CONTAINERID"),
+        ({"CNI_CONTAINERID": "a" * 129}, None, None, 4, "CNI_CONTAINERID"),
+        ({"CNI_IFNAME": ""}, None, None, 4, "CNI_IFNAME"),
+        ({"CNI_IFNAME": "a/b"}, None, None, 4, "CNI_IFNAME"),
+        ({"CNI_IFNAME": "a" * 16}, None, None, 4, "CNI_IFNAME"),
+        ({"CNI_IFNAME": ".."}, None, None, 4, "CNI_IFNAME"),
+        ({"CNI_NETNS": ""}, None, None, 4, "CNI_NETNS"),
+        ({"CNI_ARGS": "novalue"}, None, None, 4, "CNI_ARGS"),
+        ({}, {"name": ""}, None, 7, "name"),
+        ({}, {"name": "a b"}, None, 7, "name"),
+        ({}, {"mtu": "big"}, None, 7, "mtu"),
+        ({}, {"mtu": True}, None, 7, "mtu"),
+        ({}, {"mtu": 67}, None, 7, "mtu"),
+        ({}, {"ipv4_pools": "blue"}, None, 7, "ipv4_pools"),
+        ({}, {"ipv4_pools": [1]}, None, 7, "ipv4_pools"),
+    ],
+)
+def test_refusals(env: dict[str, str], config: object, stdin: bytes | None, code: int, names: str) -> None:
+    with pytest.raises(CniError) as caught:
+        cnispec.parse(call(env, config, stdin))
+    assert caught.value.code == code
+    assert names in caught.value.message
+
+
+WIRED = Wired("cali1", "eth0", "/run/netns/p1", "0a:58:0a:f4:00:05", 1480, ip.address("10.244.0.5"))
+
+
+def test_a_result_of_1_0_0() -> None:
+    assert json.loads(cnispec.result("1.0.0", WIRED)) == {
+        "cniVersion": "1.0.0",
+        "interfaces": [
+            {"name": "cali1", "mac": "ee:ee:ee:ee:ee:ee"},
+            {"name": "eth0", "mac": "0a:58:0a:f4:00:05", "sandbox": "/run/netns/p1"},
+        ],
+        "ips": [{"interface": 1, "address": "10.244.0.5/32"}],
+        "routes": [],
+        "dns": {},
+    }
+
+
+@pytest.mark.parametrize("version", ["0.3.1", "0.4.0"])
+def test_older_results_say_the_family(version: str) -> None:
+    result = json.loads(cnispec.result(version, WIRED))
+    assert result["cniVersion"] == version
+    assert result["ips"] == [{"version": "4", "interface": 1, "address": "10.244.0.5/32"}]
+
+
+@pytest.mark.parametrize(
+    ("stdin", "version"),
+    [(b"{", "1.0.0"), (b'{"cniVersion": "0.4.0"}', "0.4.0"), (b'{"cniVersion": "7"}', "1.0.0"), (b'{"cniVersion": 1}', "1.0.0")],
+)
+def test_errors_are_in_the_callers_version_where_it_has_one(stdin: bytes, version: str) -> None:
+    assert cnispec.version_of(stdin) == version
+
+
+def test_an_error_object() -> None:
+    assert json.loads(cnispec.error("1.0.0", CniError(11, "try again", "because"))) == {
+        "cniVersion": "1.0.0",
+        "code": 11,
+        "msg": "try again",
+        "details": "because",
+    }
