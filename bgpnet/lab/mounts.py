@@ -100,7 +100,8 @@ class Root:
         self.layers += 1
         os.mkdir(upper)
         os.mkdir(work)
-        mount("bgpnet-lab", target, "overlay", options=f"lowerdir={lower},upperdir={upper},workdir={work}")
+        escaped = re.sub(r"([\\\\:,])", r"\\\1", lower)
+        mount("bgpnet-lab", target, "overlay", options=f"lowerdir={escaped},upperdir={upper},workdir={work}")
         self.private.add(os.stat(target).st_dev)
 
     def _point(self, path: str, directory: bool) -> str:
