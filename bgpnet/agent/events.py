@@ -218,4 +218,3 @@ Event = (
     | KernelApplied
 )
 Effect = WirePod | UnwirePod | Reap | ClaimBlock | JournalBlocks | Answer | Stop
-

@@ -201,7 +201,9 @@ class Journal:
         except FileNotFoundError:
             return None
         except OSError as problem:
-            raise JournalFailed(f"journal {self._path} cannot be read: {problem.strerror}; see to the disk") from problem
+            raise JournalFailed(
+                f"journal {self._path} cannot be read: {problem.strerror}; see to the disk"
+            ) from problem
 
     def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod]) -> None:
         """Begin anew with this content, replacing the file in one step; raises JournalFailed."""

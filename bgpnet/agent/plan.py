@@ -142,7 +142,9 @@ def _import(world: World, path: Path, pool: IPPool | None, gateways: set[ip.Addr
     if tunnelled and path.next_hop in gateways:
         return Hop(names.TUNNEL, path.next_hop, onlink=True)
     if tunnelled:
-        return f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is no known node, so no tunnel leads there"
+        return (
+            f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is no known node, so no tunnel leads there"
+        )
     if not near:
         return f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is outside {world.me.address.network}"
     return Hop(world.me.uplink, path.next_hop)
@@ -159,9 +161,7 @@ def tunnels(world: World) -> dict[str, Tunnel]:
 
 def neighbours(world: World) -> dict[NeighbourKey, str]:
     """The pods' MACs, so that nobody has to ask by ARP."""
-    return {
-        NeighbourKey(pod.link, pod.address): pod.mac for pod in world.pods.values() if pod.phase is Phase.READY
-    }
+    return {NeighbourKey(pod.link, pod.address): pod.mac for pod in world.pods.values() if pod.phase is Phase.READY}
 
 
 def sysctls(world: World) -> dict[str, str]:
@@ -179,9 +179,7 @@ def sysctls(world: World) -> dict[str, str]:
 def pod_links(world: World) -> dict[str, PodLink]:
     """The links to keep; whatever else has our alias is half-made or left over."""
     return {
-        pod.link: PodLink(
-            pod.link, names.Alias(pod.attachment.container, pod.attachment.ifname, pod.since), pod.mtu
-        )
+        pod.link: PodLink(pod.link, names.Alias(pod.attachment.container, pod.attachment.ifname, pod.since), pod.mtu)
         for pod in world.pods.values()
     }
 
@@ -232,7 +230,9 @@ def _own_node(world: World) -> Node | None:
         ipv4IPIPTunnelAddr=str(tunnel) if tunnel else bgp.ipv4IPIPTunnelAddr if not world.adopted else "",
     )
     identity = before.status.identity if before.status else None
-    fresh = identity is not None and identity.uuid == world.me.uuid and world.now - seconds(identity.heartbeat) < HEARTBEAT
+    fresh = (
+        identity is not None and identity.uuid == world.me.uuid and world.now - seconds(identity.heartbeat) < HEARTBEAT
+    )
     if stored is not None and stored.spec.bgp == bgp and fresh:
         return None
     alive = identity if fresh else Identity(uuid=world.me.uuid, heartbeat=stamp(world.now))

@@ -56,9 +56,7 @@ def away(world: World, event: StoreAway) -> Step:
 def looked(world: World, event: KernelLooked) -> Step:
     """Which links the kernel has: journalled pods without one are lost, the others are as they were."""
     pods = {
-        attachment: pod
-        if (attachment.container, attachment.ifname) in event.links
-        else replace(pod, phase=Phase.LOST)
+        attachment: pod if (attachment.container, attachment.ifname) in event.links else replace(pod, phase=Phase.LOST)
         for attachment, pod in world.pods.items()
     }
     return replace(world, pods=pods, links=event.links), []

@@ -76,7 +76,12 @@ class Document:
         return entries
 
     def known(
-        self, node: yaml.Node, path: str, used: Collection[str], accepted: Collection[str], refused: Collection[str] = ()
+        self,
+        node: yaml.Node,
+        path: str,
+        used: Collection[str],
+        accepted: Collection[str],
+        refused: Collection[str] = (),
     ) -> dict[str, yaml.Node]:
         """The entries whose keys are used; unknown ones are faults that say what is known."""
         entries: dict[str, yaml.Node] = {}

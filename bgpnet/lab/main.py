@@ -111,7 +111,9 @@ def inspect(topo: str | None, name: str | None, every: bool, form: str) -> None:
     """
     labs = _labs(topo, name, every)
     if form == "json":
-        click.echo(json.dumps({lab.name: [_details(lab, node) for node in lab.nodes.values()] for lab in labs}, indent=2))
+        click.echo(
+            json.dumps({lab.name: [_details(lab, node) for node in lab.nodes.values()] for lab in labs}, indent=2)
+        )
         return
     rows = [("LAB", "NAME", "NODE", "KIND", "PID", "STATE", "LOG")]
     for lab in labs:
@@ -226,6 +228,33 @@ def shell(topo: str | None) -> None:
     sys.exit(code)
 
 
+@command.command()
+@topo_option
+@click.option("--out", metavar="DIR", default="build", show_default=True, help="Where demo.json goes.")
+def demo(topo: str | None, out: str) -> None:
+    """Deploy, make pods, prove that they reach each other, report, take down.
+
+    Where this kernel has no ipip, all of it runs inside User Mode Linux. Exit code 0 only if everything held.
+
+    \b
+    bgpnet lab demo -t containerlab/mesh.clab.yml
+    """
+    from bgpnet.lab import demo as demonstration
+    from bgpnet.lab import report, uml
+
+    topology = load(topo)
+    folder = Path(out).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    if not uml.inside() and not uml.has_ipip():
+        click.echo("This kernel has no ipip: the lab runs inside User Mode Linux.")
+        again = [sys.executable, "-m", "bgpnet", "lab", "demo", "-t", topology.file, "--out", str(folder)]
+        sys.exit(uml.run_inside(again, out=folder))
+    findings = demonstration.run(topology, click.echo)
+    click.echo("\n" + report.report(findings))
+    demonstration.write(findings, folder)
+    sys.exit(1 if findings.problems else 0)
+
+
 def _shell(lab: Lab) -> int:
     """A shell on the outer side of the lab; its exit code."""
     here = os.path.dirname(sys.executable)
@@ -235,7 +264,9 @@ def _shell(lab: Lab) -> int:
     if sys.stdin.isatty():
         first = next(iter(lab.nodes))
         click.echo(f"Lab {lab.name} is up: {', '.join(lab.nodes)}. Leave with exit; the lab goes with you.")
-        click.echo(f"Try: bgpnet lab exec {first} ip route | bgpnet lab inspect | ip netns | tail {lab.nodes[first].log}")
+        click.echo(
+            f"Try: bgpnet lab exec {first} ip route | bgpnet lab inspect | ip netns | tail {lab.nodes[first].log}"
+        )
         argv.append("-i")
     return subprocess.call(argv, env=env)
 

@@ -107,7 +107,12 @@ def test_older_results_say_the_family(version: str) -> None:
 
 @pytest.mark.parametrize(
     ("stdin", "version"),
-    [(b"{", "1.0.0"), (b'{"cniVersion": "0.4.0"}', "0.4.0"), (b'{"cniVersion": "7"}', "1.0.0"), (b'{"cniVersion": 1}', "1.0.0")],
+    [
+        (b"{", "1.0.0"),
+        (b'{"cniVersion": "0.4.0"}', "0.4.0"),
+        (b'{"cniVersion": "7"}', "1.0.0"),
+        (b'{"cniVersion": 1}', "1.0.0"),
+    ],
 )
 def test_errors_are_in_the_callers_version_where_it_has_one(stdin: bytes, version: str) -> None:
     assert cnispec.version_of(stdin) == version
