@@ -14,8 +14,8 @@ from bgpnet import cnispec, ipam, names
 from bgpnet.agent import facts
 from bgpnet.agent.events import (
     Answer,
-    Claimed,
     ClaimBlock,
+    Claimed,
     ClaimFailed,
     CniAsked,
     Effect,

@@ -9,12 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bgpnet.agent.attach import Step
-from bgpnet.agent.plan import RESTART_TIME
-from bgpnet.agent.world import Session, World
+from bgpnet.agent.world import World
 from bgpnet.bgp.lines import EndOfRib, Opened, PeerDown, PeerUp, Update
-from bgpnet.bgp.rib import Table
 from bgpnet.bgp.speaker import Away, Synced
-from bgpnet.model.ip import Address
 
 SETTLE = 5.0
 """Seconds that a session found up is given to end its table, when nobody heard whether it has."""

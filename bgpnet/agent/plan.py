@@ -6,22 +6,24 @@ The whole wish, from scratch, every time. What is not known yet is left out, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from bgpnet import names
 from bgpnet.agent import facts
 from bgpnet.agent.world import Phase, Session, World
-from bgpnet.bgp.conf import SpeakerConf
+from bgpnet.bgp.conf import Neighbour, SpeakerConf
 from bgpnet.bgp.export import Advert, exports
 from bgpnet.bgp.mesh import mesh
 from bgpnet.bgp.rib import Path, best
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import seconds, stamp
-from bgpnet.model.ippool import Encap, IPPool
 from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.ippool import Encap, IPPool
 from bgpnet.model.kinds import Resource
-from bgpnet.model.node import Identity, Node, NodeBGP, NodeStatus
+from bgpnet.model.node import Identity, Node, NodeBGP, NodeSpec, NodeStatus
 from bgpnet.model.resource import Metadata
 
 HEARTBEAT = 20.0
@@ -184,22 +186,35 @@ def pod_links(world: World) -> dict[str, PodLink]:
     }
 
 
-def mesh_peers(world: World) -> tuple[Node, ...]:
+def mesh_peers(world: World) -> tuple[Neighbour, ...]:
     """The nodes that this one speaks BGP with."""
-    raise NotImplementedError
+    if facts.bgp(world).nodeToNodeMeshEnabled is False:
+        return ()
+    me = Node(
+        metadata=Metadata(name=world.me.node),
+        spec=NodeSpec(bgp=NodeBGP(ipv4Address=str(world.me.address), asNumber=facts.own_as(world))),
+    )
+    return mesh(me, facts.nodes(world).values(), facts.cluster_as(world), facts.listen_port(world))
 
 
 def announcements(world: World) -> Mapping[ip.Address, frozenset[Advert]] | None:
     """Own blocks, for every peer; None until we know what is ours."""
     if not world.adopted or not world.is_synced(kinds.IPPOOL, kinds.NODE):
         return None
-    peers = [peer.address for peer in speaker_peers(world)]
+    peers = [peer.address for peer in mesh_peers(world)]
     return exports(world.blocks, facts.pools(world).values(), peers)
 
 
 def speaker(world: World) -> SpeakerConf | None:
     """The speaker's configuration; None until the other nodes are known."""
-    raise NotImplementedError
+    if not world.is_synced(kinds.NODE, kinds.BGPCONFIGURATION):
+        return None
+    return SpeakerConf(
+        router_id=world.me.address.ip,
+        local_address=world.me.address.ip,
+        listen_port=facts.listen_port(world),
+        neighbours=mesh_peers(world),
+    )
 
 
 def records(world: World) -> tuple[Resource, ...]:
@@ -223,7 +238,7 @@ def _own_node(world: World) -> Node | None:
     before = stored or Node(metadata=Metadata(name=world.me.node))
     tunnel = facts.tunnel_address(world)
     bgp = before.spec.bgp or NodeBGP()
-    bgp = _replace_struct(
+    bgp = structs.replace(
         bgp,
         ipv4Address=str(world.me.address),
         asNumber=world.me.as_number or bgp.asNumber,
@@ -236,5 +251,5 @@ def _own_node(world: World) -> Node | None:
     if stored is not None and stored.spec.bgp == bgp and fresh:
         return None
     alive = identity if fresh else Identity(uuid=world.me.uuid, heartbeat=stamp(world.now))
-    status = _replace_struct(before.status or NodeStatus(), identity=alive)
-    return Node(metadata=before.metadata, spec=_replace_struct(before.spec, bgp=bgp), status=status)
+    status = structs.replace(before.status or NodeStatus(), identity=alive)
+    return Node(metadata=before.metadata, spec=structs.replace(before.spec, bgp=bgp), status=status)

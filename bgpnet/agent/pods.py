@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from bgpnet import ipam, names
 from bgpnet.agent.events import (
-    Claimed,
     ClaimBlock,
+    Claimed,
     ClaimFailed,
     Event,
     JournalBlocks,

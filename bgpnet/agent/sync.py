@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
+from msgspec import structs
+
 from bgpnet import ipam
 from bgpnet.agent import attach, facts
 from bgpnet.agent.attach import Step
@@ -133,17 +135,7 @@ def _adopt(world: World) -> Step:
 
 def _renewed(block: IPAMBlock, world: World) -> IPAMBlock:
     """The block under this machine's UUID: a re-imaged machine takes over what its name owned."""
-    spec = block.spec
-    renewed = type(spec)(
-        cidr=spec.cidr,
-        owner=facts.owner(world),
-        claimedAt=spec.claimedAt,
-        state=spec.state,
-        sequence=spec.sequence,
-        allocations=spec.allocations,
-        free=spec.free,
-    )
-    return IPAMBlock(metadata=block.metadata, spec=renewed)
+    return structs.replace(block, spec=structs.replace(block.spec, owner=facts.owner(world)))
 
 
 def _survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, dict[Attachment, Pod]]:
