@@ -8,6 +8,8 @@ BgpnetError
     AlreadyExists     create met an object of that key
     Conflict          somebody changed it first: read again
     Compacted         the watch asks for history that is gone: list again
+  NoAddress           no pool gives this node an address: the message says why each does not
+  AllocationRefused   an address is not, or no longer, whose the caller thinks it is
   JournalFailed       the node's journal could not be read or written: nothing is promised
   KernelRefused       the kernel said no to one item: the rest goes on
   AgentAway           nobody answers on the agent's socket
@@ -72,6 +74,14 @@ class Conflict(StoreError):
 
 class Compacted(StoreError):
     """The history a watch asked for is gone: list again and compare."""
+
+
+class NoAddress(BgpnetError):
+    """No pool gives this node an address of that use; the message names the pools, the reasons and the remedy."""
+
+
+class AllocationRefused(BgpnetError):
+    """An address is not, or no longer, whose the caller thinks it is: look at the block again."""
 
 
 class JournalFailed(BgpnetError):

@@ -1,0 +1,240 @@
+"""The agent's settings: one row each, from which the file's keys, the environment and the flags derive. Pure.
+
+`run_dir` is the key `run_dir` of /etc/bgpnet/agent.yaml, beaten by BGPNET_RUN_DIR, beaten by --run-dir.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from math import isfinite
+from typing import Any, TypeVar
+
+from bgpnet import names
+from bgpnet.autodetect import METHODS, parse_method
+from bgpnet.errors import UsageError
+from bgpnet.model import ip
+
+FILE = "/etc/bgpnet/agent.yaml"
+PREFIX = "BGPNET_"
+
+NOT_SETTINGS = frozenset({"BGPNET_SOAK", "BGPNET_UML"})
+"""Variables of the project's tests and lab, which an agent started by them inherits."""
+
+_SERVICE_LINK = re.compile(
+    r"BGPNET_(\w+_)?(SERVICE_HOST=|SERVICE_PORT(_\w+)?=|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?=|PORT=(tcp|udp|sctp)://).*"
+)
+"""What Kubernetes sets in every container of a namespace that has a Service called bgpnet or bgpnet-…"""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A row: its name, the value without which it stands, how a value is read, and what it is for.
+
+    read: turns what the file, the environment or a flag says into the value; raises ValueError with what is allowed.
+    """
+
+    name: str
+    default: object
+    read: Callable[[object], object]
+    help: str
+
+    @property
+    def env(self) -> str:
+        """Its environment variable."""
+        return PREFIX + self.name.upper()
+
+    @property
+    def flag(self) -> str:
+        """Its flag."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _setting(default: T, read: Callable[[object], T], text: str) -> T:
+    return field(default=default, metadata={"read": read, "help": text})
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("it must be text; put it in quotes")
+    return value
+
+
+def _node(value: object) -> str:
+    if (name := _text(value)) and not names.is_subdomain(name):
+        raise ValueError("it must be a lower-case DNS name of at most 253 characters, such as node1")
+    return name
+
+
+def _datastore(value: object) -> str:
+    url = _text(value)
+    if not re.match(r"sqlite:///.|etcd://.|kubernetes:", url):
+        raise ValueError("it must be sqlite:///PATH, etcd://HOST:PORT[,HOST:PORT…] or kubernetes:")
+    return url
+
+
+def _directory(value: object) -> str:
+    path = _text(value)
+    if not path.startswith("/"):
+        raise ValueError("it must be a path that begins with /")
+    return path.rstrip("/") or "/"
+
+
+def _directory_or_none(value: object) -> str:
+    return _directory(value) if value else ""
+
+
+def _address(value: object) -> str:
+    text = _text(value)
+    try:
+        right = not text or ip.interface(text).version == 4
+    except ValueError:
+        right = False
+    if not right:
+        raise ValueError("it must be an IPv4 address such as 192.0.2.1 or 192.0.2.1/24, or empty to look for one")
+    return text
+
+
+def _method(value: object) -> str:
+    text = _text(value)
+    parse_method(text)
+    return text
+
+
+def _number(value: object, low: float, high: float, what: str) -> float:
+    """From a number or its text; a bool is no number, whatever Python says."""
+    wrong = ValueError(f"it must be {what} from {low:g} to {high:.10g}")
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise wrong
+    try:
+        number = float(value)
+    except ValueError:
+        raise wrong from None
+    if not isfinite(number) or not low <= number <= high:
+        raise wrong
+    return number
+
+
+def _seconds(value: object) -> float:
+    return _number(value, 0, 1200, "seconds")
+
+
+def _workers(value: object) -> int:
+    number = _number(value, 1, 256, "a whole number")
+    if number != int(number):
+        raise ValueError("it must be a whole number from 1 to 256")
+    return int(number)
+
+
+def _as_number(value: object) -> int | None:
+    """Plain, or dotted (RFC 5396); 0 is reserved (RFC 7607). A float is a dotted number that lost its quotes."""
+    if value is None or value == "":
+        return None
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    found = re.fullmatch(r"(?:(\d{1,5})\.)?(\d{1,10})", text) if isinstance(text, str) else None
+    if found:
+        high, low = int(found[1] or 0), int(found[2])
+        number = high << 16 | low
+        if 1 <= number < 1 << 32 and (not found[1] or low < 1 << 16):
+            return number
+    raise ValueError("it must be 1 to 4294967295, or dotted such as '1.10' in quotes")
+
+
+def _one_of(*allowed: str) -> Callable[[object], str]:
+    def read(value: object) -> str:
+        if value not in allowed:
+            raise ValueError(f"it must be one of {', '.join(allowed)}")
+        return str(value)
+
+    return read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an agent was told; the rows themselves (SETTINGS) are made from these fields."""
+
+    node: str = _setting("", _node, "this node's name in the network; empty: the host's name")
+    datastore: str = _setting(
+        "sqlite:///var/lib/bgpnet/store.db", _datastore, "sqlite:///PATH, etcd://HOST:PORT,… or kubernetes:"
+    )
+    run_dir: str = _setting("/run/bgpnet", _directory, "where the sockets are")
+    state_dir: str = _setting("/var/lib/bgpnet", _directory, "where the journal and the node's identity are kept")
+    ip: str = _setting("", _address, "the node's IPv4 address, with or without /LENGTH; empty: look for it")
+    ip_autodetection_method: str = _setting("first-found", _method, f"how to look for the address: {METHODS}")
+    as_number: int | None = _setting(None, _as_number, "the node's AS number; none: the Node's or the cluster's")
+    log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "debug, info, warning or error")
+    workers: int = _setting(8, _workers, "threads that wire pods")
+    address_rest: float = _setting(30.0, _seconds, "seconds that a released address rests before it is used again")
+    cni_conf_dir: str = _setting(
+        "", _directory_or_none, "where to write 10-bgpnet.conflist once the agent answers; empty: nowhere"
+    )
+
+    @property
+    def agent_socket(self) -> str:
+        """Where the CNI plugin and bgpnetctl ask."""
+        return f"{self.run_dir}/agent.sock"
+
+    @property
+    def speaker_socket(self) -> str:
+        """Where the speaker's relay listens."""
+        return f"{self.run_dir}/speaker.sock"
+
+
+SETTINGS: tuple[Setting, ...] = tuple(
+    Setting(row.name, row.default, row.metadata["read"], row.metadata["help"]) for row in fields(Settings)
+)
+"""The table: help texts, flags and documentation are made from it."""
+
+_BY_NAME = {row.name: row for row in SETTINGS}
+_BY_ENV = {row.env: row for row in SETTINGS}
+
+
+def load(file: Mapping[str, object], environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """The settings; raises UsageError with all that is wrong.
+
+    file: what the YAML file says; a key without a value counts as left out. environ: the whole environment; an empty
+    variable counts as not set. flags: by the settings' names; None where a flag was not given.
+    """
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for row, where, value in [*_of_file(file, problems), *_of_environment(environ, problems), *_of_flags(flags)]:
+        try:
+            values[row.name] = row.read(value)
+        except ValueError as error:
+            problems.append(f"{where} is {value!r}: {error}")
+    if problems:
+        raise UsageError("; ".join(problems))
+    return Settings(**values)
+
+
+def _of_file(file: Mapping[str, object], problems: list[str]) -> Iterator[tuple[Setting, str, object]]:
+    for key, value in ((str(key), value) for key, value in file.items()):
+        if row := _BY_NAME.get(key):
+            if value is not None:
+                yield row, f"{key} in the settings file", value
+        else:
+            problems.append(f"{key!r} in the settings file is not a setting: {_closest(key, _BY_NAME)}")
+
+
+def _of_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator[tuple[Setting, str, object]]:
+    for name, value in sorted(environ.items()):
+        if row := _BY_ENV.get(name):
+            if value:
+                yield row, f"the environment variable {name}", value
+        elif name.startswith(PREFIX) and name not in NOT_SETTINGS and not _SERVICE_LINK.match(f"{name}={value}"):
+            problems.append(f"the environment variable {name} is not a setting: {_closest(name, _BY_ENV)}")
+
+
+def _of_flags(flags: Mapping[str, object]) -> Iterator[tuple[Setting, str, object]]:
+    for name, value in flags.items():
+        if value is not None:
+            yield _BY_NAME[name], f"the flag {_BY_NAME[name].flag}", value
+
+
+def _closest(wrong: str, known: Mapping[str, Setting]) -> str:
+    """Which one was probably meant."""
+    return f"remove it, or write the closest that is one, {get_close_matches(wrong, known, n=1, cutoff=0)[0]}"

@@ -1,0 +1,273 @@
+"""IP address management: pools to blocks, blocks to addresses. Pure; time is a parameter, in seconds since 1970.
+
+A node allocates from blocks that it owns, and from nothing else: no address is borrowed from another node's block.
+Inside a block every ordinal is exactly one of three: live (a slot without `freedAt`), resting (a slot with it), free
+(in the queue). Free addresses are taken from the head of the queue; a released one rests, then joins the tail.
+
+`sequence` is the block's version and names its allocations: each change makes it the larger of one more and the
+present microsecond, so that a sequence never comes back, not even after a journal was lost; it stays under 2**53, which
+every JSON reader keeps exactly.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
+from bgpnet import names
+from bgpnet.errors import AllocationRefused
+from bgpnet.model import ip
+from bgpnet.model.instant import seconds, stamp
+from bgpnet.model.ip import Address, Network
+from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, IPAMBlockSpec, Owner, Use
+from bgpnet.model.ippool import IPPool
+from bgpnet.model.resource import Metadata
+from bgpnet.pools import exhausted as exhausted
+from bgpnet.pools import pools_for as pools_for
+
+REST = 30.0
+"""Seconds that a released address rests before it may be taken again: stale conntrack entries and clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who asks for an address; the container and the interface are what it is found by again."""
+
+    container: str
+    ifname: str
+    pod: str = ""
+    use: Use = Use.WORKLOAD
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How many addresses of a block are what; the last three add up to the first."""
+
+    total: int
+    in_use: int
+    resting: int
+    free: int
+
+
+def candidate_blocks(pool: IPPool, node: str) -> Iterator[Network]:
+    """Every block of the pool once, lazily, from a start that the node's name decides, upwards and around.
+
+    None at all when the pool is smaller than a block. Other nodes start elsewhere, so that they seldom compete.
+    """
+    net, size = pool.network, pool.block_size
+    if net.prefixlen > size:
+        return
+    count = 1 << (size - net.prefixlen)
+    first, step = int(net.network_address), 1 << (net.max_prefixlen - size)
+    start = _start(node, count)
+    for index in range(count):
+        yield type(net)((first + (start + index) % count * step, size))
+
+
+def _start(node: str, count: int) -> int:
+    """FNV-1a (32 bits) of the name as the seed of splitmix64, whose draws make a number below `count`.
+
+    The second step spreads names that differ in their last letter over the whole pool, however large.
+    """
+    seed = 0x811C9DC5
+    for byte in node.encode():
+        seed = (seed ^ byte) * 0x01000193 & 0xFFFFFFFF
+    drawn = 0
+    for _ in range(0, count.bit_length(), 64):
+        seed = (seed + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        mixed = (seed ^ seed >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        drawn = drawn << 64 | (mixed ^ mixed >> 31)
+    return drawn % count
+
+
+def new_block(network: Network, owner: Owner, now: float) -> IPAMBlock:
+    """A block with all its addresses free, the first and the last included."""
+    return IPAMBlock(
+        metadata=Metadata(name=names.block(network)),
+        spec=IPAMBlockSpec(
+            cidr=str(network),
+            owner=owner,
+            claimedAt=stamp(now),
+            sequence=_next(0, now),
+            free=tuple(range(network.num_addresses)),
+        ),
+    )
+
+
+def assign(
+    block: IPAMBlock, who: Claimant, now: float, rest: float = REST, pressed: bool = False
+) -> tuple[IPAMBlock, Address] | None:
+    """An address for `who`, and the block with it given away (`inUse`); None when nothing is free.
+
+    Asked again for who has one, the answer is the same. pressed: with nothing else free, the address that has rested
+    longest is taken before its time.
+    """
+    if had := find(block, who.container, who.ifname):
+        return block, had[0]
+    spec = block.spec
+    resting = _resting(spec)
+    rested = [ordinal for freed, ordinal in resting if freed + rest <= now]
+    queue = (*spec.free, *rested) if rested else spec.free
+    if not queue and pressed and resting:
+        queue = (resting[0][1],)
+    if not queue:
+        return None
+    ordinal, sequence = queue[0], _next(spec.sequence, now)
+    allocations = dict(spec.allocations)
+    for back in rested:
+        del allocations[back]
+    allocations[ordinal] = Allocation(
+        container=who.container, ifname=who.ifname, pod=who.pod, use=who.use, since=stamp(now), sequence=sequence
+    )
+    changed = replace(spec, state=BlockState.IN_USE, sequence=sequence, allocations=allocations, free=queue[1:])
+    return replace(block, spec=changed), block.network[ordinal]
+
+
+def release(block: IPAMBlock, container: str, ifname: str, now: float, sequence: int | None = None) -> IPAMBlock:
+    """The address rests from now on; the same block when the claimant has none here.
+
+    sequence: that of the allocation which is meant; raises AllocationRefused when the claimant has a later one.
+    """
+    ordinal = _ordinal(block.spec, container, ifname)
+    if ordinal is None:
+        return block
+    allocation = block.spec.allocations[ordinal]
+    if sequence is not None and sequence != allocation.sequence:
+        raise AllocationRefused(
+            f"{block.network[ordinal]} of {_who(allocation)} is allocation {allocation.sequence}, "
+            f"not {sequence}, which is meant: look again and release that one if it should go"
+        )
+    allocations = {**block.spec.allocations, ordinal: replace(allocation, freedAt=stamp(now))}
+    changed = replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations)
+    return replace(block, spec=changed)
+
+
+def discard(block: IPAMBlock, address: Address) -> IPAMBlock:
+    """The address joins the tail of the queue at once, without rest: nobody ever used it. Same block if it is free."""
+    ordinal = _offset(block, address)
+    if ordinal not in block.spec.allocations:
+        return block
+    allocations = {key: kept for key, kept in block.spec.allocations.items() if key != ordinal}
+    changed = replace(
+        block.spec,
+        sequence=block.spec.sequence + 1,
+        allocations=allocations,
+        free=(*block.spec.free, ordinal),
+    )
+    return replace(block, spec=changed)
+
+
+def restore(block: IPAMBlock, address: Address, allocation: Allocation) -> IPAMBlock:
+    """What a journal remembers, put in its slot whatever the queue says; the block's sequence never goes back.
+
+    An older address of the same claimant rests since then, for nobody else would release it. An allocation with
+    `freedAt` is put to rest. Raises AllocationRefused when the slot is somebody else's, or in another block.
+    """
+    spec, ordinal = block.spec, _offset(block, address)
+    there = spec.allocations.get(ordinal)
+    key = (allocation.container, allocation.ifname)
+    if there is not None and there.freedAt is None and (there.container, there.ifname) != key:
+        raise AllocationRefused(
+            f"{address} is recorded for {_who(there)} and cannot be restored to {_who(allocation)}: "
+            "one of the two must be deleted and started again"
+        )
+    allocations = dict(spec.allocations)
+    older = None if allocation.freedAt else _ordinal(spec, *key)
+    if older is not None and older != ordinal:
+        allocations[older] = replace(allocations[older], freedAt=allocation.since)
+    allocations[ordinal] = allocation
+    changed = replace(
+        spec,
+        state=spec.state if allocation.freedAt else BlockState.IN_USE,
+        sequence=max(spec.sequence, allocation.sequence),
+        allocations=allocations,
+        free=tuple(other for other in spec.free if other != ordinal),
+    )
+    return block if changed == spec else replace(block, spec=changed)
+
+
+def find(block: IPAMBlock, container: str, ifname: str) -> tuple[Address, Allocation] | None:
+    """The claimant's live address in this block."""
+    ordinal = _ordinal(block.spec, container, ifname)
+    return None if ordinal is None else (block.network[ordinal], block.spec.allocations[ordinal])
+
+
+def usage(block: IPAMBlock, now: float, rest: float = REST) -> Usage:
+    """How much of the block is used; an address that has rested counts as free."""
+    total = block.network.num_addresses
+    in_use = sum(1 for allocation in block.spec.allocations.values() if allocation.freedAt is None)
+    resting = sum(1 for freed, _ in _resting(block.spec) if freed + rest > now)
+    return Usage(total, in_use, resting, total - in_use - resting)
+
+
+def assignable(block: IPAMBlock, now: float, rest: float = REST) -> int:
+    """How many addresses `assign` would give away now, without pressure."""
+    return usage(block, now, rest).free
+
+
+def is_empty(block: IPAMBlock) -> bool:
+    """Whether nobody has an address here; resting ones do not count."""
+    return all(allocation.freedAt is not None for allocation in block.spec.allocations.values())
+
+
+def check(block: IPAMBlock) -> list[str]:
+    """Everything that is wrong inside a block, one sentence each (source: Calico's `ipam check`, validateBlock)."""
+    spec, total = block.spec, block.network.num_addresses
+    queued = Counter(spec.free)
+    problems = [
+        f"ordinal {one} is outside the block of {total} addresses"
+        for one in sorted({*queued, *spec.allocations})
+        if not 0 <= one < total
+    ]
+    problems += [f"ordinal {one} is {times} times in the queue" for one, times in sorted(queued.items()) if times > 1]
+    problems += [f"ordinal {one} is both free and allocated" for one in sorted(queued.keys() & spec.allocations.keys())]
+    problems += [
+        f"ordinal {one} is neither free nor allocated"
+        for one in range(total)
+        if one not in queued and one not in spec.allocations
+    ]
+    live = Counter(_who(slot) for slot in spec.allocations.values() if slot.freedAt is None)
+    problems += [f"{who} has {times} addresses" for who, times in sorted(live.items()) if times > 1]
+    problems += [
+        f"ordinal {one} has sequence {slot.sequence}, later than the block's {spec.sequence}"
+        for one, slot in sorted(spec.allocations.items())
+        if slot.sequence > spec.sequence
+    ]
+    if block.metadata.name != names.block(block.network):
+        problems.append(f"its name is {block.metadata.name!r} instead of {names.block(block.network)!r}")
+    return [f"block {spec.cidr}: {problem}" for problem in problems]
+
+
+def _who(allocation: Allocation) -> str:
+    pod = f" (pod {allocation.pod})" if allocation.pod else ""
+    return f"container {allocation.container} interface {allocation.ifname}{pod}"
+
+
+def _next(sequence: int, now: float) -> int:
+    return max(sequence + 1, int(now * 1_000_000))
+
+
+def _resting(spec: IPAMBlockSpec) -> list[tuple[float, int]]:
+    """When each resting ordinal was freed, the longest-resting first."""
+    return sorted(
+        (seconds(allocation.freedAt), ordinal)
+        for ordinal, allocation in spec.allocations.items()
+        if allocation.freedAt is not None
+    )
+
+
+def _ordinal(spec: IPAMBlockSpec, container: str, ifname: str) -> int | None:
+    for ordinal, allocation in spec.allocations.items():
+        if allocation.container == container and allocation.ifname == ifname and allocation.freedAt is None:
+            return ordinal
+    return None
+
+
+def _offset(block: IPAMBlock, address: Address) -> int:
+    if not ip.contains(block.network, address):
+        raise AllocationRefused(f"{address} is not in block {block.spec.cidr}: look for the block that contains it")
+    return int(address) - int(block.network.network_address)
