@@ -97,7 +97,7 @@ def _notes(status: Status) -> Iterator[str]:
     """What is not as it should be."""
     yield from (f"Not ready: {reason}" for reason in status.reasons)
     if status.speaker and status.speaker != "connected":
-        yield f"The BGP speaker is {status.speaker}: sessions are shown as they were last known."
+        yield f"The BGP speaker is {status.speaker}"
     if status.datastore and status.datastore != "in sync":
         yield f"The datastore is {status.datastore}"
     yield from (f"Warning: {warning}" for warning in status.warnings)
