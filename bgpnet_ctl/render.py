@@ -6,7 +6,6 @@ from itertools import groupby
 from typing import Any
 
 import msgspec
-import yaml
 
 from bgpnet import codec
 from bgpnet.model.kinds import Kind, Resource, kind_of
@@ -41,4 +40,6 @@ def tree(value: dict[str, Any] | list[Any], output: str) -> str:
     """Any plain value as YAML or JSON."""
     if output == params.JSON:
         return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+    import yaml
+
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from bgpnet import ipam
 from bgpnet.errors import UsageError
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import Allocation, IPAMBlock
@@ -31,12 +33,12 @@ def _pools(repo: Repo) -> list[IPPool]:
 
 
 def _counts(net: ip.Network, blocks: list[IPAMBlock]) -> dict[str, Any]:
-    """In addresses. `resting`: released, and free again when they have rested."""
-    slots = [allocation for block in blocks for allocation in block.spec.allocations.values()]
-    resting = sum(allocation.freedAt is not None for allocation in slots)
-    in_use = len(slots) - resting
+    """In addresses: in use, resting (released a moment ago), and the rest of the network, which is free."""
+    now = time.time()
+    used = [ipam.usage(block, now) for block in blocks]
+    in_use, resting = sum(usage.in_use for usage in used), sum(usage.resting for usage in used)
     total = net.num_addresses
-    return {"cidr": str(net), "total": total, "inUse": in_use, "free": total - in_use, "resting": resting}
+    return {"cidr": str(net), "total": total, "inUse": in_use, "free": total - in_use - resting, "resting": resting}
 
 
 def _usage(repo: Repo) -> Iterator[dict[str, Any]]:
@@ -109,9 +111,6 @@ def _holder(address: str, block: IPAMBlock | None, slot: Allocation | None, outp
         return tree({"ip": address, "inUse": slot is not None and slot.freedAt is None, **about}, output)
     if slot is None:
         return f"{address} is not assigned\n"
-    head = (
-        f"IP {address} is in use"
-        if slot.freedAt is None
-        else f"{address} is not assigned: it rests before its next use"
-    )
-    return "\n".join([head, "Attributes:", *(f"  {key}: {value}" for key, value in sorted(about.items())), ""])
+    free = slot.freedAt is not None
+    head = [f"{address} is not assigned", "Last held by:"] if free else [f"IP {address} is in use", "Attributes:"]
+    return "\n".join([*head, *(f"  {key}: {value}" for key, value in sorted(about.items())), ""])

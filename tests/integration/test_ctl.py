@@ -54,7 +54,7 @@ def test_the_life_of_pools(env: dict[str, str]) -> None:
         (["get", "node", "--datastore", "sqlite:///proc/none/store.db"], 1),
         (["apply", "-f", "-"], 1),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
 def test_exit_codes_and_plain_text(env: dict[str, str], args: list[str], code: int) -> None:
     ended = run(env, *args, stdin="kind: {\n")

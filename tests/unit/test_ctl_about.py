@@ -58,7 +58,7 @@ def complete(datastore: str, *words: str) -> list[str]:
         "COMP_CWORD": str(len(words)),
     }
     answer = run(BGPNET_DATASTORE=datastore, **env)
-    return [line.partition(",")[2] for line in answer.stdout.splitlines()]
+    return [line.partition(",")[2] for line in answer.stdout.splitlines() if line]
 
 
 def test_commands_kinds_formats_and_names_are_completed(tmp_path: Path) -> None:

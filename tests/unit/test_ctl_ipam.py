@@ -76,7 +76,7 @@ def test_pools(show: Show) -> None:
         "+----------+---------------+-----------+------------+--------------+\n"
         "| GROUPING |      CIDR     | IPS TOTAL | IPS IN USE |   IPS FREE   |\n"
         "+----------+---------------+-----------+------------+--------------+\n"
-        "| IP Pool  | 10.244.0.0/24 |       256 |     2 (1%) |    254 (99%) |\n"
+        "| IP Pool  | 10.244.0.0/24 |       256 |     2 (1%) |    253 (99%) |\n"
         "| IP Pool  | 10.245.0.0/16 |     65536 |     0 (0%) | 65536 (100%) |\n"
         "+----------+---------------+-----------+------------+--------------+\n"
     )
@@ -88,8 +88,8 @@ def test_blocks_come_below_their_pool(show: Show) -> None:
         "+----------+----------------+-----------+------------+--------------+\n"
         "| GROUPING |      CIDR      | IPS TOTAL | IPS IN USE |   IPS FREE   |\n"
         "+----------+----------------+-----------+------------+--------------+\n"
-        "| IP Pool  | 10.244.0.0/24  |       256 |     2 (1%) |    254 (99%) |\n"
-        "| Block    | 10.244.0.0/26  |        64 |     2 (3%) |     62 (97%) |\n"
+        "| IP Pool  | 10.244.0.0/24  |       256 |     2 (1%) |    253 (99%) |\n"
+        "| Block    | 10.244.0.0/26  |        64 |     2 (3%) |     61 (95%) |\n"
         "| Block    | 10.244.0.64/26 |        64 |     0 (0%) |    64 (100%) |\n"
         "| IP Pool  | 10.245.0.0/16  |     65536 |     0 (0%) | 65536 (100%) |\n"
         "+----------+----------------+-----------+------------+--------------+\n"
@@ -101,19 +101,19 @@ def test_wide_adds_what_rests_and_who_owns(show: Show) -> None:
     lines = show("--show-blocks", "-o", "wide").stdout.splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert cells[0][5:] == ["IPS RESTING", "OWNER", "STATE"]
-    assert cells[2] == ["Block", "10.244.0.0/26", "64", "2 (3%)", "62 (97%)", "1 (2%)", "n1", "inUse"]
+    assert cells[2] == ["Block", "10.244.0.0/26", "64", "2 (3%)", "61 (95%)", "1 (2%)", "n1", "inUse"]
     assert cells[3][5:] == ["0 (0%)", "n2", "idle"]
 
 
 @pytest.mark.usefixtures("filled")
 def test_json_has_numbers(show: Show) -> None:
     pools = json.loads(show("--show-blocks", "-o", "json").stdout)
-    assert [(pool["pool"], pool["inUse"], pool["free"]) for pool in pools] == [("blue", 2, 254), ("red", 0, 65536)]
+    assert [(pool["pool"], pool["inUse"], pool["free"]) for pool in pools] == [("blue", 2, 253), ("red", 0, 65536)]
     first = {
         "cidr": "10.244.0.0/26",
         "total": 64,
         "inUse": 2,
-        "free": 62,
+        "free": 61,
         "resting": 1,
         "owner": "n1",
         "state": "inUse",
@@ -146,7 +146,10 @@ def test_who_has_an_address(show: Show) -> None:
     assert "  use: Tunnel\n" in show("--ip", "10.244.0.0").stdout
     assert show("--ip", "10.244.0.2").stdout == "10.244.0.2 is not assigned\n"
     assert show("--ip", "192.0.2.1").stdout == "192.0.2.1 is not assigned\n"
-    assert show("--ip", "10.244.0.63").stdout.startswith("10.244.0.63 is not assigned: it rests")
+    rests = show("--ip", "10.244.0.63").stdout
+    assert rests.startswith("10.244.0.63 is not assigned\nLast held by:\n")
+    assert "  freedAt: 2999-01-01T00:00:00.000Z\n" in rests
+    assert "  pod: default/old\n" in rests
     assert json.loads(show("--ip", "10.244.0.63", "-o", "json").stdout)["inUse"] is False
 
 
