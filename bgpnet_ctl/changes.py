@@ -54,19 +54,26 @@ def warnings(resources: Iterable[Resource]) -> Iterator[str]:
 
 
 def write(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Outcome:
-    """Carry out in order, up to the first that fails; nothing at all when some are known to be refused."""
+    """Carry out in order, up to the first that fails; nothing at all when some are known to be refused.
+
+    A status is the agents' word: what `get` printed a while ago must not be put back in its place.
+    """
     refusals = list(_refusals(repo, verb, resources))
     if refusals:
         return _failure(verb, resources, [], refusals)
     done: list[Resource] = []
     for resource in resources:
         try:
-            verb.carry_out(repo, resource)
+            verb.carry_out(repo, _without_status(resource))
         except BgpnetError as error:
             return _failure(verb, resources, done, [error])
         done.append(resource)
     head = f"Successfully {verb.past} {len(done)}{_of_kind(map(kind_of, resources))} resource(s)"
     return Outcome((head,), tuple(done))
+
+
+def _without_status(resource: Resource) -> Resource:
+    return structs.replace(resource, status=None) if hasattr(resource, "status") else resource
 
 
 def _refusals(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Iterator[Invalid]:

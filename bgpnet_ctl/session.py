@@ -64,6 +64,11 @@ class Session:
             self._store.close()
 
 
+def warn(sentence: str) -> None:
+    """One line on standard error."""
+    click.echo(f"{click.style('Warning:', fg='yellow')} {sentence}", err=True)
+
+
 pass_session = click.make_pass_decorator(Session)
 
 

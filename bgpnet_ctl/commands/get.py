@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bgpnet_ctl import params
-from bgpnet_ctl.session import Session, connected, pass_session
+from bgpnet_ctl.session import Session, connected, pass_session, warn
 
 
 @click.command(short_help="Show resources.")
@@ -30,4 +30,7 @@ def get(session: Session, words: tuple[str, ...], filenames: tuple[str, ...], ou
         raise click.UsageError("say what to get: either a KIND (and names), or files with -f")
     from bgpnet_ctl import reading
 
-    click.echo(reading.get(session.repo(), words, filenames, output), nl=False)
+    repo = session.repo()
+    click.echo(reading.get(repo, words, filenames, output), nl=False)
+    for broken in repo.broken:
+        warn(str(broken))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bgpnet_ctl import params
-from bgpnet_ctl.session import Session, connected, pass_session
+from bgpnet_ctl.session import Session, connected, pass_session, warn
 
 
 @click.group()
@@ -32,7 +32,10 @@ def show(session: Session, show_blocks: bool, address: str | None, output: str) 
         raise click.UsageError("--ip and --show-blocks do not go together: ask for one of them")
     from bgpnet_ctl import utilisation
 
+    repo = session.repo()
     if address is None:
-        click.echo(utilisation.shown(session.repo(), show_blocks, output), nl=False)
+        click.echo(utilisation.shown(repo, show_blocks, output), nl=False)
     else:
-        click.echo(utilisation.holder(session.repo(), address, output), nl=False)
+        click.echo(utilisation.holder(repo, address, output), nl=False)
+    for broken in repo.broken:
+        warn(str(broken))

@@ -46,8 +46,8 @@ def status(session: Session, output: str) -> None:
 def release(session: Session, name: str, yes: bool) -> None:
     """Take the name of a node from the machine that holds it, so that another can have it.
 
-    Do this when the machine is gone or was installed anew. A machine that is still running loses the name for good:
-    stop its agent first, or two machines will act as one node.
+    Do this when the machine is gone or was installed anew. Where it still runs, stop its agent first: two machines
+    that act as one node are an outage.
 
     \b
     Example:

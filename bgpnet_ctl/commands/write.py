@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bgpnet_ctl import params
-from bgpnet_ctl.session import Refused, Session, connected, pass_session
+from bgpnet_ctl.session import Refused, Session, connected, pass_session, warn
 
 if TYPE_CHECKING:
     from bgpnet_ctl.changes import Outcome, Verb
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def create(session: Session, filenames: tuple[str, ...]) -> None:
     """Create resources; one that exists already is refused.
 
-    Everything is checked before the first is written.
+    Everything is checked before the first is written. A status in the file is passed over: agents write it.
 
     \b
     Examples:
@@ -39,12 +39,12 @@ def create(session: Session, filenames: tuple[str, ...]) -> None:
 def apply(session: Session, filenames: tuple[str, ...]) -> None:
     """Create resources, or bring those that exist to what the file says.
 
-    Everything is checked before the first is written.
+    Everything is checked before the first is written. A status in the file is passed over: agents write it.
 
     \b
     Examples:
       bgpnetctl apply -f pool.yaml
-      bgpnetctl get ippool -o yaml | sed s/Never/Always/ | bgpnetctl apply -f -
+      bgpnetctl get ippool -o yaml | sed 's/ipipMode: Never/ipipMode: Always/' | bgpnetctl apply -f -
     """
     from bgpnet_ctl import changes
 
@@ -100,7 +100,7 @@ def _write(session: Session, verb: Verb, filenames: tuple[str, ...]) -> None:
     resources = sources.read(filenames)
     outcome = changes.write(session.repo(), verb, resources)
     for warning in changes.warnings(outcome.done):
-        click.echo(click.style("Warning:", fg="yellow") + f" {warning}", err=True)
+        warn(warning)
     _tell(outcome)
 
 

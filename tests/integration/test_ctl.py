@@ -9,6 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from bgpnet.model import kinds
+from bgpnet.model.node import Identity, Node, NodeStatus
+from bgpnet.model.resource import Metadata
+from bgpnet.store.factory import open_store
+from bgpnet.store.repo import Repo
+
 POOL = "apiVersion: bgpnet.io/v1\nkind: IPPool\nmetadata: {name: NAME}\nspec: {cidr: CIDR, natOutgoing: true}\n---\n"
 
 
@@ -73,3 +79,47 @@ def test_a_reader_that_leaves_early_is_no_error_to_talk_about(env: dict[str, str
     with os.fdopen(write, "wb") as gone:
         left = subprocess.run(argv, env=env, stdout=gone, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     assert left.stderr == ""
+
+
+def at_a_terminal(env: dict[str, str], *args: str, typed: str = "") -> tuple[int, str]:
+    """Exit code and what the screen shows, with a terminal as all three of its streams."""
+    ours, theirs = os.openpty()
+    os.write(ours, typed.encode())
+    argv = [sys.executable, "-m", "bgpnet_ctl", *args]
+    with subprocess.Popen(argv, env=env, stdin=theirs, stdout=theirs, stderr=theirs) as program:
+        os.close(theirs)
+        screen = bytearray()
+        try:
+            while piece := os.read(ours, 4096):
+                screen += piece
+        except OSError:
+            pass  # EIO: the last holder of the terminal's other end is gone
+        code = program.wait(60)
+    os.close(ours)
+    return code, screen.decode()
+
+
+def test_colour_is_for_terminals_and_for_those_who_want_it(env: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "pool.yaml"
+    file.write_text(POOL.replace("NAME", "a").replace("CIDR", "10.1.0.0/16"))
+    env.pop("NO_COLOR", None)
+    code, screen = at_a_terminal(env, "apply", "-f", str(file))
+    assert (code, "\033[33mWarning:\033[0m IPPool(a)" in screen) == (0, True)
+    code, screen = at_a_terminal(env | {"NO_COLOR": "1"}, "apply", "-f", str(file))
+    assert (code, "\033" in screen) == (0, False)
+    assert "Warning: IPPool(a)" in screen
+
+
+@pytest.mark.parametrize(("typed", "code", "held"), [("n\n", 1, True), ("y\n", 0, False)])
+def test_release_asks_at_a_terminal(env: dict[str, str], typed: str, code: int, held: bool) -> None:
+    store = open_store(env["BGPNET_DATASTORE"])
+    status = NodeStatus(identity=Identity(uuid="1234", heartbeat="2026-01-01T00:00:00.000Z"))
+    Repo(store).write(Node(metadata=Metadata(name="n1"), status=status))
+    ended, screen = at_a_terminal(env, "node", "release", "n1", typed=typed)
+    assert ended == code
+    assert "Release the name n1? [y/N]" in screen
+    node = Repo(store).get(kinds.NODE, "n1")
+    store.close()
+    assert isinstance(node, Node)
+    assert node.status is not None
+    assert (node.status.identity is not None) == held

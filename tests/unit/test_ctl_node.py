@@ -214,6 +214,19 @@ def test_release_clears_the_identity_and_nothing_else(run: Run, tmp_path: Path) 
     assert (again.exit_code, again.stdout) == (0, "Node n1 is held by no machine: there is nothing to release.\n")
 
 
+def test_a_status_printed_a_while_ago_is_not_put_back(run: Run, tmp_path: Path) -> None:
+    hold(tmp_path, "1234-abcd")
+    printed = run("get", "node", "n1", "-o", "yaml").stdout
+    assert "uuid: 1234-abcd" in printed
+    assert run("node", "release", "n1", "--yes").exit_code == 0
+    applied = run("apply", "-f", "-", stdin=printed.replace("10.0.0.1/24", "10.0.0.9/24"))
+    assert applied.exit_code == 0
+    node = stored(tmp_path)
+    assert node.spec.bgp == NodeBGP(ipv4Address="10.0.0.9/24")
+    assert node.status is not None
+    assert node.status.identity is None
+
+
 def test_release_does_not_guess_a_yes(run: Run, tmp_path: Path) -> None:
     hold(tmp_path, "1234-abcd")
     refused = run("node", "release", "n1", stdin="y\n")

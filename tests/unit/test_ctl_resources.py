@@ -382,3 +382,17 @@ def test_blocks_are_shown_but_not_written(run: Run, url: str) -> None:
     assert refused.exit_code == 1
     assert "IPAMBlock(10-244-0-0-30): kind = 'IPAMBlock': is written by the agents alone" in refused.stderr
     assert run("delete", "ipamblock", "10-244-0-0-30").exit_code == 1
+
+
+def test_a_stored_object_that_cannot_be_read_is_named_and_can_be_deleted(run: Run, url: str) -> None:
+    run("create", "-f", "-", stdin=POOLS)
+    store = open_store(url)
+    store.put("/bgpnet/v1/ippools/odd", b"{", None)
+    store.close()
+    listed = run("get", "ippool")
+    assert listed.exit_code == 0
+    assert len(listed.stdout.splitlines()) == 4
+    assert listed.stderr.startswith("Warning: /bgpnet/v1/ippools/odd: ")
+    assert run("get", "ippool", "odd").exit_code == 1
+    assert run("delete", "ippool", "odd").exit_code == 0
+    assert run("get", "ippool").stderr == ""
