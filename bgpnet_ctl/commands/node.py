@@ -1,0 +1,69 @@
+"""`bgpnetctl node status` and `bgpnetctl node release`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from bgpnet_ctl import params
+from bgpnet_ctl.session import Refused, Session, connected, pass_session
+
+
+@click.group(short_help="Look at this machine's node; release a node's name.")
+def node() -> None:
+    """Look at this machine's node, and settle who holds a node's name."""
+
+
+@node.command()
+@params.output_option((params.TABLE, params.YAML, params.JSON))
+@connected
+@pass_session
+def status(session: Session, output: str) -> None:
+    """Show this machine's agent and its BGP sessions, with the reasons where it is not ready.
+
+    \b
+    Examples:
+      bgpnetctl node status
+      bgpnetctl node status -o json
+    """
+    from bgpnet.errors import AgentAway
+    from bgpnet_ctl import status as report
+
+    client = session.agent()
+    try:
+        answer = client.ask("status")
+    except AgentAway as error:
+        raise Refused(f"bgpnet agent is not running.\n{error}") from error
+    click.echo(report.shown(answer, output), nl=False)
+
+
+@node.command()
+@click.argument("name", shell_complete=params.complete_node)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connected
+@pass_session
+def release(session: Session, name: str, yes: bool) -> None:
+    """Take the name of a node from the machine that holds it, so that another can have it.
+
+    Do this when the machine is gone or was installed anew. Where it still runs, stop its agent first: two machines
+    that act as one node are an outage.
+
+    \b
+    Example:
+      bgpnetctl node release node2 --yes
+    """
+    from bgpnet_ctl import holders
+
+    repo = session.repo()
+    identity = holders.identity(repo, name)
+    if identity is None:
+        click.echo(f"Node {name} is held by no machine: there is nothing to release.")
+        return
+    click.echo(f"Node {name} is held by machine {identity.uuid}, last heard of at {identity.heartbeat}.")
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"nobody to ask here: write bgpnetctl node release {name} --yes")
+        click.confirm(f"Release the name {name}?", abort=True)
+    holders.release(repo, name, identity.uuid)
+    click.echo(f"Successfully released the name of 1 'Node' resource(s): the next agent called {name} will hold it.")

@@ -1,0 +1,113 @@
+"""What commands have in common: kinds, names, files and formats, and their completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from bgpnet.errors import BgpnetError
+from bgpnet_ctl.session import DATASTORE, RUN_DIR, Session
+
+if TYPE_CHECKING:
+    from bgpnet.model.kinds import Kind
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TABLE, WIDE, YAML, JSON, NAME = "table", "wide", "yaml", "json", "name"
+RESOURCES = (TABLE, WIDE, YAML, JSON, NAME)
+"""The formats of resources; `ps` is calicoctl's word for table."""
+
+
+def output_option(known: tuple[str, ...]) -> Callable[[F], F]:
+    """`-o FORMAT`; a format that is not among the known is wrong usage."""
+
+    def checked(ctx: click.Context, _param: click.Parameter, value: str) -> str:
+        if value == "ps":
+            return TABLE
+        if value not in known:
+            raise click.UsageError(f"unrecognized output format '{value}': known are {', '.join(known)}", ctx)
+        return value
+
+    def completed(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in known if name.startswith(incomplete)]
+
+    return click.option(
+        "-o",
+        "--output",
+        metavar="|".join(known),
+        default=TABLE,
+        show_default=True,
+        callback=checked,
+        shell_complete=completed,
+        help="How to show it.",
+    )
+
+
+def filename_option(verb: str, required: bool) -> Callable[[F], F]:
+    """`-f PATH`, as often as wanted."""
+    return click.option(
+        "-f",
+        "--filename",
+        "filenames",
+        multiple=True,
+        required=required,
+        metavar="FILE|DIR|-",
+        type=click.Path(allow_dash=True),
+        help=f"What to {verb}: YAML or JSON in a file, in a directory's .yaml, .yml and .json files, or on stdin (-).",
+    )
+
+
+def kind_named(word: str) -> Kind:
+    """The kind that people call so, in any case, singular, plural or short."""
+    from bgpnet.model.kinds import BY_ALIAS, KINDS
+
+    kind = BY_ALIAS.get(word.lower())
+    if kind is None:
+        known = ", ".join(row.aliases[0] for row in KINDS)
+        raise click.UsageError(f"unknown kind '{word}': known are {known}")
+    return kind
+
+
+def targets(words: tuple[str, ...]) -> Iterator[tuple[Kind, str]]:
+    """`KIND NAME…` or `KIND/NAME…` (what `-o name` prints) as pairs; a kind alone comes with an empty name."""
+    if "/" not in words[0]:
+        kind = kind_named(words[0])
+        yield from ((kind, name) for name in words[1:] or ("",))
+        return
+    for word in words:
+        head, slash, name = word.partition("/")
+        if not slash or not name:
+            raise click.UsageError(f"'{word}' is not KIND/NAME: write all of them so, or one KIND and then names")
+        yield kind_named(head), name
+
+
+def complete_target(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """Kinds for the first word, then the names that the datastore has."""
+    from bgpnet.model.kinds import BY_ALIAS, KINDS
+
+    typed: tuple[str, ...] = ctx.params.get(str(param.name)) or ()
+    if not typed:
+        return [row.aliases[0] for row in KINDS if row.aliases[0].startswith(incomplete.lower())]
+    kind = BY_ALIAS.get(typed[0].lower())
+    return [name for name in _names(ctx, kind) if name.startswith(incomplete) and name not in typed] if kind else []
+
+
+def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of nodes."""
+    from bgpnet.model.kinds import NODE
+
+    return [name for name in _names(ctx, NODE) if name.startswith(incomplete)]
+
+
+def _names(ctx: click.Context, kind: Kind) -> list[str]:
+    """What the datastore has; nothing where it does not answer: a completion is no place for complaints."""
+    options = ctx.find_root().params
+    session = Session(options.get("datastore") or DATASTORE, options.get("run_dir") or RUN_DIR)
+    try:
+        return [resource.metadata.name for resource in session.repo().list(kind)[0]]
+    except BgpnetError:
+        return []
+    finally:
+        session.close()

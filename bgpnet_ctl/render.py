@@ -1,0 +1,45 @@
+"""Resources in the format that was asked for."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from bgpnet import codec
+from bgpnet.model.kinds import Kind, Resource, kind_of
+from bgpnet.store.repo import Repo
+from bgpnet_ctl import params, text, views
+
+
+def resources(items: list[Resource], output: str, repo: Repo) -> str:
+    """The whole output; `repo` is asked only for what a cell needs beside its resource."""
+    match output:
+        case params.YAML:
+            return codec.to_yaml(items)
+        case params.JSON:
+            return codec.to_json(items)
+        case params.NAME:
+            return "".join(f"{kind_of(item).aliases[0]}/{item.metadata.name}\n" for item in items)
+    around = views.Around(repo)
+    tables = []
+    for kind, group in groupby(items, kind_of):
+        tables.append(text.plain(*views.OF_KIND[kind].table(list(group), around, output == params.WIDE)))
+    return "".join(tables)
+
+
+def listing(kind: Kind, items: list[Resource], output: str, repo: Repo) -> str:
+    """All of a kind; none is a header alone, or an empty list."""
+    if not items and output in (params.TABLE, params.WIDE):
+        return text.plain(*views.OF_KIND[kind].table([], views.Around(repo), output == params.WIDE))
+    return resources(items, output, repo)
+
+
+def tree(value: dict[str, Any] | list[Any], output: str) -> str:
+    """Any plain value as YAML or JSON."""
+    if output == params.JSON:
+        return msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n"
+    import yaml
+
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
