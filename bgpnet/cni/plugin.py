@@ -14,17 +14,14 @@ import select
 import sys
 import time
 
-MAGIC = b"BGPN"
-KIND = b"C"
+MAGIC, KIND, ANSWER_HEAD = b"BGPN", b"C", 5
 LIMIT = 1 << 20
-ANSWER_HEAD = 5
 DEPTH = 500
 SHOWN = 100  # bytes of a foreign value that a message repeats
 PIECE = 4096  # PIPE_BUF: what a pipe that polls writable takes without blocking
 SOCKET = b"/run/bgpnet/agent.sock"
 SOCKET_LIMIT = 107  # sun_path without its NUL
-TIMEOUT = "60"
-DEL_TIMEOUT = "10"
+TIMEOUT, DEL_TIMEOUT = "60", "10"
 TIMEOUT_LIMIT = 3600
 VERSION_TIMEOUT = 2
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0")
@@ -32,8 +29,7 @@ LISTED = ", ".join(VERSIONS)
 COMMANDS = "ADD, DEL, CHECK, VERSION"
 SPACE = " \t\n\r"
 ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-NS_GET_NSTYPE = 0xB703  # linux/nsfs.h
-CLONE_NEWNET = 0x40000000  # linux/sched.h
+NS_GET_NSTYPE, CLONE_NEWNET = 0xB703, 0x40000000  # linux/nsfs.h, linux/sched.h
 SO_SNDTIMEO = 21  # asm-generic/socket.h; _socket does not name it
 ETIMEDOUT = 110  # asm-generic/errno.h; the errno module would be one more to load
 INCOMPATIBLE, ENVIRONMENT, IO, DECODING, CONFIG, LATER = 1, 4, 5, 6, 7, 11
@@ -153,7 +149,7 @@ def pack_environment() -> bytes:
 
 def read_input(call: Call, room: int) -> bytes:
     """Standard input to its end, or until it is more than fits; raises OSError, with ETIMEDOUT at the deadline."""
-    pieces: list[bytes] = []
+    text = bytearray()
     while room >= 0:
         if not ready(call, 0, select.POLLIN):
             raise OSError(ETIMEDOUT, "")
@@ -163,9 +159,9 @@ def read_input(call: Call, room: int) -> bytes:
             continue
         if not piece:
             break
-        pieces.append(piece)
+        text += piece
         room -= len(piece)
-    return b"".join(pieces)
+    return bytes(text)
 
 
 class Scanner:
@@ -273,8 +269,8 @@ def say_versions(call: Call) -> int:
     said = config.get("cniVersion")
     if said in VERSIONS:
         call.version = str(said)
-    listed = ",".join(f'"{version}"' for version in VERSIONS)
-    return 0 if say(call, f'{{"cniVersion":"{call.version}","supportedVersions":[{listed}]}}\n'.encode()) else 1
+    listed = LISTED.replace(", ", '","')
+    return 0 if say(call, f'{{"cniVersion":"{call.version}","supportedVersions":["{listed}"]}}\n'.encode()) else 1
 
 
 def open_netns(command: str) -> int:
@@ -447,4 +443,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    decoder = type(sys)("json.decoder")  # where _json finds its exception; the real one would double the start
+    decoder.__dict__["JSONDecodeError"] = ValueError
+    sys.modules["json.decoder"] = decoder
     posix._exit(main())
