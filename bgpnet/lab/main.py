@@ -216,7 +216,8 @@ def shell(topo: str | None) -> None:
     if not uml.has_ipip():
         click.echo("This kernel has no ipip: the lab runs inside User Mode Linux.", err=True)
         again = [sys.executable, "-m", "bgpnet.lab.main", "shell", "-t", topology.file]
-        sys.exit(uml.run_inside(again, interactive=sys.stdin.isatty() and sys.stdout.isatty()))
+        person = sys.stdin.isatty() and sys.stdout.isatty()
+        sys.exit(uml.run_inside(again, interactive=person, visible=needed(topology)))
     lab = nodes.deploy(topology, lambda text: click.echo(text, err=True))
     try:
         code = _shell(lab)
@@ -250,6 +251,12 @@ def load(topo: str | None, name: str = "") -> Topology:
     except UnicodeDecodeError as error:
         raise UsageError(f"topology {path}: not text in UTF-8: give a *.clab.yml with -t") from error
     return parse.parse(text, str(path.resolve()), os.environ, name)
+
+
+def needed(topology: Topology) -> list[Path]:
+    """The directories of this machine that the topology reads: its own, and those of its binds."""
+    sources = [Path(bind.source) for node in topology.nodes.values() for bind in node.binds if bind.source]
+    return [Path(topology.file).parent, *(path if path.is_dir() else path.parent for path in sources if path.exists())]
 
 
 def _file(topo: str | None) -> Path:
