@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -26,7 +28,9 @@ class _Group(click.Group):
     """Shows our errors as sentences: one a line, exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand."""
+        """Run the subcommand; a signal that asks us to end unwinds, so that what is half-made is undone."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _leave)
         try:
             return super().invoke(ctx)
         except Invalid as error:
@@ -36,6 +40,10 @@ class _Group(click.Group):
         except BgpnetError as error:
             click.echo(f"bgpnet lab: {error}", err=True)
             ctx.exit(1)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 @click.group(cls=_Group, name="lab", context_settings={"help_option_names": ["-h", "--help"]})
@@ -111,7 +119,9 @@ def inspect(topo: str | None, name: str | None, every: bool, form: str) -> None:
     """
     labs = _labs(topo, name, every)
     if form == "json":
-        click.echo(json.dumps({lab.name: [_details(lab, node) for node in lab.nodes.values()] for lab in labs}, indent=2))
+        click.echo(
+            json.dumps({lab.name: [_details(lab, node) for node in lab.nodes.values()] for lab in labs}, indent=2)
+        )
         return
     rows = [("LAB", "NAME", "NODE", "KIND", "PID", "STATE", "LOG")]
     for lab in labs:
@@ -236,7 +246,9 @@ def _shell(lab: Lab) -> int:
     if sys.stdin.isatty():
         first = next(iter(lab.nodes))
         click.echo(f"Lab {lab.name} is up: {', '.join(lab.nodes)}. Leave with exit; the lab goes with you.")
-        click.echo(f"Try: bgpnet lab exec {first} ip route | bgpnet lab inspect | ip netns | tail {lab.nodes[first].log}")
+        click.echo(
+            f"Try: bgpnet lab exec {first} ip route | bgpnet lab inspect | ip netns | tail {lab.nodes[first].log}"
+        )
         argv.append("-i")
     return subprocess.call(argv, env=env)
 

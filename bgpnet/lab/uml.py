@@ -34,7 +34,9 @@ _HERE = Path(__file__).parent
 _MODULES = Path("/usr/lib/uml/modules")
 _INSTALL = "apt-get install user-mode-linux kmod"
 _EMPTY_INSIDE = ("/tmp", "/run", "/dev", "/var/tmp", "/var/log", "/var/cache", "/var/lib/bgpnet")  # noqa: S108 - inside
-_PASSED_ON = re.compile(r"(PATH|HOME|LANG|LANGUAGE|LC_\w+|TERM|COLUMNS|VIRTUAL_ENV|PYTHON\w+|BGPNET_\w+|PYTEST_\w+|CI)\Z")
+_PASSED_ON = re.compile(
+    r"(PATH|HOME|LANG|LANGUAGE|LC_\w+|TERM|COLUMNS|VIRTUAL_ENV|PYTHON\w+|BGPNET_\w+|PYTEST_\w+|CI)\Z"
+)
 _STOP_SECONDS = 5
 
 
@@ -52,7 +54,7 @@ def inside() -> bool:
 
 
 def has_ipip() -> bool:
-    """Whether this kernel makes ipip devices: tried in a network namespace of its own. Raises UsageError without root."""
+    """Whether this kernel makes ipip devices: tried, in a namespace of its own. Raises UsageError without root."""
     if os.geteuid() != 0:
         raise UsageError("the lab makes network namespaces: run it as root")
     if shutil.which("modprobe"):
