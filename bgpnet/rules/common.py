@@ -64,18 +64,25 @@ def _qualified(path: str, key: str) -> Iterator[Finding]:
 
 def network(path: str, text: str, bare: bool = False) -> ip.Network | Finding:
     """A CIDR with no host bits, or what is wrong with it. bare: an address alone means its /32 or /128."""
-    addr, slash, length = text.partition("/")
-    if not slash and not bare:
+    if "/" not in text and not bare:
         return Finding(path, text, f"has no prefix length; write it like {text}/16")
-    if (slash and not (length.isascii() and length.isdigit())) or "%" in addr:
+    net = masked(text if "/" in text else f"{text}/{128 if ':' in text else 32}")
+    if net is None:
         return Finding(path, text, "is not a CIDR; write one like 10.244.0.0/16 or fd00:10::/64")
+    if net.network_address != ip.address(text.partition("/")[0]):
+        return Finding(path, text, f"{text} is not a network address; write {net}")
+    return net
+
+
+def masked(text: str) -> ip.Network | None:
+    """The network that a CIDR lies in, host bits or not; None when it is no CIDR."""
+    addr, _, length = text.partition("/")
+    if not (length.isascii() and length.isdigit()) or "%" in addr:
+        return None
     try:
-        masked = ip.interface(text).network
+        return ip.interface(text).network
     except ValueError:
-        return Finding(path, text, "is not a CIDR; write one like 10.244.0.0/16 or fd00:10::/64")
-    if masked.network_address != ip.address(addr):
-        return Finding(path, text, f"{text} is not a network address; write {masked}")
-    return masked
+        return None
 
 
 def interface(path: str, text: str, version: int) -> ip.Interface | Finding:

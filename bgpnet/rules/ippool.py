@@ -19,10 +19,9 @@ LINK_LOCAL = (ip.network("169.254.0.0/16"), ip.network("fe80::/10"))
 def check(pool: IPPool) -> Iterator[Finding]:
     """Every rule of IPPool that needs no datastore."""
     spec = pool.spec
-    net = common.network("spec.cidr", spec.cidr)
-    if isinstance(net, Finding):
-        yield net
-    else:
+    yield from common.findings(common.network("spec.cidr", spec.cidr))
+    net = common.masked(spec.cidr)
+    if net is not None:
         yield from _range(spec, net)
     if spec.ipipMode != Encap.NEVER and spec.vxlanMode != Encap.NEVER:
         yield Finding("spec.vxlanMode", str(spec.vxlanMode), "cannot go with ipipMode; set one of the two to Never")
