@@ -20,8 +20,6 @@ _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")
 _DURATION = re.compile(r"(?:0|(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|µs|ms|s|m|h))+)\Z", re.ASCII)
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|µs|ms|s|m|h)")
 _UNITS = {"ns": "0.000000001", "us": "0.000001", "µs": "0.000001", "ms": "0.001", "s": "1", "m": "60", "h": "3600"}
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
-_GLOBAL = re.compile(r"(?<![\w./-])global\s*\(")
 
 
 def metadata(meta: Metadata) -> Iterator[Finding]:
@@ -135,18 +133,22 @@ def as_number(path: str, value: int | None) -> Iterator[Finding]:
 
 def node_selector(path: str, text: str) -> Iterator[Finding]:
     """A selector over labels of nodes: it parses, and does not say global()."""
-    if _GLOBAL.search(_QUOTED.sub("''", text)):
-        yield Finding(path, text, "global() is for policies only; write all() to select everything")
-        return
-    yield from label_selector(path, text)
+    yield from _selector(path, text, allow_global=False)
 
 
 def label_selector(path: str, text: str) -> Iterator[Finding]:
     """A selector over labels: it parses."""
+    yield from _selector(path, text, allow_global=True)
+
+
+def _selector(path: str, text: str, allow_global: bool) -> Iterator[Finding]:
     try:
-        selector.parse(text)
+        parsed = selector.parse(text)
     except ValueError as error:
         yield Finding(path, text, f"is not a selector ({error}); write one like role == 'edge'")
+        return
+    if parsed.mentions_global and not allow_global:
+        yield Finding(path, text, "global() is for policies only; write all() to select everything")
 
 
 def duration(path: str, text: str | None, most: int, least: int = 0) -> Iterator[Finding]:
