@@ -36,7 +36,7 @@ def _enter(descriptor: int) -> None:
 
 @contextmanager
 def namespaces(names: Sequence[str]) -> Iterator[None]:
-    """Named network namespaces, with lo up; gone afterwards, with all in them."""
+    """Named network namespaces; gone afterwards, with all in them."""
     made: list[str] = []
     try:
         for name in names:
