@@ -15,7 +15,7 @@ from pathlib import Path
 from bgpnet import wire
 
 SOURCE = Path(__file__).parents[2] / "bgpnet" / "cni"
-CC = ["cc", "-Wall", "-Wextra", "-Werror", str(SOURCE / "plugin.c"), "-o"]
+CC = ["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", str(SOURCE / "plugin.c"), "-o"]
 TWIN = ["/usr/bin/python3", "-ISE", str(SOURCE / "plugin.py")]
 RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "10.244.0.1/32"}]}
 OK = wire.answer(0, json.dumps(RESULT).encode())

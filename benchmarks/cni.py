@@ -1,0 +1,166 @@
+"""CNI ADD and DEL of bgpnet beside ptp + host-local, in one run: `make bench`.
+
+Pod by pod, in random order of the methods, each method in a node namespace of its own; all are executed alike
+(posix_spawn, see spawn.py). Ratios are what counts: absolute times move with the load. Nothing passes or fails here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks import hosts, spawn
+from benchmarks.table import Row, percentile, render, write
+from bgpnet.cni import install
+
+PTP, C, TWIN = "bench-ptp", "bench-c", "bench-python"
+SAY = {PTP: "ptp + host-local", C: "C plugin", TWIN: "Python twin"}
+EMPTY = "python3 -ISE -c pass"
+AT_ONCE = 20
+START_LIMIT_MS = 500.0
+MEMORY_LIMIT_MIB = 80.0
+GONE_LIMIT_MS = 1000.0
+Series = dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The nodes, and the pods' namespaces of each."""
+
+    nodes: dict[str, hosts.Host]
+    pods: dict[str, list[str]]
+
+    def serial(self, command: str, pods: int) -> Series:
+        """So many one after the other, the methods in random order at each pod: ms by method."""
+        spent: Series = {name: [] for name in self.nodes}
+        for number in range(pods):
+            for name in random.sample(list(self.nodes), len(self.nodes)):
+                spent[name].append(self.nodes[name].call(command, self.pods[name][number]))
+        return spent
+
+    def burst(self, command: str) -> Series:
+        """All pods of a method, 20 at a time; the methods one after the other in random order: ms of the whole."""
+        total: Series = {}
+        for name in random.sample(list(self.nodes), len(self.nodes)):
+            started = time.perf_counter()
+            with ThreadPoolExecutor(AT_ONCE) as runtime:
+                list(runtime.map(lambda pod, node=self.nodes[name]: node.call(command, pod), self.pods[name]))
+            total[name] = [(time.perf_counter() - started) * 1000]
+        return total
+
+    def gone_after(self, name: str) -> float:
+        """Milliseconds until no pod's link is left on the node."""
+        started = time.perf_counter()
+        while self.nodes[name].links() and time.perf_counter() - started < 10 * GONE_LIMIT_MS / 1000:
+            time.sleep(0.005)
+        return (time.perf_counter() - started) * 1000
+
+
+def starts(plugins: dict[str, Sequence[str]], times: int) -> list[Row]:
+    """What a start of each program costs (VERSION, which asks nobody); the twin's floor is an empty Python program."""
+    programs = plugins | {EMPTY: [str(install.INTERPRETER), "-ISE", "-c", "pass"]}
+    spent: Series = {name: [] for name in programs}
+    for _ in range(times):
+        for name in random.sample(list(programs), len(programs)):
+            done = spawn.execute(programs[name], {"CNI_COMMAND": "VERSION"}, b'{"cniVersion":"1.0.0"}')
+            spent[name].append(done.ms)
+    c, twin, ptp, empty = (median(spent[name]) for name in (C, TWIN, PTP, EMPTY))
+    return [
+        Row(f"start, {SAY[C]}", c, ptp, "ptp", "ms", 0.35),
+        Row(f"start, {SAY[TWIN]}", twin, empty, EMPTY, "ms", 1.1),
+    ]
+
+
+def median(values: Sequence[float]) -> float:
+    """The median."""
+    return percentile(values, 0.5)
+
+
+def p99(values: Sequence[float]) -> float:
+    """The 99th percentile."""
+    return percentile(values, 0.99)
+
+
+def beside(
+    metric: str, series: Series, figure: Callable[[Sequence[float]], float], goals: dict[str, float]
+) -> list[Row]:
+    """A row for each method of ours that has a goal."""
+    peer = figure(series[PTP])
+    return [
+        Row(f"{metric}, {SAY[name]}", figure(series[name]), peer, SAY[PTP], "ms", goal)
+        for name, goal in goals.items()
+        if name in series
+    ]
+
+
+def measure(bench: Bench, rounds: int, serial: int) -> list[Row]:
+    """The rows of all phases; every pod that is added is deleted again."""
+    adds: Series = {name: [] for name in bench.nodes}
+    dels: Series = {name: [] for name in bench.nodes}
+    gone: list[float] = []
+    for _ in range(rounds):
+        for name, spent in bench.serial("ADD", serial).items():
+            adds[name] += spent
+        for name, spent in bench.serial("DEL", serial).items():
+            dels[name] += spent
+        gone.append(bench.gone_after(C))
+    many = bench.burst("ADD")
+    fewer = bench.burst("DEL")
+    gone.append(bench.gone_after(C))
+    count = f"{len(bench.pods[PTP])} pods, {AT_ONCE} at a time"
+    return [
+        *beside("ADD p50", adds, median, {C: 0.25, TWIN: 1.0}),
+        *beside("ADD p99", adds, p99, {C: 0.5}),
+        *beside("DEL p50", dels, median, {C: 0.10, TWIN: 1.0}),
+        *beside(f"ADD {count}, total", many, sum, {C: 0.30, TWIN: 0.9}),
+        *beside(f"DEL {count}, total", fewer, sum, {C: 1.0, TWIN: 1.0}),
+        Row("all links gone after the last DEL", max(gone), GONE_LIMIT_MS, "limit", "ms", 1.0),
+    ]
+
+
+def run(pods: int, rounds: int, serial: int, program: Path) -> list[Row]:
+    """The whole benchmark."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bgpnet-bench-")))
+        twin = str(install.install(install.freeze(), folder / "bin"))
+        plugins: dict[str, Sequence[str]] = {PTP: [str(hosts.PEER_PLUGINS / "ptp")], C: [str(program)], TWIN: [twin]}
+        nodes = {PTP: hosts.ptp(PTP, folder)} | {name: hosts.bgpnet(name, plugins[name], folder) for name in (C, TWIN)}
+        names = {name: [f"{name}-{number}" for number in range(pods)] for name in nodes}
+        rows = starts(plugins, 100)
+        stack.enter_context(spawn.namespaces([*nodes, *(pod for each in names.values() for pod in each)]))
+        agents = {
+            name: stack.enter_context(hosts.agent(nodes[name], names[name][0], folder, "192.0.2.1/24"))
+            for name in (C, TWIN)
+        }
+        rows += measure(Bench(nodes, names), rounds, min(serial, pods))
+        first = max(agent.first_add_ms for agent in agents.values())
+        rows.append(Row("agent start -> first ADD", first, START_LIMIT_MS, "limit", "ms", 1.0))
+        memory = max(agent.pss_mib() for agent in agents.values())
+        rows.append(Row("agent PSS", memory, MEMORY_LIMIT_MIB, "limit, with the speaker", "MiB", 1.0))
+    return rows
+
+
+def main() -> None:
+    """Prints the table, and writes build/bench.json."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cni", description=__doc__.splitlines()[0])
+    parser.add_argument("--pods", type=int, default=200, help="pods a node, in the burst (%(default)s)")
+    parser.add_argument("--serial", type=int, default=50, help="pods a node in a round of one by one (%(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of one by one (%(default)s)")
+    parser.add_argument("--program", type=Path, default=install.PROGRAM, help="the compiled plugin (%(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("build/bench.json"), help="figures (%(default)s)")
+    chosen = parser.parse_args()
+    install.try_version(chosen.program.absolute())
+    rows = run(chosen.pods, chosen.rounds, chosen.serial, chosen.program.absolute())
+    print(render(rows))
+    write(rows, chosen.out)
+
+
+if __name__ == "__main__":
+    main()
