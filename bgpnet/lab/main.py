@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -159,23 +159,18 @@ def exec_(
         argv = words[2:] if words[1:2] == ("--",) else words[1:]
         if not argv:
             raise UsageError(f"give a command, as in `bgpnet lab exec {words[0]} ip route`")
-        sys.exit(_attached(lab, words[0], argv))
+        _become(lab, words[0], argv)
     if not line:
         raise UsageError("give --cmd 'LINE', or a node and a command")
     sys.exit(_on_matching(lab, labels, line, form))
 
 
-def _attached(lab: Lab, node: str, argv: Sequence[str]) -> int:
-    """Run it with our own standard streams; 128 + signal when one ended it."""
+def _become(lab: Lab, node: str, argv: Sequence[str]) -> NoReturn:
+    """Become the command: its streams, its signals and its exit code are ours. Ctrl-C is the command's to handle."""
+    command = lab.argv(node, ["env", "--default-signal=INT,PIPE", *argv])
     sys.stdout.flush()
-    with lab.popen(node, argv) as process:
-        while True:
-            try:
-                code = process.wait()
-                break
-            except KeyboardInterrupt:
-                continue  # the command got it too, and decides
-    return 128 - code if code < 0 else code
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.execvpe(command[0], command, lab.environment(node))  # noqa: S606 - the arguments are the person's own
 
 
 def _on_matching(lab: Lab, labels: tuple[str, ...], line: str, form: str) -> int:

@@ -63,9 +63,12 @@ class Lab:
         raise UsageError(f"node {name}: lab {self.name} has {', '.join(self.nodes) or 'no nodes'}")
 
     def argv(self, name: str, argv: Sequence[str]) -> list[str]:
-        """The command that runs `argv` inside the node; give it `environment(name)`."""
+        """The command that runs `argv` inside the node; give it `environment(name)`.
+
+        Its process stands outside and passes the exit code; when it ends, what it runs inside gets SIGTERM.
+        """
         enter = ["nsenter", "--target", str(self.node(name).pid), "--mount", "--uts", "--net", "--pid", "--"]
-        return [*enter, *argv]
+        return [*enter, "setpriv", "--pdeathsig", "TERM", "--", *argv]
 
     def environment(self, name: str) -> dict[str, str]:
         """The node's environment, with the caller's terminal."""
@@ -135,6 +138,9 @@ def _check(topology: Topology, run: Path) -> None:
     """All that can be refused before anything is made."""
     if os.geteuid() != 0:
         raise UsageError("the lab makes network namespaces: run it as root")
+    missing = [program for program in ("ip", "nsenter") if not shutil.which(program)]
+    if missing:
+        raise UsageError(f"programs {', '.join(missing)} are missing: apt-get install iproute2 util-linux")
     if (run / topology.name).exists():
         raise UsageError(f"lab {topology.name} is already deployed: destroy it first, or deploy with --reconfigure")
     for node in topology.nodes.values():

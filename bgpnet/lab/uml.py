@@ -57,6 +57,8 @@ def has_ipip() -> bool:
     """Whether this kernel makes ipip devices: tried, in a namespace of its own. Raises UsageError without root."""
     if os.geteuid() != 0:
         raise UsageError("the lab makes network namespaces: run it as root")
+    if not shutil.which("ip"):
+        raise UsageError("the program ip is missing: apt-get install iproute2")
     if shutil.which("modprobe"):
         subprocess.run(["modprobe", "-q", "ipip"], capture_output=True, timeout=30, check=False)
     device = "ip link add name ipip9 type ipip local 127.0.0.1 remote 127.0.0.2"
@@ -80,7 +82,9 @@ def run_inside(
     when it is not a terminal; with `interactive`, the terminal is the inner machine's. Raises UsageError when User
     Mode Linux is not to be had, or ends before the command does.
     """
-    program = _program()
+    if inside():
+        raise UsageError("this is User Mode Linux already, and it has no ipip: look at modprobe ipip")
+    program = find_program(platform.machine())
     _link_modules()
     preload = _preload()
     with _control() as control:
@@ -99,11 +103,11 @@ def run_inside(
     raise UsageError(f"User Mode Linux ended early, with status {ended}: run it again{hint}")
 
 
-def _program() -> str:
-    if platform.machine() not in {"x86_64", "i686"}:
+def find_program(machine: str) -> str:
+    """Where User Mode Linux is installed; raises UsageError, with the command that installs it."""
+    if machine not in {"x86_64", "i686"}:
         raise UsageError(
-            f"this kernel has no ipip, and User Mode Linux does not run on {platform.machine()}: "
-            "boot a kernel with the ipip module"
+            f"this kernel has no ipip and User Mode Linux does not run on {machine}: boot a kernel with the ipip module"
         )
     program = shutil.which("linux.uml")
     if not program or not shutil.which("modprobe"):

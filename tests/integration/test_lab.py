@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,15 +75,17 @@ def run_lab(*words: str, folder: Path, **options: object) -> subprocess.Complete
 
 
 def traces() -> dict[str, object]:
-    """What a lab could leave on this machine, without what comes and goes by itself."""
+    """What a lab could leave on this machine, without what others may be doing on it at the same time."""
+    netns = Path("/run/netns")
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     links = json.loads(subprocess.run(["ip", "-j", "link"], capture_output=True, text=True, check=True).stdout)
     return {
-        "links": sorted(link["ifname"] for link in links),
-        "netns": sorted(os.listdir("/run/netns")) if Path("/run/netns").is_dir() else None,
-        "mounts": Path("/proc/self/mountinfo").read_text(),
+        "links": sorted(name for link in links if re.match(r"bgpnettest|eth[1-9]|br0", name := link["ifname"])),
+        "netns": sorted(name for name in os.listdir(netns) if "bgpnettest" in name) if netns.is_dir() else [],
+        "mounts": [line for line in mounts if "bgpnet" in line],
         "processes": sorted(line for line in processes.splitlines() if "bgpnet-lab" in line or "sleep 1000" in line),
-        "labs": nodes.names(),
+        "labs": [name for name in nodes.names() if name.startswith("bgpnettest")],
         "forward": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
         "rp_filter": Path("/proc/sys/net/ipv4/conf/all/rp_filter").read_text(),
         "iproute2": sorted(os.listdir("/etc/iproute2")),
@@ -136,7 +139,7 @@ def test_a_node_has_its_own_name_processes_and_environment(pair: Lab) -> None:
 def test_the_exit_code_and_both_streams_of_a_command_pass(pair: Lab) -> None:
     done = pair.exec("clab-bgpnettest-n1", ["sh", "-c", "cat; echo no >&2; exit 7"], stdin="given")
     assert (done.returncode, done.stdout, done.stderr) == (7, "given", "no\n")
-    with pytest.raises(UsageError, match="took longer than 0.2 s"):
+    with pytest.raises(UsageError, match=r"took longer than 0\.2 s"):
         pair.exec("n1", ["sleep", "1000"], timeout=0.2)
     with pytest.raises(UsageError, match="lab bgpnettest has n1, n2, switch"):
         pair.exec("n9", ["true"])
@@ -216,6 +219,34 @@ def test_the_commands_of_containerlab(pair: Lab, folder: Path) -> None:
 def test_the_short_exec(pair: Lab, folder: Path, between: list[str]) -> None:
     done = run_lab("exec", "n1", *between, "sh", "-c", "hostname; cat; exit 5", folder=folder, input="typed")
     assert (done.returncode, done.stdout) == (5, "n1\ntyped")
+
+
+def test_a_command_ends_with_the_one_who_ran_it(pair: Lab, folder: Path) -> None:
+    argv = [sys.executable, "-m", "bgpnet.lab.main", "exec", "n2", "sleep", "1000"]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def sleeps() -> bool:
+        return pair.exec("n2", ["pgrep", "-fx", "sleep 1000"]).returncode == 0
+
+    with subprocess.Popen(argv, cwd=folder, env=env) as process:
+        until(sleeps, "the command in the node")
+        process.terminate()
+        assert process.wait(10) == -signal.SIGTERM
+    until(lambda: not sleeps(), "the end of the command in the node")
+
+
+def test_ctrl_c_is_the_commands_to_handle(pair: Lab, folder: Path) -> None:
+    script = "trap 'echo handled; exit 9' INT; echo ready; while :; do sleep 0.05; done"
+    argv = [sys.executable, "-m", "bgpnet.lab.main", "exec", "n2", "sh", "-c", script]
+    env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        argv, cwd=folder, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=10)[0] == "handled\n"
+        assert process.returncode == 9
 
 
 def test_destroy_by_name_leaves_nothing(pair: Lab, folder: Path) -> None:
