@@ -14,6 +14,8 @@ keep() {
         case $pause in 0.5) pause=1 ;; 1) pause=2 ;; 2) pause=4 ;; *) pause=8 ;; esac
     done
 }
+# containerlab starts this first and gives links and addresses afterwards
+until [ -z "$BGPNET_IP" ] || grep -qw "${BGPNET_IP%/*}" /proc/net/fib_trie; do sleep 0.2; done
 keep bgpnet speaker &
 keep bgpnet agent &
 wait

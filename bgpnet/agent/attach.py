@@ -77,7 +77,7 @@ def place(world: World, number: int, request: CniRequest, *, pressed: bool) -> S
         return world, [refuse(number, request.version, CniError(cnispec.NO_ADDRESS, str(problem)))]
     for block in _blocks_in(world, permitted):
         who = ipam.Claimant(request.attachment.container, request.attachment.ifname, request.pod, Use.WORKLOAD)
-        if assigned := ipam.assign(block, who, world.now, pressed=pressed):
+        if assigned := ipam.assign(block, who, world.now, world.me.rest, pressed):
             return _allocated(world, number, request, *assigned)
     if pressed:
         problem = CniError(cnispec.NO_ADDRESS, world.no_address)
@@ -134,7 +134,7 @@ def ensure_tunnel(world: World) -> Step:
         return replace(world, no_address=str(problem)), []
     who = ipam.Claimant(world.me.node, facts.TUNNEL_CLAIM, "", Use.TUNNEL)
     for block in _blocks_in(world, permitted):
-        if assigned := ipam.assign(block, who, world.now, pressed=True):
+        if assigned := ipam.assign(block, who, world.now, world.me.rest, pressed=True):
             return _with_block(world, assigned[0]), [JournalBlocks((assigned[0],))]
     return claim(world, permitted)
 

@@ -21,7 +21,10 @@ CLAIM_PATIENCE = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Me:
-    """This machine: its name in the network, its identity, its address and the link that has it."""
+    """This machine: its name in the network, its identity, its address and the link that has it.
+
+    rest: seconds that a released address rests before it is used again.
+    """
 
     node: str
     uuid: str
@@ -30,6 +33,7 @@ class Me:
     uplink_mtu: int
     version: str
     as_number: int | None = None
+    rest: float = 30.0
 
 
 class Phase(StrEnum):

@@ -13,7 +13,7 @@ _VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::[=-]([^}]*))?\}|([A-Za-z_]\w*))")
 
 
 def expand(text: str, env: Mapping[str, str]) -> str:
-    """`${X}`, `$X`, `${X:=default}` from the environment and `$$` for `$`; an unset variable stays, as in containerlab."""
+    """`${X}`, `$X`, `${X:=default}` from the environment, `$$` for `$`; what is unset stays, as in containerlab."""
 
     def value(match: re.Match[str]) -> str:
         dollar, braced, default, bare = match.groups()
@@ -112,8 +112,9 @@ class Document:
         return list(node.value)
 
     def texts(self, node: yaml.Node, path: str) -> list[tuple[yaml.Node, str]]:
-        """A list of text, each with its node."""
-        return [(item, self.text(item, f"{path}[{at}]")) for at, item in enumerate(self.items(node, path))]
+        """A list of text, each with its node; items that are none are faults and left out."""
+        read = [(item, self.text(item, f"{path}[{at}]")) for at, item in enumerate(self.items(node, path))]
+        return [(item, text) for item, text in read if isinstance(item, yaml.ScalarNode)]
 
     def pairs(self, node: yaml.Node, path: str) -> dict[str, tuple[yaml.Node, str]]:
         """A mapping of text to text, each with its key's node."""
@@ -127,7 +128,9 @@ def _is_null(node: yaml.Node) -> bool:
 
 
 def _name(node: yaml.Node) -> str:
-    return {"scalar": "single value", "sequence": "list", "mapping": "mapping"}[node.id]
+    if isinstance(node, yaml.ScalarNode):
+        return "single value"
+    return "list" if isinstance(node, yaml.SequenceNode) else "mapping"
 
 
 def _shown(node: yaml.Node) -> object:

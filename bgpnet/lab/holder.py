@@ -122,7 +122,7 @@ def _run(env: dict[str, str], process: tuple[str, ...], output: int, report: int
     for descriptor, place in ((silence, 0), (output, 1), (output, 2)):
         os.dup2(descriptor, place)
     try:
-        os.execve("/bin/sh", ["bgpnet-lab", "-c", INIT, "bgpnet-lab", *process], env)
+        os.execve("/bin/sh", ["bgpnet-lab", "-c", INIT, "bgpnet-lab", *process], env)  # noqa: S606 - it becomes it
     except OSError as error:
         os.write(2, f"bgpnet lab: /bin/sh: {error}\n".encode())
         os._exit(1)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -26,7 +28,9 @@ class _Group(click.Group):
     """Shows our errors as sentences: one a line, exit code 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the subcommand."""
+        """Run the subcommand; a signal that asks us to end unwinds, so that what is half-made is undone."""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _leave)
         try:
             return super().invoke(ctx)
         except Invalid as error:
@@ -36,6 +40,10 @@ class _Group(click.Group):
         except BgpnetError as error:
             click.echo(f"bgpnet lab: {error}", err=True)
             ctx.exit(1)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 @click.group(cls=_Group, name="lab", context_settings={"help_option_names": ["-h", "--help"]})
@@ -218,7 +226,8 @@ def shell(topo: str | None) -> None:
     if not uml.has_ipip():
         click.echo("This kernel has no ipip: the lab runs inside User Mode Linux.", err=True)
         again = [sys.executable, "-m", "bgpnet.lab.main", "shell", "-t", topology.file]
-        sys.exit(uml.run_inside(again, interactive=sys.stdin.isatty() and sys.stdout.isatty()))
+        person = sys.stdin.isatty() and sys.stdout.isatty()
+        sys.exit(uml.run_inside(again, interactive=person, visible=needed(topology)))
     lab = nodes.deploy(topology, lambda text: click.echo(text, err=True))
     try:
         code = _shell(lab)
@@ -281,6 +290,12 @@ def load(topo: str | None, name: str = "") -> Topology:
     except UnicodeDecodeError as error:
         raise UsageError(f"topology {path}: not text in UTF-8: give a *.clab.yml with -t") from error
     return parse.parse(text, str(path.resolve()), os.environ, name)
+
+
+def needed(topology: Topology) -> list[Path]:
+    """The directories of this machine that the topology reads: its own, and those of its binds."""
+    sources = [Path(bind.source) for node in topology.nodes.values() for bind in node.binds if bind.source]
+    return [Path(topology.file).parent, *(path if path.is_dir() else path.parent for path in sources if path.exists())]
 
 
 def _file(topo: str | None) -> Path:

@@ -62,7 +62,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """A lab: nodes by name in the file's order, and the links between them. `file` is the absolute path it came from."""
+    """A lab: nodes by name in the file's order, and the links between them; `file` is its absolute path."""
 
     name: str
     prefix: str

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -54,7 +54,7 @@ def inside() -> bool:
 
 
 def has_ipip() -> bool:
-    """Whether this kernel makes ipip devices: tried in a network namespace of its own. Raises UsageError without root."""
+    """Whether this kernel makes ipip devices: tried, in a namespace of its own. Raises UsageError without root."""
     if os.geteuid() != 0:
         raise UsageError("the lab makes network namespaces: run it as root")
     if shutil.which("modprobe"):
@@ -70,10 +70,12 @@ def run_inside(
     interactive: bool = False,
     env: Mapping[str, str] | None = None,
     memory: str = "512M",
+    visible: Iterable[Path] = (),
 ) -> int:
     """Run `argv` inside, in the same directory; the exit code is the command's, or 128 + the signal that stopped us.
 
-    `out` is a directory that both sides see under its own path and the inner one may write. PATH, HOME, the locale,
+    `out` is a directory that both sides see under its own path and the inner one may write; the directories `visible`
+    can be read inside even where they are below one that begins empty, as our code's own can. PATH, HOME, the locale,
     the virtual environment, PYTHON… and BGPNET_… pass on, and `env` on top. Standard input is handed over whole,
     when it is not a terminal; with `interactive`, the terminal is the inner machine's. Raises UsageError when User
     Mode Linux is not to be had, or ends before the command does.
@@ -82,9 +84,9 @@ def run_inside(
     _link_modules()
     preload = _preload()
     with _control() as control:
-        _write_orders(control, argv, out, interactive, env or {})
+        _write_orders(control, argv, out, interactive, env or {}, visible)
         machine = [program, f"mem={memory}", "rootfstype=hostfs", "rootflags=/", "ro", "quiet", "con=null"]
-        machine += ["con0=fd:0,fd:1"] if interactive else ["con1=fd:0,fd:1", "con2=null,fd:2"]
+        machine += ["con1=fd:0,fd:1", *([] if interactive else ["con2=null,fd:2"])]
         machine += [f"uml_dir={control}/", "umid=machine", f"BGPNET_UML={control}", "init=/bin/sh"]
         command = ["taskset", "--cpu-list", str(_idle_cpu()), *machine, "--", str(_HERE / "uml_init.sh")]
         outer = os.environ | ({"LD_PRELOAD": str(preload)} if preload else {})
@@ -157,7 +159,12 @@ def _control() -> Iterator[Path]:
 
 
 def _write_orders(
-    control: Path, argv: Sequence[str], out: Path | None, interactive: bool, env: Mapping[str, str]
+    control: Path,
+    argv: Sequence[str],
+    out: Path | None,
+    interactive: bool,
+    env: Mapping[str, str],
+    visible: Iterable[Path],
 ) -> None:
     """run.sh, mounts.sh, stdin, interactive: what process 1 inside carries out."""
     passed = {name: value for name, value in os.environ.items() if _PASSED_ON.match(name)}
@@ -165,7 +172,7 @@ def _write_orders(
     lines = [f"export {name}={shlex.quote(value)}" for name, value in passed.items()]
     lines += [f"cd {shlex.quote(os.getcwd())}", f"exec {shlex.join(argv)}"]
     (control / "run.sh").write_text("\n".join(lines) + "\n")
-    mounts = [_mount(path, "ro") for path in _hidden_paths()]
+    mounts = [_mount(path, "ro") for path in _hidden_paths(visible)]
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         mounts.append(_mount(out.resolve(), "rw"))
@@ -189,9 +196,9 @@ def _mount(path: Path, mode: str) -> str:
     return f"mkdir -p {quoted} 2>/dev/null; mount -t hostfs -o {mode} -o {quoted} none {quoted} || exit 1"
 
 
-def _hidden_paths() -> list[Path]:
+def _hidden_paths(visible: Iterable[Path]) -> list[Path]:
     """Where our code and data stand, as far as it would be hidden inside by an empty directory."""
-    wanted = [Path.cwd(), Path(sys.prefix), _HERE.parent.parent, *map(Path, sys.path)]
+    wanted = [Path.cwd(), Path(sys.prefix), _HERE.parent.parent, *map(Path, sys.path), *visible]
     empty = {Path(path) for path in _EMPTY_INSIDE}
     hidden = {path.resolve() for path in wanted if path.is_dir() and empty & set(path.resolve().parents)}
     return sorted(path for path in hidden if not hidden & set(path.parents))

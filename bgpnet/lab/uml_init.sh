@@ -25,7 +25,7 @@ control=/run/bgpnet-uml
 mkdir $control && mount -t hostfs -o "$BGPNET_UML" none $control || exit 1
 . $control/mounts.sh
 if [ -e $control/interactive ]; then
-    setsid -w -c sh $control/run.sh </dev/tty0 >/dev/tty0 2>&1
+    setsid -w -c sh $control/run.sh </dev/tty1 >/dev/tty1 2>&1
 else
     stty -F /dev/tty1 -opost -echo
     stty -F /dev/tty2 -opost

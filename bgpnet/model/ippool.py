@@ -7,7 +7,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from bgpnet.model import ip
-from bgpnet.model.resource import Metadata
+from bgpnet.model.resource import Condition, Metadata
 
 
 class Encap(StrEnum):
@@ -49,11 +49,18 @@ class IPPoolSpec(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     assignmentMode: AssignmentMode = AssignmentMode.AUTOMATIC
 
 
+class IPPoolStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """`Allocatable` is the condition that v3 knows: OK, PoolDisabled, CIDROverlap, Terminating."""
+
+    conditions: tuple[Condition, ...] = ()
+
+
 class IPPool(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A pool; `network` and `block_size` are its spec as values."""
 
     metadata: Metadata = field(default_factory=Metadata)
     spec: IPPoolSpec
+    status: IPPoolStatus | None = None
 
     @property
     def network(self) -> ip.Network:

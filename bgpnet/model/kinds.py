@@ -44,3 +44,8 @@ BY_TYPE: dict[type, Kind] = {kind.type: kind for kind in KINDS}
 def kind_of(resource: Resource) -> Kind:
     """The row of a resource."""
     return BY_TYPE[type(resource)]
+
+
+def subject(resource: Resource) -> str:
+    """How messages call a resource: `IPPool(blue)`."""
+    return f"{kind_of(resource).name}({resource.metadata.name})"

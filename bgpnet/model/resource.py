@@ -33,3 +33,14 @@ class Password(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     """A BGP password is only ever a reference; the secret itself is in no resource."""
 
     secretKeyRef: SecretKeyRef
+
+
+class Condition(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """One thing that is True, False or Unknown about an object, and why; `lastTransitionTime` is RFC 3339."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    lastTransitionTime: str = ""
+    observedGeneration: int | None = None

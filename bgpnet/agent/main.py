@@ -1,0 +1,175 @@
+"""`bgpnet agent`: puts the rooms together and runs the loop. The only file of the agent that talks to a person."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import time
+from typing import TYPE_CHECKING
+
+import click
+
+from bgpnet import config
+from bgpnet.errors import UsageError
+
+if TYPE_CHECKING:
+    from bgpnet.agent.world import Me
+    from bgpnet.autodetect import Choice
+    from bgpnet.kernel.api import Kernel
+
+ADDRESS_PATIENCE = 60.0
+"""Seconds that the node's address may be missing on its links (a link that comes up late) before the agent gives up."""
+LOOK = 0.2
+
+
+def _flags(command: Callable[..., None]) -> Callable[..., None]:
+    for row in reversed(config.SETTINGS):
+        text = f"{row.help} [{row.env}; default: {row.default if row.default not in ('', None) else 'none'}]"
+        command = click.option(row.flag, row.name, default=None, metavar="VALUE", help=text)(command)
+    return command
+
+
+@click.command("agent", context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config", "file", default=config.FILE, show_default=True, metavar="FILE", help="the settings file (YAML)")
+@_flags
+def command(file: str, **flags: object) -> None:
+    """Run this node's agent: addresses for pods, their wiring, routes, and what BGP peers are told.
+
+    Every setting is a key of the settings file, beaten by its environment variable, beaten by its flag. The agent may
+    be killed at any moment: what it made stays, and its successor takes it over as it is.
+
+    \b
+    Examples:
+      bgpnet agent
+      bgpnet agent --node node1 --ip 192.0.2.1/24 --datastore sqlite:///srv/bgpnet/store.db
+      BGPNET_IP_AUTODETECTION_METHOD=interface=eth.* bgpnet agent --log-level debug
+    """
+    settings = config.load(_read(file), os.environ, flags)
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
+    )
+    if reason := run(settings):
+        click.echo(f"bgpnet agent: {reason}", err=True)
+        sys.exit(1)
+
+
+def _read(file: str) -> Mapping[str, object]:
+    """The settings file; the default one may be missing."""
+    import yaml
+
+    try:
+        text = Path(file).read_text()
+    except FileNotFoundError:
+        if file == config.FILE:
+            return {}
+        raise UsageError(f"the settings file {file} does not exist: create it, or leave --config out") from None
+    except OSError as problem:
+        raise UsageError(f"the settings file {file} cannot be read: {problem.strerror}") from problem
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as problem:
+        raise UsageError(f"the settings file {file} is not YAML: {' '.join(str(problem).split())}") from problem
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise UsageError(f"the settings file {file} is not a mapping: write lines such as node: node1")
+    return found
+
+
+def run(settings: config.Settings) -> str:
+    """Until SIGTERM or SIGINT; returns why the agent itself stopped, or nothing. Raises BgpnetError at the start."""
+    from bgpnet.agent import feeds, identity
+    from bgpnet.agent.events import KernelLooked
+    from bgpnet.agent.journal import Journal, restore
+    from bgpnet.agent.loop import Loop
+    from bgpnet.agent.pods import Workers
+    from bgpnet.agent.records import Records
+    from bgpnet.agent.server import Server
+    from bgpnet.agent.speech import Speech
+    from bgpnet.agent.status import NEEDED
+    from bgpnet.agent.threads import start
+    from bgpnet.agent.world import World
+    from bgpnet.bgp.speaker import Speaker
+    from bgpnet.kernel.linux import LinuxKernel
+    from bgpnet.store.factory import open_store
+    from bgpnet.store.repo import Repo
+
+    run_dir, state_dir = Path(settings.run_dir), Path(settings.state_dir)
+    kernel = LinuxKernel()
+    me = _me(settings, identity.machine(state_dir), kernel)
+    journal = Journal(state_dir / "journal", identity.boot())
+    contents = journal.load()
+    now = time()
+    blocks, pods = restore(contents, identity.boot(), now) if contents else ({}, {})
+    journal.start(blocks.values(), pods.values())
+    world = World(me=me, now=now, started=now, blocks=blocks, pods=pods, journal_intact=contents is not None)
+
+    repo = Repo(open_store(settings.datastore))
+    loop = Loop(world, kernel)
+    links = frozenset((link.alias.container, link.alias.ifname) for link in kernel.read().pods.values() if not link.reaping)
+    loop.emit(KernelLooked(links))
+    server = Server(Path(settings.agent_socket), loop.emit)
+    server.listen()
+    workers = Workers(kernel, journal, repo, loop.emit, server.netns, settings.workers)
+    workers.reap_now()
+    speaker = Speaker(settings.speaker_socket, loop.emit)
+    speech = Speech(speaker, run_dir / "exabgp.conf", Path(settings.speaker_socket))
+    stop = threading.Event()
+    for kind in NEEDED:
+        start(f"feed-{kind.plural}", feeds.datastore, repo, kind, loop.emit, stop)
+    start("clock", feeds.clock, loop.emit, stop)
+    start("speaker", speaker.run, stop)
+    start("monitor", kernel.monitor, loop.changed, stop.is_set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.stop())
+    logging.getLogger("bgpnet.agent").info("node %s, %s on %s", me.node, me.address, me.uplink)
+    reason = loop.run(server, workers, Records(repo, loop.emit), speech)
+    stop.set()
+    return reason
+
+
+def _me(settings: config.Settings, uuid: str, kernel: Kernel) -> Me:
+    from bgpnet.agent.world import Me
+    from bgpnet.version import VERSION
+
+    choice = _address(settings, kernel)
+    return Me(
+        node=settings.node or os.uname().nodename.lower(),
+        uuid=uuid,
+        address=choice.address,
+        uplink=choice.link,
+        uplink_mtu=choice.mtu,
+        version=VERSION,
+        as_number=settings.as_number,
+        rest=settings.address_rest,
+    )
+
+
+def _address(settings: config.Settings, kernel: Kernel) -> Choice:
+    """The node's address; waits for a link that comes up late, and then says what is missing."""
+    from bgpnet.autodetect import Candidate, choose_address
+
+    pause = threading.Event()
+    deadline = time() + ADDRESS_PATIENCE
+    told = False
+    while True:
+        links = [
+            Candidate(link.name, link.index, link.mtu, link.up, link.addresses, link.is_default_route)
+            for link in kernel.uplinks()
+        ]
+        try:
+            return choose_address(settings.ip_autodetection_method, links, settings.ip)
+        except UsageError as problem:
+            if time() >= deadline:
+                raise
+            if not told:
+                logging.getLogger("bgpnet.agent").warning("waiting for the node's address: %s", problem)
+                told = True
+        pause.wait(LOOK)
+
+

@@ -1,0 +1,162 @@
+"""Text to plain values: YAML (several documents) or JSON, with nothing guessed.
+
+YAML's own guesses (`yes`, `1e3`, `1.10`, dates, octals) are not made: a scalar without quotes stays text, as `Plain`,
+and the field that it stands in decides what it is (see `shape`). Nothing here raises: what is wrong is a finding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import yaml
+
+from bgpnet.errors import Finding
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_NULLS = ("", "~", "null", "Null", "NULL")
+DEPTH_LIMIT = 64
+"""Deeper than any resource; a limit keeps hostile text from exhausting the stack."""
+
+
+class Plain(str):
+    """A YAML scalar without quotes: the field says what it is."""
+
+    __slots__ = ()
+
+
+@dataclass(slots=True)
+class Reading:
+    """The documents of a text, and what was wrong with it; a broken document is left out."""
+
+    documents: list[object] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def read(text: str) -> Reading:
+    """Every document of the text, empty ones left out."""
+    text = text.removeprefix("\ufeff")
+    if text.lstrip().startswith(("{", "[")):
+        try:
+            return Reading([json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)])
+        except (ValueError, RecursionError):
+            pass  # YAML is a superset of JSON, and its reader knows lines
+    return _Builder().read(text)
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len({key for key, _ in pairs}) != len(pairs):
+        raise ValueError("a key is written twice")
+    return dict(pairs)
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+@dataclass(slots=True)
+class _Frame:
+    """A list or mapping being read; `key` is the mapping's key whose value comes next."""
+
+    value: list[object] | dict[str, object]
+    anchor: str | None
+    key: str | None = None
+
+
+class _Builder:
+    """Builds values from YAML's events, without recursion."""
+
+    def __init__(self) -> None:
+        self.reading = Reading()
+        self.stack: list[_Frame] = []
+        self.anchors: dict[str, object] = {}
+
+    def read(self, text: str) -> Reading:
+        """Every document up to the first that is not YAML."""
+        try:
+            for event in _events(text):
+                self._take(event)
+        except _Stop as stop:
+            self.reading.findings.append(stop.finding)
+        return self.reading
+
+    def _take(self, event: yaml.Event) -> None:
+        match event:
+            case yaml.DocumentStartEvent():
+                self.anchors = {}
+            case yaml.MappingStartEvent():
+                self._open({}, event)
+            case yaml.SequenceStartEvent():
+                self._open([], event)
+            case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
+                frame = self.stack.pop()
+                self._put(frame.value, frame.anchor, event)
+            case yaml.ScalarEvent():
+                self._scalar(event)
+            case yaml.AliasEvent():
+                if event.anchor not in self.anchors:
+                    raise _Stop(_place(event), f"*{event.anchor} has no &{event.anchor} before it; write the value out")
+                self._put(self.anchors[event.anchor], None, event)
+
+    def _open(self, value: list[object] | dict[str, object], event: yaml.CollectionStartEvent) -> None:
+        if len(self.stack) >= DEPTH_LIMIT:
+            raise _Stop(_place(event), f"is nested deeper than {DEPTH_LIMIT} levels; no resource is, write it flatter")
+        if self.stack and isinstance(self.stack[-1].value, dict) and self.stack[-1].key is None:
+            raise _Stop(_place(event), "a key is a list or a mapping; write keys as text")
+        self.stack.append(_Frame(value, event.anchor))
+
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        top = self.stack[-1] if self.stack else None
+        if top and isinstance(top.value, dict) and top.key is None:
+            top.key = event.value
+            if event.value in top.value:
+                problem = f"the key {event.value!r} is written twice in one mapping; keep one of them"
+                self.reading.findings.append(Finding(_place(event), None, problem))
+            return
+        if event.style:
+            self._put(event.value, event.anchor, event)
+        else:
+            self._put(None if event.value in _NULLS else Plain(event.value), event.anchor, event)
+
+    def _put(self, value: object, anchor: str | None, event: yaml.Event) -> None:
+        if anchor:
+            self.anchors[anchor] = value
+        if not self.stack:
+            if value is not None:
+                self.reading.documents.append(value)
+            return
+        top = self.stack[-1]
+        if isinstance(top.value, list):
+            top.value.append(value)
+        elif top.key is None:
+            raise _Stop(_place(event), "a key is a list or a mapping; write keys as text")
+        else:
+            top.value[top.key] = value
+            top.key = None
+
+
+class _Stop(Exception):
+    """The text cannot be read any further."""
+
+    def __init__(self, place: str, problem: str) -> None:
+        super().__init__(problem)
+        self.finding = Finding(place, None, problem)
+
+
+def _events(text: str) -> Iterator[yaml.Event]:
+    try:
+        yield from yaml.parse(text, Loader=_LOADER)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the text"
+        problem = f"is not YAML: {error.problem or error.context}; check the indentation, colons and quotes there"
+        raise _Stop(place, problem) from error
+    except (yaml.YAMLError, UnicodeError) as error:
+        reason = str(getattr(error, "reason", error))
+        raise _Stop("the text", f"is not YAML: {reason}; save it as UTF-8 text without control characters") from error
+
+
+def _place(event: yaml.Event) -> str:
+    mark = event.start_mark
+    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the text"
