@@ -44,14 +44,13 @@ def _counts(net: ip.Network, blocks: list[IPAMBlock]) -> dict[str, Any]:
 def _usage(repo: Repo) -> Iterator[dict[str, Any]]:
     """Each pool with its blocks, then, without a pool, the blocks that lie in none."""
     blocks = _blocks(repo)
-    outside = blocks
     for pool in _pools(repo):
         inside = [block for block in blocks if ip.contains(pool.network, block.network)]
-        outside = [block for block in outside if block not in inside]
+        blocks = [block for block in blocks if not ip.contains(pool.network, block.network)]
         counts = {"pool": pool.metadata.name, **_counts(pool.network, inside)}
         yield {**counts, "blocks": [_block(block) for block in inside]}
-    if outside:
-        yield {"pool": None, "blocks": [_block(block) for block in outside]}
+    if blocks:
+        yield {"pool": None, "blocks": [_block(block) for block in blocks]}
 
 
 def _block(block: IPAMBlock) -> dict[str, Any]:

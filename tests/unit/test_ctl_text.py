@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bgpnet_ctl import text
+from bgpnet.model.kinds import KINDS
+from bgpnet_ctl import text, views
 
 
 def test_plain_columns_are_three_apart_and_at_least_five_wide() -> None:
@@ -33,3 +34,11 @@ def test_boxed_paints_after_it_has_measured() -> None:
     painted = text.boxed(["A"], [["up"]], paint=lambda _, cell: f"<{cell}>")
     assert painted.splitlines()[3] == "| <up> |"
     assert painted.splitlines()[0] == "+----+"
+
+
+def test_every_kind_has_its_columns_and_they_begin_with_the_name() -> None:
+    assert set(views.OF_KIND) == set(KINDS)
+    for view in views.VIEWS:
+        assert view.type is view.kind.type
+        assert next(iter(view.narrow)) == "NAME"
+        assert set(view.narrow) <= set(view.wide or view.narrow)
