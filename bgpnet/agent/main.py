@@ -35,7 +35,9 @@ def _flags(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command("agent", context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", "file", default=config.FILE, show_default=True, metavar="FILE", help="the settings file (YAML)")
+@click.option(
+    "--config", "file", default=config.FILE, show_default=True, metavar="FILE", help="the settings file (YAML)"
+)
 @_flags
 def command(file: str, **flags: object) -> None:
     """Run this node's agent: addresses for pods, their wiring, routes, and what BGP peers are told.
@@ -111,12 +113,14 @@ def run(settings: config.Settings) -> str:
 
     repo = Repo(open_store(settings.datastore))
     loop = Loop(world, kernel)
-    links = frozenset((link.alias.container, link.alias.ifname) for link in kernel.read().pods.values() if not link.reaping)
+    links = frozenset(
+        (link.alias.container, link.alias.ifname) for link in kernel.read().pods.values() if not link.reaping
+    )
     loop.emit(KernelLooked(links))
+    kernel.reap(abandoned=True)
     server = Server(Path(settings.agent_socket), loop.emit)
     server.listen()
     workers = Workers(kernel, journal, repo, loop.emit, server.netns, settings.workers)
-    workers.reap_now()
     speaker = Speaker(settings.speaker_socket, loop.emit)
     speech = Speech(speaker, run_dir / "exabgp.conf", Path(settings.speaker_socket))
     stop = threading.Event()
@@ -171,5 +175,3 @@ def _address(settings: config.Settings, kernel: Kernel) -> Choice:
                 logging.getLogger("bgpnet.agent").warning("waiting for the node's address: %s", problem)
                 told = True
         pause.wait(LOOK)
-
-

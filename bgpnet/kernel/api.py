@@ -86,8 +86,11 @@ class Kernel(Protocol):
         With an alias, a link of that name that belongs to another container (a newer sandbox) stays untouched.
         """
 
-    def reap(self) -> int:
-        """Delete all links marked for reaping, in one go; how many there were."""
+    def reap(self, *, abandoned: bool = False) -> int:
+        """Delete all links marked for reaping, in one go; how many there were.
+
+        abandoned: also those that a killed agent left half-made; only right before anything is wired.
+        """
 
     def monitor(self, changed: Callable[[str], None], stop: Callable[[], bool]) -> None:
         """Block; call changed(reason) when somebody else changed links, addresses, or routes of ours."""

@@ -214,5 +214,6 @@ def alias_fits(wiring: Wiring) -> None:
     length = len(str(wiring.alias).encode())
     if length > names.ALIAS_LIMIT:
         raise KernelRefused(
-            f"the mark of link {wiring.link} has {length} bytes, at most {names.ALIAS_LIMIT} fit: shorten the container id"
+            f"the mark of link {wiring.link} has {length} bytes, at most {names.ALIAS_LIMIT} fit; "
+            "give shorter container ids"
         )

@@ -61,7 +61,7 @@ class Netlink:
         return list(messages(self._socket.recv(BUFFER)))
 
     def send(self, batch: Sequence[bytes]) -> list[Refusal | None]:
-        """Carry out in order; for each message None, or why the kernel refused it. Raises KernelRefused if it is silent."""
+        """Carry out in order; for each message None, or why it was refused. Raises KernelRefused when silent."""
         outcome: list[Refusal | None] = []
         for at in range(0, len(batch), BATCH):
             outcome += self._send(batch[at : at + BATCH])
@@ -80,6 +80,15 @@ class Netlink:
             if found is not None:
                 return found
         raise KernelRefused(f"the kernel's table changes faster than it can be read (rtnetlink request {kind})")
+
+    def query(self, raw: bytes) -> list[Message]:
+        """What one request is answered with; nothing when there is no such object."""
+        self._seq += 1
+        self._socket.send(numbered(raw, self._seq))
+        while True:
+            found = [one for one in self._receive() if one.seq == self._seq]
+            if found:
+                return [one for one in found if one.kind != NLMSG_ERROR]
 
     def close(self) -> None:
         """Let go of the socket."""
@@ -116,7 +125,9 @@ class Netlink:
                     code, told = failure(one)
                     if code == errno.EINTR:
                         return None
-                    raise KernelRefused(f"the kernel does not list (rtnetlink request {kind}): {told or os.strerror(code)}")
+                    raise KernelRefused(
+                        f"the kernel does not list (rtnetlink request {kind}): {told or os.strerror(code)}"
+                    )
                 if one.kind == NLMSG_DONE:
                     return None if torn else found
                 found.append(one)

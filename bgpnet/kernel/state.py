@@ -88,7 +88,7 @@ class KernelState:
     routes: for each owner its whole table; when planned, an owner left out is one nobody may touch, and an owner
     that is not in `sweep` gets what is wanted and loses nothing (unknown is not empty).
     neighbours: permanent entries with our protocol mark. sysctls: path below /proc/sys, such as
-    `net/ipv4/conf/tunl0/rp_filter` (a link's name may contain dots), to value; read back only for the names that are asked for.
+    `net/ipv4/conf/tunl0/rp_filter` (a link's name may contain dots), to value; read back for the names asked for.
     pods: the pod links by name; when planned, those to keep: others of ours are reaped if `sweep_pods`.
     """
 
