@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from itertools import islice, pairwise
 from typing import Any
 
@@ -61,7 +62,8 @@ UNFIT = [
     ),
     (
         pool("red", RED, namespaceSelector="team == 'x'"),
-        "pool red selects by labels of the pod's namespace, which are not known here (spec.namespaceSelector: team == 'x')",
+        "pool red selects by labels of the pod's namespace, which are not known here "
+        "(spec.namespaceSelector: team == 'x')",
     ),
 ]
 
@@ -138,7 +140,7 @@ def small_pools(draw: st.DrawFn) -> IPPool:
     size = draw(st.integers(low, high))
     length = size - draw(st.integers(0, 10))
     place = draw(st.one_of(st.integers(0, 2**length - 1), st.just(2**length - 1)))
-    family = ip.IPv4Network if width == 32 else ip.IPv6Network
+    family = IPv4Network if width == 32 else IPv6Network
     return pool("p", str(family((place << (width - length), length))), blockSize=size)
 
 
@@ -148,7 +150,7 @@ def test_every_block_of_a_pool_is_tried_once_upwards_and_around(one: IPPool, nod
     blocks = list(ipam.candidate_blocks(one, node))
     assert blocks == list(ipam.candidate_blocks(one, node))
     assert sorted(blocks, key=ip.order) == list(one.network.subnets(new_prefix=one.block_size))
-    wraps = [(before, after) for before, after in pairwise(blocks) if after <= before]
+    wraps = [(before, after) for before, after in pairwise(blocks) if ip.order(after) <= ip.order(before)]
     assert len(wraps) <= 1
     assert all(
         before.broadcast_address + 1 == after.network_address
@@ -209,7 +211,8 @@ def test_the_refusal_when_no_block_is_left() -> None:
         owned("10.9.0.0/26", "n2", 0),
     ]
     assert ipam.exhausted("n1", [small], blocks, NOW) == (
-        "node n1 gets no further block: pool small (10.1.0.0/24) has 4 blocks of /26, 1 owned by this node, 3 by others; "
+        "node n1 gets no further block: pool small (10.1.0.0/24) has 4 blocks of /26, 1 owned by this node, "
+        "3 by others; "
         "unused addresses: 0 in its own blocks, 64 in the blocks of others (n2 60; n3 4); create another IPPool, "
         "or delete the Nodes that are gone, or give the next pool smaller blocks (a greater spec.blockSize)"
     )
@@ -219,6 +222,7 @@ def test_the_refusal_when_blocks_could_not_be_smaller_and_nobody_else_has_any() 
     single = pool("single", "10.1.0.0/31", blockSize=32)
     blocks = [owned("10.1.0.0/32", "n1", 1), owned("10.1.0.1/32", "n1", 0)]
     assert ipam.exhausted("n1", [single], blocks, NOW) == (
-        "node n1 gets no further block: pool single (10.1.0.0/31) has 2 blocks of /32, 2 owned by this node, 0 by others; "
+        "node n1 gets no further block: pool single (10.1.0.0/31) has 2 blocks of /32, 2 owned by this node, "
+        "0 by others; "
         "unused addresses: 1 in its own blocks; create another IPPool, or delete the Nodes that are gone"
     )
