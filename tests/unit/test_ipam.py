@@ -122,6 +122,17 @@ def test_addresses_come_back_as_late_as_possible() -> None:
     assert order == ["10.0.0.2", "10.0.0.3", "10.0.0.0"]
 
 
+def test_several_that_have_rested_come_back_the_oldest_first() -> None:
+    block = filled("10.0.0.0/30", 4)
+    for number, at in ((2, 1.0), (0, 2.0), (3, 3.0)):
+        block = ipam.release(block, f"c{number}", "eth0", NOW + at)
+    block, address = taken(block, 9, NOW + 2 + REST)
+    assert address == "10.0.0.2"
+    assert block.spec.free == (0,)
+    assert ipam.usage(block, NOW + 2 + REST) == Usage(4, 2, 1, 1)
+    assert ipam.check(block) == []
+
+
 def test_the_rest_is_over_exactly_then() -> None:
     block = ipam.release(filled("10.0.0.0/32", 1), "c0", "eth0", NOW)
     just_before = NOW + REST - 0.001
@@ -293,11 +304,15 @@ class Plain:
             self.free.append(self.live.pop(who))
 
 
+WAITS = (1, 9_999, 15_000, 29_999, 30_000, 60_000)
+"""Milliseconds, around the rest of 30 s."""
+
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["assign", "assign", "pressed", "release", "discard", "wait"]),
-        st.integers(min_value=0, max_value=12),
+        st.sampled_from(["assign", "assign", "assign", "pressed", "release", "release", "release", "discard", "wait"]),
+        st.integers(min_value=0, max_value=5),
     ),
+    min_size=10,
     max_size=60,
 )
 
@@ -323,7 +338,7 @@ def test_long_histories_double_nothing_lose_nothing_and_keep_the_order(cidr: str
                 plain.discard(number)
                 block = ipam.discard(block, found[0]) if found else block
             case "wait":
-                at += number * 3000 + 1
+                at += WAITS[number]
         assert ipam.check(block) == []
         assert block is before or block.spec.sequence > before.spec.sequence
         counted = ipam.usage(block, at / 1000)

@@ -163,6 +163,7 @@ def test_every_block_of_a_pool_is_tried_once_upwards_and_around(one: IPPool, nod
 
 
 def test_a_pool_of_one_block_and_one_smaller_than_a_block() -> None:
+    assert names_of(ipam.pools_for([pool("p", "10.0.0.0/26")], Use.WORKLOAD, {})) == ["p"]
     assert list(ipam.candidate_blocks(pool("p", "10.0.0.0/26"), "n")) == [ip.network("10.0.0.0/26")]
     assert list(ipam.candidate_blocks(pool("p", "10.0.0.1/32", blockSize=32), "n")) == [ip.network("10.0.0.1/32")]
     assert list(ipam.candidate_blocks(pool("p", "10.0.0.0/28"), "n")) == []
@@ -183,7 +184,7 @@ def test_the_start_of_a_node_stays_what_it_is() -> None:
     assert starts == ["10.1.160.128/26", "10.1.51.64/26", "10.1.119.0/26"]
 
 
-@pytest.mark.parametrize("cidr", ["10.0.0.0/16", "10.0.0.0/8", "fd00::/64"])
+@pytest.mark.parametrize("cidr", ["10.0.0.0/16", "10.0.0.0/8", "fd00::/64", "fd00::/8"])
 def test_nodes_start_at_different_places_all_over_the_pool(cidr: str) -> None:
     one = pool("p", cidr)
     starts = sorted(int(next(ipam.candidate_blocks(one, f"node{n}")).network_address) for n in range(200))
