@@ -102,7 +102,7 @@ def _address(value: object) -> str:
 def _method(value: object) -> str:
     text = _text(value)
     parse_method(text)
-    return text
+    return text or "first-found"
 
 
 def _number(value: object, low: float, high: float, what: str) -> float:
@@ -236,5 +236,7 @@ def _of_flags(flags: Mapping[str, object]) -> Iterator[tuple[Setting, str, objec
 
 
 def _closest(wrong: str, known: Mapping[str, Setting]) -> str:
-    """Which one was probably meant."""
-    return f"remove it, or write the closest that is one, {get_close_matches(wrong, known, n=1, cutoff=0)[0]}"
+    """Which one was probably meant: one that it is the beginning of, else the most similar."""
+    begun = [name for name in known if name.startswith(wrong)]
+    closest = (begun or get_close_matches(wrong, known, n=1, cutoff=0))[0]
+    return f"remove it, or write the closest that is one, {closest}"

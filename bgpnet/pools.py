@@ -109,14 +109,14 @@ def exhausted(node: str, pools: Sequence[IPPool], blocks: Sequence[IPAMBlock], n
         live = sum(1 for allocation in block.spec.allocations.values() if allocation.freedAt is None)
         unused[_owner(block)] += block.network.num_addresses - live
     own, others = unused.pop(node, 0), [f"{name or 'nobody'} {count}" for name, count in unused.most_common() if count]
-    elsewhere = f" and {sum(unused.values())} in the blocks of others ({_some(others)})" if others else ""
+    elsewhere = f", {sum(unused.values())} in the blocks of others ({_some(others)})" if others else ""
     smaller = any(pool.block_size < pool.network.max_prefixlen for pool in pools)
     remedy = "create another IPPool, or delete the Nodes that are gone"
     if smaller:
         remedy += ", or give the next pool smaller blocks (a greater spec.blockSize)"
     return (
         f"node {node} gets no further block: {_some(described) or 'no pool permits it one'}; "
-        f"{own} addresses lie unused in its own blocks{elsewhere}; {remedy}"
+        f"unused addresses: {own} in its own blocks{elsewhere}; {remedy}"
     )
 
 
