@@ -80,8 +80,7 @@ def place(world: World, number: int, request: CniRequest, *, pressed: bool) -> S
         if assigned := ipam.assign(block, who, world.now, world.me.rest, pressed):
             return _allocated(world, number, request, *assigned)
     if pressed:
-        problem = CniError(cnispec.NO_ADDRESS, world.no_address)
-        return world, [refuse(number, request.version, problem)]
+        return world, [refuse(number, request.version, CniError(cnispec.NO_ADDRESS, world.no_address))]
     waiting = _wait(world, number, request, "a block of addresses is being claimed")
     return claim(waiting, permitted)
 
@@ -90,14 +89,9 @@ def claim(world: World, pools: Sequence[IPPool] | None) -> Step:
     """Ask for one more block, unless that is under way or our own blocks are not known yet."""
     if world.claiming or not world.adopted or not pools:
         return world, []
-    stored = world.of_kind(kinds.IPAMBLOCK)
-    others = [block for block in stored.values() if isinstance(block, IPAMBlock)]
-    effect = ClaimBlock(
-        pools=tuple(pools),
-        owner=facts.owner(world),
-        taken=frozenset(stored) | {names.block(net) for net in world.blocks},
-        exhausted=ipam.exhausted(world.me.node, pools, others, world.now),
-    )
+    stored = [block for block in world.of_kind(kinds.IPAMBLOCK).values() if isinstance(block, IPAMBlock)]
+    ahead = [block for net, block in world.blocks.items() if names.block(net) not in world.of_kind(kinds.IPAMBLOCK)]
+    effect = ClaimBlock(tuple(pools), facts.owner(world), (*stored, *ahead))
     return replace(world, claiming=True), [effect]
 
 

@@ -168,12 +168,11 @@ class Reap:
 
 @dataclass(frozen=True, slots=True)
 class ClaimBlock:
-    """Create the first block of these pools that nobody has; `taken` are the names of blocks known to be others'."""
+    """Create the first block of these pools that nobody has; `known` are the blocks as last heard, anybody's."""
 
     pools: tuple[IPPool, ...]
     owner: Owner
-    taken: frozenset[str]
-    exhausted: str
+    known: tuple[IPAMBlock, ...]
 
 
 @dataclass(frozen=True, slots=True)

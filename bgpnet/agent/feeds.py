@@ -10,7 +10,7 @@ from bgpnet.agent.events import Changed, Event, Gone, Listed, StoreAway, Tick
 from bgpnet.errors import Compacted, StoreError
 from bgpnet.model.kinds import Kind
 from bgpnet.store.repo import Gone as Deleted
-from bgpnet.store.repo import Repo
+from bgpnet.store.repo import Repo, prefix
 
 Emit = Callable[[Event], None]
 Stop = threading.Event
@@ -30,7 +30,7 @@ def datastore(repo: Repo, kind: Kind, emit: Emit, stop: Stop) -> None:
     while not stop.is_set():
         try:
             resources, revision = repo.list(kind)
-            emit(Listed(kind, tuple(resources)))
+            emit(Listed(kind, tuple(resources), _broken(repo, kind)))
             for item in repo.watch(kind, revision, stop.is_set):
                 if isinstance(item, Deleted):
                     emit(Gone(kind, item.name))
@@ -41,3 +41,12 @@ def datastore(repo: Repo, kind: Kind, emit: Emit, stop: Stop) -> None:
         except StoreError as problem:
             emit(StoreAway(str(problem)))
             stop.wait(RETRY)
+
+
+def _broken(repo: Repo, kind: Kind) -> tuple[str, ...]:
+    """The names of stored objects of the kind that cannot be read: they exist all the same."""
+    return tuple(
+        invalid.subject.removeprefix(prefix(kind))
+        for invalid in repo.broken
+        if invalid.subject.startswith(prefix(kind))
+    )

@@ -208,8 +208,10 @@ class Journal:
     def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod]) -> None:
         """Begin anew with this content, replacing the file in one step; raises JournalFailed."""
         self._live = Contents(self._live.boot)
-        for line in [*map(BlockIs, blocks), *map(came, pods)]:
-            self._live.take(line)
+        for block in blocks:
+            self._live.take(BlockIs(block))
+        for pod in pods:
+            self._live.take(came(pod))
         with self._guard(), self._sync, self._write:
             self._rewrite()
 

@@ -117,7 +117,7 @@ def learned_routes(world: World) -> tuple[dict[ip.Network, Route] | None, dict[i
     if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
         return None, {}
     pools = sorted(facts.pools(world).values(), key=lambda pool: -pool.network.prefixlen)
-    gateways = {node.ipv4.ip for node in facts.nodes(world).values() if isinstance(node, Node) and node.ipv4}
+    gateways = {node.ipv4.ip for node in facts.nodes(world).values() if node.ipv4}
     routes: dict[ip.Network, Route] = {}
     refused: dict[ip.Network, str] = {}
     for prefix, path in best(world.table).items():

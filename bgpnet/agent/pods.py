@@ -29,7 +29,7 @@ from bgpnet.agent.journal import BlockIs, Journal, PodWent, came
 from bgpnet.agent.threads import loudly, start
 from bgpnet.agent.world import Pod
 from bgpnet.cnispec import Attachment
-from bgpnet.errors import AlreadyExists, JournalFailed, KernelRefused, NotFound, StoreError
+from bgpnet.errors import AlreadyExists, Invalid, JournalFailed, KernelRefused, NotFound, StoreError
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import Wiring
 from bgpnet.model import kinds
@@ -113,18 +113,19 @@ class Workers:
     def _claim(self, work: ClaimBlock, now: float) -> None:
         try:
             self._emit(self._first_free(work, now))
-        except (StoreError, JournalFailed) as problem:
+        except (StoreError, Invalid, JournalFailed) as problem:
             self._emit(ClaimFailed(str(problem), exhausted=False))
 
     def _first_free(self, work: ClaimBlock, now: float) -> Event:
+        taken = {block.network for block in work.known}
         for pool in work.pools:
             for net in ipam.candidate_blocks(pool, work.owner.name):
-                if names.block(net) in work.taken:
+                if net in taken:
                     continue
                 if (block := self._take(ipam.new_block(net, work.owner, now))) is not None:
                     self._journal.append([BlockIs(block)])
                     return Claimed(block)
-        return ClaimFailed(work.exhausted, exhausted=True)
+        return ClaimFailed(ipam.exhausted(work.owner.name, work.pools, work.known, now), exhausted=True)
 
     def _take(self, block: IPAMBlock) -> IPAMBlock | None:
         """Create it; if it exists and is ours after all (an answer got lost), it is ours."""

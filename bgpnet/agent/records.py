@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from bgpnet.agent.events import Changed, Event, Gone, StoreAway
 from bgpnet.agent.threads import start
-from bgpnet.errors import AlreadyExists, Conflict, NotFound, StoreError, StoreUnreachable
+from bgpnet.errors import AlreadyExists, Conflict, Invalid, NotFound, StoreError, StoreUnreachable
 from bgpnet.model.kinds import Resource, kind_of
 from bgpnet.store.repo import Repo
 
@@ -72,7 +72,7 @@ class Records:
             self._emit(Changed(kind, self._repo.get(kind, name)))
         except NotFound:
             self._emit(Gone(kind, name))
-        except StoreUnreachable as problem:
+        except (StoreUnreachable, Invalid) as problem:
             self._emit(StoreAway(str(problem)))
             return False
         return True

@@ -101,4 +101,9 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
 
 def _warnings(world: World, plan: Plan) -> list[str]:
     fenced = [world.fenced] if world.fenced else []
-    return [*fenced, *world.refusals, *plan.refused.values()]
+    broken = [
+        f"{plural} {name} in the datastore cannot be read: delete it and create it again"
+        for plural, names in world.broken.items()
+        for name in names
+    ]
+    return [*fenced, *broken, *world.refusals, *plan.refused.values()]

@@ -25,12 +25,21 @@ LIVING = 60.0
 
 
 def listed(world: World, event: Listed) -> Step:
-    """The whole of one kind: from now on its absences mean something."""
-    found = {one.metadata.name: one for one in event.resources}
+    """The whole of one kind: from now on its absences mean something.
+
+    An object that cannot be read is not absent: what was known of it stands, and where nothing was known, pools and
+    blocks count as not heard, because routes would be swept and blocks claimed over it.
+    """
+    before = world.of_kind(event.kind)
+    found = {name: before[name] for name in event.broken if name in before}
+    found |= {one.metadata.name: one for one in event.resources}
+    unknown = [name for name in event.broken if name not in before]
+    vital = event.kind in (kinds.IPPOOL, kinds.IPAMBLOCK)
     world = replace(
         world,
         resources={**world.resources, event.kind.plural: found},
-        synced=world.synced | {event.kind.plural},
+        synced=world.synced if unknown and vital else world.synced | {event.kind.plural},
+        broken={**world.broken, event.kind.plural: event.broken},
         store_away="",
     )
     return _heard(world, event.kind, event.resources)

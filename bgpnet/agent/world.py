@@ -90,13 +90,17 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One consistent picture. `resources` is the datastore as last heard; `blocks` are our own, ahead of it."""
+    """One consistent picture. `resources` is the datastore as last heard; `blocks` are our own, ahead of it.
+
+    broken: by kind, the names of stored objects that cannot be read; they are not absent.
+    """
 
     me: Me
     now: float
     started: float
     resources: Mapping[str, Mapping[str, Resource]] = field(default_factory=dict)
     synced: frozenset[str] = frozenset()
+    broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_away: str = ""
     blocks: Mapping[Network, IPAMBlock] = field(default_factory=dict)
     journal_intact: bool = False

@@ -183,7 +183,7 @@ class Demo:
         watch[-1] += f" {self._address(source.node)}"
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with self.lab.popen(source.node, watch, **options) as tcpdump:
-            for line in tcpdump.stderr:
+            for line in tcpdump.stderr or ():
                 if "listening on" in line:
                     break
             self._ping(source, target, 2)
