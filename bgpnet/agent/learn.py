@@ -9,21 +9,124 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bgpnet.agent.attach import Step
-from bgpnet.agent.world import World
-from bgpnet.bgp.lines import EndOfRib, Opened, PeerDown, PeerUp, Update
-from bgpnet.bgp.speaker import Away, Synced
+from bgpnet.agent.plan import RESTART_TIME
+from bgpnet.agent.world import Session, World
+from bgpnet.bgp.lines import EndOfRib, Notification, Opened, PeerDown, PeerState, PeerUp, Update
+from bgpnet.bgp.rib import Table
+from bgpnet.bgp.speaker import Away, SpeakerEvent, Synced
+from bgpnet.model.ip import Address
 
 SETTLE = 5.0
 """Seconds that a session found up is given to end its table, when nobody heard whether it has."""
 
-Heard = Synced | Away | PeerUp | PeerDown | Opened | Update | EndOfRib
+
+def heard(world: World, event: SpeakerEvent) -> Step:
+    """Whatever the speaker said; what means nothing to the World leaves it as it is."""
+    match event:
+        case Synced():
+            return synced(world, event), []
+        case Away(reason):
+            return replace(world, speaker_away=reason), []
+        case Update():
+            return replace(world, table=(world.table or Table()).apply(event)), []
+        case Opened():
+            return _with(world, replace(_session(world, event.peer), restart=event.restart_time)), []
+        case PeerUp():
+            return peer_up(world, event), []
+        case PeerDown():
+            return peer_down(world, event), []
+        case EndOfRib():
+            return ended(world, event.peer), []
+        case Notification():
+            told = f"the peer said: {event.message or f'code {event.code}, subcode {event.subcode}'}"
+            return _with(world, replace(_session(world, event.peer), info=told)), []
+        case _:
+            return world, []
 
 
-def synced(world: World, event: Synced) -> Step:
-    """The speaker was read anew: its table is ours, with what dead peers left in it marked stale."""
-    raise NotImplementedError
+def synced(world: World, event: Synced) -> World:
+    """The speaker was read anew: its table is ours, with what absent peers left in it marked stale."""
+    table = event.table
+    sessions: dict[Address, Session] = {}
+    for state in event.peers.values():
+        sessions[state.peer] = _found(world, state)
+        if not state.up:
+            table = table.mark_stale(state.peer)
+    for peer in table.peers() - set(sessions):
+        table = table.drop(peer)
+    return replace(world, table=_held(world, table, sessions), sessions=sessions, speaker_away="", heard=world.now)
 
 
-def away(world: World, event: Away) -> Step:
-    """The speaker is gone: everything learned is held until it is back."""
-    return replace(world, speaker_away=event.reason), []
+def _found(world: World, state: PeerState) -> Session:
+    """A session as the speaker has it now; what was known of the same session before stays known."""
+    before = world.sessions.get(state.peer)
+    if before is not None and before.up == state.up:
+        return before
+    session = Session(state.peer, state.asn, up=state.up, since=world.now)
+    if state.up:
+        return replace(session, info="Established", deadline=world.now + SETTLE)
+    return replace(session, info="waiting for the peer", deadline=world.now + RESTART_TIME)
+
+
+def _held(world: World, table: Table, sessions: dict[Address, Session]) -> Table:
+    """ExaBGP forgets what it learned when it is restarted itself; we keep it, stale, as a graceful restart asks."""
+    if world.table is None:
+        return table
+    for peer in world.table.peers() & set(sessions):
+        old = world.table.mark_stale(peer).of(peer)
+        missing = [path for key, path in old.items() if key not in table.of(peer)]
+        if missing:
+            table = table.apply(Update(peer, announced=tuple(missing)))
+    return table
+
+
+def peer_up(world: World, event: PeerUp) -> World:
+    """Established: its table follows, and ends with End-of-RIB; a peer that sends none has until its deadline."""
+    before = _session(world, event.peer)
+    restart = event.opened.restart_time if event.opened else before.restart
+    session = Session(
+        address=event.peer,
+        as_number=event.asn,
+        up=True,
+        since=world.now,
+        info="Established",
+        restart=restart,
+        deadline=world.now + RESTART_TIME,
+    )
+    return _with(world, session)
+
+
+def peer_down(world: World, event: PeerDown) -> World:
+    """Lost, its routes wait for it as long as it asked; gone for good, they go."""
+    before = _session(world, event.peer)
+    patience = before.restart if before.up and event.lost else None
+    session = replace(before, up=False, info=event.reason, complete=False, since=world.now)
+    table = world.table
+    if table is not None and before.up:
+        table = table.mark_stale(event.peer) if patience else table.drop(event.peer)
+    deadline = world.now + (patience or 0) if before.up else before.deadline
+    return replace(_with(world, replace(session, deadline=deadline)), table=table)
+
+
+def ended(world: World, peer: Address) -> World:
+    """End-of-RIB: what the peer did not say again is gone (RFC 4724, 4.2)."""
+    session = replace(_session(world, peer), complete=True, deadline=None)
+    table = world.table.sweep(peer) if world.table is not None else None
+    return replace(_with(world, session), table=table)
+
+
+def expire(world: World) -> World:
+    """Peers whose time is over lose what is still stale of theirs."""
+    for session in world.sessions.values():
+        if session.deadline is not None and session.deadline <= world.now and not session.complete:
+            table = world.table.sweep(session.address) if world.table is not None else None
+            world = replace(_with(world, replace(session, complete=session.up)), table=table)
+    return world
+
+
+def _session(world: World, peer: Address) -> Session:
+    return world.sessions.get(peer) or Session(peer, 0)
+
+
+def _with(world: World, session: Session) -> World:
+    return replace(world, sessions={**world.sessions, session.address: session})

@@ -103,8 +103,11 @@ RESTART_TIME = 120
 
 
 def local_routes(world: World) -> dict[ip.Network, Route]:
-    """A blackhole for each own block, so that free addresses never loop, and a /32 for each pod."""
-    routes = {net: Route(net) for net in world.blocks}
+    """A blackhole for each own block, so that free addresses never loop, and a /32 for each pod.
+
+    A block of one address needs none: it is the pod's route or nothing.
+    """
+    routes = {net: Route(net) for net in world.blocks if net.prefixlen < net.max_prefixlen}
     for pod in world.pods.values():
         if pod.phase is Phase.READY:
             dst = ip.host(pod.address)

@@ -9,10 +9,10 @@ from dataclasses import replace
 
 from bgpnet.agent import attach, events, learn, sync
 from bgpnet.agent.attach import Step
-from bgpnet.agent.learn import Heard
 from bgpnet.agent.world import World
+from bgpnet.bgp.speaker import SpeakerEvent
 
-Happening = events.Event | Heard
+Happening = events.Event | SpeakerEvent
 
 
 def step(world: World, event: Happening) -> Step:
