@@ -19,7 +19,7 @@ from bgpnet.store.sqlite import SqliteStore
 
 WRITER = Path(__file__).with_name("store_writer.py")
 SLOTS = 4
-KILLS = 2_000 if os.environ.get("BGPNET_SOAK") else 60
+KILLS = 1_000 if os.environ.get("BGPNET_SOAK") else 60
 
 
 @dataclass(slots=True)
