@@ -89,7 +89,6 @@ def agent(host: Host, pod: str, folder: Path, address: str) -> Iterator[Agent]:
         "BGPNET_STATE_DIR": str(home / "state"),
         "BGPNET_CNI_CONF_DIR": str(home / "net.d"),
         "BGPNET_IP": address,
-        "BGPNET_FIREWALL": "off",
     }
     _uplink(host.name, address)
     _run([sys.executable, "-m", "bgpnet_ctl", "create", "-f", "-"], env, POOL)

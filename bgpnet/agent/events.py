@@ -205,7 +205,6 @@ Event = (
     | Gone
     | StoreAway
     | CniAsked
-    | Asked
     | PodWired
     | PodRefused
     | PodUnwired

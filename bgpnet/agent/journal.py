@@ -105,11 +105,11 @@ def decode(data: bytes) -> Contents | None:
     lines = data.split(b"\n")
     lines.pop()  # empty after the last newline, or torn
     for raw in lines:
+        if raw[:9] != b"%08x " % crc32(raw[9:]):
+            return None
         try:
-            if int(raw[:8], 16) != crc32(raw[9:]):
-                return None
             line = _DECODER.decode(raw[9:])
-        except (ValueError, msgspec.DecodeError):
+        except msgspec.DecodeError:
             return None
         if contents is None:
             if not isinstance(line, Boot):

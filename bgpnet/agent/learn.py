@@ -13,7 +13,7 @@ from bgpnet.agent.plan import RESTART_TIME
 from bgpnet.agent.world import Session, World
 from bgpnet.bgp.lines import EndOfRib, Notification, Opened, PeerDown, PeerState, PeerUp, Update
 from bgpnet.bgp.rib import Table
-from bgpnet.bgp.speaker import Away, SpeakerEvent, Synced
+from bgpnet.bgp.talk import Away, SpeakerEvent, Synced
 from bgpnet.model.ip import Address
 
 SETTLE = 5.0
@@ -118,9 +118,13 @@ def ended(world: World, peer: Address) -> World:
 def expire(world: World) -> World:
     """Peers whose time is over lose what is still stale of theirs."""
     for session in world.sessions.values():
-        if session.deadline is not None and session.deadline <= world.now and not session.complete:
-            table = world.table.sweep(session.address) if world.table is not None else None
-            world = replace(_with(world, replace(session, complete=session.up)), table=table)
+        if session.complete or session.deadline is None or session.deadline > world.now:
+            continue
+        if session.up:
+            world = _with(world, replace(session, complete=True, deadline=None))
+        table = world.table.sweep(session.address) if world.table is not None else None
+        if table is not world.table:
+            world = replace(world, table=table)
     return world
 
 

@@ -29,9 +29,9 @@ from bgpnet.kernel.state import KernelState
 
 log = logging.getLogger("bgpnet.agent")
 
-QUIET = 0.01
+QUIET = 0.03
 """Seconds without an event after which a changed World is planned."""
-LATEST = 0.1
+LATEST = 0.25
 """Seconds after which it is planned though events keep coming."""
 TIDE = 5.0
 """Seconds after which time alone is a reason to plan: deadlines, heartbeats, rests."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 ADDRESS_PATIENCE = 60.0
 """Seconds that the node's address may be missing on its links (a link that comes up late) before the agent gives up."""
 LOOK = 0.2
+SWITCH = 0.0005
+"""Seconds after which a busy thread lets another run: Python's 5 ms would be most of an ADD."""
 
 
 def _flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -101,6 +103,7 @@ def run(settings: config.Settings) -> str:
     from bgpnet.store.factory import open_store
     from bgpnet.store.repo import Repo
 
+    sys.setswitchinterval(SWITCH)
     run_dir, state_dir = Path(settings.run_dir), Path(settings.state_dir)
     kernel = LinuxKernel()
     me = _me(settings, identity.machine(state_dir), kernel)

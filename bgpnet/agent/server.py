@@ -28,7 +28,7 @@ BACKLOG = 512
 TOMBSTONES = 2.0
 """Seconds between two looks for DELs that were made without an agent."""
 
-Emit = Callable[[Event], None]
+Emit = Callable[[Event | Asked], None]
 
 
 class Reply(Protocol):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from bgpnet.agent import attach, events, learn, sync
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World
-from bgpnet.bgp.speaker import SpeakerEvent
+from bgpnet.bgp.talk import SpeakerEvent
 
 Happening = events.Event | SpeakerEvent
 
@@ -49,7 +49,7 @@ def step(world: World, event: Happening) -> Step:
         case events.KernelApplied(refusals):
             return replace(world, refusals=refusals), []
         case _:
-            return learn.heard(world, event), []
+            return learn.heard(world, event)
 
 
 def tick(world: World) -> Step:

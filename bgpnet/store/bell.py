@@ -16,6 +16,8 @@ from contextlib import suppress
 
 POLL = 0.02
 """Seconds between looks where the kernel gives us no inotify instance (fs.inotify.max_user_instances)."""
+GAP = 0.005
+"""Seconds from one ring to the next at least: a burst of writes is looked at in one go, its first one at once."""
 
 # linux/inotify.h
 _IN_ATTRIB = 0x4
@@ -77,6 +79,7 @@ class Bell:
                 os.read(inotify, 65536)
                 self._add(inotify)
                 self._ring()
+                time.sleep(GAP)
         os.close(inotify)
 
     def _look(self, _: int) -> None:

@@ -3,8 +3,8 @@
 Every write is one transaction: the entry, one row of the log, and the count of revisions. A watch reads the log. The
 log keeps the last `history` revisions; a watch that is further behind is told Compacted and lists again.
 
-An acknowledged write survives kill -9 and power loss (WAL, synchronous FULL). Measured on a virtual disk: FULL 2,900
-puts a second, NORMAL 7,600; an agent writes about once a second, so the difference buys nothing worth a lost block.
+An acknowledged write survives kill -9 and power loss (WAL, synchronous FULL). Measured on a virtual disk: FULL 3,100
+puts a second, NORMAL 12,500; an agent writes about once a second, so NORMAL's speed buys nothing worth a lost block.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ _REMEDIES = {
     sqlite3.SQLITE_FULL: "has no room to write: free space on its file system",
     sqlite3.SQLITE_READONLY: "cannot be written: run as its owner, on a file system that is mounted writable",
     sqlite3.SQLITE_PERM: "cannot be written: run as its owner, on a file system that is mounted writable",
-    sqlite3.SQLITE_CANTOPEN: "cannot be opened: run as its owner, and look whether its directory is there",
+    sqlite3.SQLITE_CANTOPEN: "cannot be opened: run as its owner, and see that its directory is mounted writable",
     sqlite3.SQLITE_NOTADB: "is not a SQLite database: name another file, or move this one away",
     sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup, or move it, -wal and -shm away to start anew",
     sqlite3.SQLITE_IOERR: "could not be read or written: look for the disk's errors in dmesg, and for free space",

@@ -1,0 +1,290 @@
+"""ADD and DEL as steps: state in, events, state out. No thread, no kernel, no datastore."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bgpnet import ipam
+from bgpnet.agent import events
+from bgpnet.agent.events import Answer, ClaimBlock, Effect, JournalBlocks, Reap, UnwirePod, WirePod
+from bgpnet.agent.step import step
+from bgpnet.agent.world import CLAIM_PATIENCE, Me, Phase, World
+from bgpnet.cnispec import Attachment
+from bgpnet.model import ip, kinds
+from bgpnet.model.ipamblock import IPAMBlock, Owner
+from bgpnet.model.ippool import Encap, IPPool, IPPoolSpec
+from bgpnet.model.kinds import Kind, Resource
+from bgpnet.model.resource import Metadata
+from bgpnet.wire import CniCall
+
+NOW = 1_700_000_000.0
+ME = Me("node1", "uuid-1", ip.interface("192.0.2.1/24"), "eth1", 1500, "0")
+OWNER = Owner(name="node1", uid="uuid-1")
+NET = ip.network("10.244.0.0/26")
+
+
+def pool(name: str = "pods", cidr: str = "10.244.0.0/16", mode: Encap = Encap.NEVER, size: int | None = None) -> IPPool:
+    return IPPool(metadata=Metadata(name=name), spec=IPPoolSpec(cidr=cidr, ipipMode=mode, blockSize=size))
+
+
+def call(command: str, container: str, ifname: str = "eth0", **config: object) -> CniCall:
+    env = {
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": container,
+        "CNI_NETNS": f"/run/netns/{container}",
+        "CNI_IFNAME": ifname,
+    }
+    return CniCall(env, json.dumps({"cniVersion": "1.0.0", "name": "net", "type": "bgpnet", **config}).encode())
+
+
+def run(world: World, *happenings: events.Event) -> tuple[World, list[Effect]]:
+    """Step them all; the effects of all."""
+    effects: list[Effect] = []
+    for event in happenings:
+        world, more = step(world, event)
+        effects += more
+    return world, effects
+
+
+def fresh() -> World:
+    return World(me=ME, now=NOW, started=NOW)
+
+
+def listed(kind: Kind, *resources: Resource) -> events.Listed:
+    return events.Listed(kind, resources)
+
+
+def synced(*pools: IPPool, blocks: tuple[IPAMBlock, ...] = ()) -> World:
+    """A World that has heard everything."""
+    world, _ = run(
+        fresh(),
+        listed(kinds.NODE),
+        listed(kinds.BGPCONFIGURATION),
+        listed(kinds.IPPOOL, *(pools or (pool(),))),
+        listed(kinds.IPAMBLOCK, *blocks),
+    )
+    return world
+
+
+def with_block(*pools: IPPool) -> World:
+    world, _ = run(synced(*pools), events.Claimed(ipam.new_block(NET, OWNER, NOW)))
+    return world
+
+
+def told(effects: list[Effect]) -> list[tuple[int, int, dict[str, object]]]:
+    return [
+        (one.number, one.status, json.loads(one.body) if one.body else {}) for one in effects if isinstance(one, Answer)
+    ]
+
+
+def only(effects: list[Effect], kind: type) -> Effect:
+    found = [one for one in effects if isinstance(one, kind)]
+    assert len(found) == 1, effects
+    return found[0]
+
+
+def add(world: World, container: str, number: int = 1) -> tuple[World, list[Effect]]:
+    """An ADD carried through to its answer."""
+    world, effects = run(world, events.CniAsked(number, call("ADD", container)))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    return run(world, events.PodWired(number, wire.pod.attachment, wire.version))
+
+
+def test_an_add_takes_an_address_is_wired_and_answered() -> None:
+    world, effects = run(with_block(), events.CniAsked(7, call("ADD", "c1")))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert wire.pod.address == ip.address("10.244.0.0")
+    assert wire.pod.phase is Phase.WIRING
+    assert world.pods[Attachment("c1", "eth0")] == wire.pod
+    world, effects = run(world, events.PodWired(7, wire.pod.attachment, "1.0.0"))
+    [(number, status, result)] = told(effects)
+    assert (number, status) == (7, 0)
+    assert result["ips"] == [{"interface": 1, "address": "10.244.0.0/32"}]
+    assert world.pods[Attachment("c1", "eth0")].phase is Phase.READY
+
+
+def test_the_same_container_gets_the_same_answer_and_no_second_address() -> None:
+    world, first = add(with_block(), "c1")
+    again, second = run(world, events.CniAsked(2, call("ADD", "c1")))
+    assert told(first)[0][2] == told(second)[0][2]
+    assert again.blocks == world.blocks
+
+
+def test_two_interfaces_of_one_container_are_two_pods() -> None:
+    world, _ = add(with_block(), "c1")
+    world, effects = run(world, events.CniAsked(2, call("ADD", "c1", "net1")))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert wire.pod.address == ip.address("10.244.0.1")
+    assert wire.pod.link != world.pods[Attachment("c1", "eth0")].link
+
+
+def test_without_a_block_it_waits_for_one_claim_whoever_asks() -> None:
+    world, effects = run(synced(), events.CniAsked(1, call("ADD", "c1")), events.CniAsked(2, call("ADD", "c2")))
+    assert isinstance(only(effects, ClaimBlock), ClaimBlock)
+    assert set(world.waiting) == {1, 2}
+    world, effects = run(world, events.Claimed(ipam.new_block(NET, OWNER, NOW)))
+    assert sorted(one.number for one in effects if isinstance(one, WirePod)) == [1, 2]
+    assert not world.waiting
+
+
+def test_before_the_datastore_has_spoken_nothing_is_claimed_and_patience_ends_with_the_reason() -> None:
+    world, effects = run(fresh(), events.StoreAway("it is down"), events.CniAsked(1, call("ADD", "c1")))
+    assert effects == []
+    world, effects = run(world, events.Tick(NOW + CLAIM_PATIENCE))
+    [(number, status, error)] = told(effects)
+    assert (number, status, error["code"]) == (1, 1, 11)
+    assert "the datastore is away (it is down)" in str(error["msg"])
+    assert not world.waiting
+
+
+def test_own_blocks_serve_while_the_datastore_is_away() -> None:
+    world = replace(fresh(), blocks={NET: ipam.new_block(NET, OWNER, NOW)}, journal_intact=True)
+    _, effects = run(world, events.StoreAway("down"), events.CniAsked(1, call("ADD", "c1")))
+    assert isinstance(only(effects, WirePod), WirePod)
+
+
+def test_an_exhausted_pool_is_one_sentence() -> None:
+    world, _ = run(synced(), events.CniAsked(1, call("ADD", "c1")))
+    world, effects = run(world, events.ClaimFailed("all blocks of pods are owned; add a pool", exhausted=True))
+    [(number, status, error)] = told(effects)
+    assert (number, status, error["code"]) == (1, 1, 101)
+    assert error["msg"] == "all blocks of pods are owned; add a pool"
+    assert not world.waiting
+    assert not world.pods
+
+
+def test_under_pressure_a_resting_address_is_taken_rather_than_none() -> None:
+    small = pool(cidr="10.244.0.0/32", size=32)
+    net = ip.network("10.244.0.0/32")
+    world, _ = run(synced(small), events.Claimed(ipam.new_block(net, OWNER, NOW)))
+    world, _ = add(world, "c1")
+    world, _ = remove(world, "c1")
+    world, effects = run(world, events.CniAsked(5, call("ADD", "c2")))
+    assert isinstance(only(effects, ClaimBlock), ClaimBlock)
+    world, effects = run(world, events.ClaimFailed("none left", exhausted=True))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert wire.pod.address == ip.address("10.244.0.0")
+
+
+def test_a_pool_that_does_not_exist_is_refused_by_name() -> None:
+    _, effects = run(with_block(), events.CniAsked(1, call("ADD", "c1", ipv4_pools=["blue"])))
+    [(_, status, error)] = told(effects)
+    assert (status, error["code"]) == (1, 101)
+    assert "blue" in str(error["msg"])
+
+
+def test_a_refused_wiring_gives_the_address_back() -> None:
+    world, effects = run(with_block(), events.CniAsked(1, call("ADD", "c1")))
+    world, effects = run(world, events.PodRefused(1, Attachment("c1", "eth0"), "1.0.0", "link caliX is a stranger's"))
+    [(_, status, error)] = told(effects)
+    assert (status, error["code"], error["msg"]) == (1, 102, "link caliX is a stranger's")
+    assert not world.pods
+    assert ipam.usage(world.blocks[NET], NOW).in_use == 0
+
+
+def remove(world: World, container: str, number: int = 9) -> tuple[World, list[Effect]]:
+    world, effects = run(world, events.CniAsked(number, call("DEL", container)))
+    attachment = Attachment(container, "eth0")
+    world, more = run(world, events.PodUnwired(number, attachment), events.Reaped((attachment,)))
+    return world, effects + more
+
+
+def test_a_del_is_answered_when_the_pod_is_cut_off_and_the_address_rests_when_it_is_reaped() -> None:
+    world, _ = add(with_block(), "c1")
+    world, effects = run(world, events.CniAsked(2, call("DEL", "c1")))
+    unwire = only(effects, UnwirePod)
+    assert isinstance(unwire, UnwirePod)
+    world, effects = run(world, events.PodUnwired(2, unwire.pod.attachment))
+    assert told(effects) == [(2, 0, {})]
+    assert isinstance(only(effects, Reap), Reap)
+    assert ipam.usage(world.blocks[NET], NOW).in_use == 1
+    world, _ = run(world, events.Reaped((unwire.pod.attachment,)))
+    assert ipam.usage(world.blocks[NET], NOW).resting == 1
+    assert not world.pods
+
+
+def test_addresses_come_back_last() -> None:
+    world, _ = add(with_block(), "c1")
+    world, _ = remove(world, "c1")
+    world, effects = run(replace(world, now=NOW + 60), events.CniAsked(3, call("ADD", "c2")))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert wire.pod.address == ip.address("10.244.0.1")
+
+
+def test_a_del_of_nobody_looks_for_the_link_and_ends_well() -> None:
+    world, effects = run(with_block(), events.CniAsked(2, call("DEL", "ghost")))
+    assert isinstance(only(effects, UnwirePod), UnwirePod)
+    world, effects = run(
+        world, events.PodUnwired(2, Attachment("ghost", "eth0")), events.Reaped((Attachment("ghost", "eth0"),))
+    )
+    assert told(effects) == [(2, 0, {})]
+
+
+def test_a_del_while_its_add_waits_ends_both() -> None:
+    world, _ = run(synced(), events.CniAsked(1, call("ADD", "c1")))
+    world, effects = run(world, events.CniAsked(2, call("DEL", "c1")))
+    assert [(number, status) for number, status, _ in told(effects)] == [(1, 1)]
+    assert not world.waiting
+
+
+def test_a_release_that_could_not_be_made_durable_is_asked_again() -> None:
+    world, _ = add(with_block(), "c1")
+    world, _ = run(world, events.CniAsked(2, call("DEL", "c1")))
+    world, effects = run(world, events.UnwireFailed(2, Attachment("c1", "eth0"), "1.0.0", "the disk is full"))
+    [(_, status, error)] = told(effects)
+    assert (status, error["code"]) == (1, 11)
+    assert world.pods[Attachment("c1", "eth0")].phase is Phase.READY
+
+
+def test_a_node_with_a_tunnelling_pool_takes_its_tunnel_address_first() -> None:
+    world, effects = run(synced(pool(mode=Encap.ALWAYS)))
+    assert world.claiming
+    world, effects = run(world, events.Claimed(ipam.new_block(NET, OWNER, NOW)))
+    assert isinstance(only(effects, JournalBlocks), JournalBlocks)
+    world, effects = run(world, events.CniAsked(1, call("ADD", "c1")))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert wire.pod.address == ip.address("10.244.0.1")
+    assert wire.pod.mtu == 1480
+
+
+def test_a_lost_pod_is_wired_again_under_its_address() -> None:
+    world, _ = add(with_block(), "c1")
+    world, _ = run(world, events.KernelLooked(frozenset()))
+    assert world.pods[Attachment("c1", "eth0")].phase is Phase.LOST
+    world, effects = run(world, events.CniAsked(2, call("ADD", "c1")))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert wire.pod.address == ip.address("10.244.0.0")
+
+
+@pytest.mark.parametrize("intact", [True, False])
+def test_recorded_blocks_are_adopted_and_the_journal_or_the_kernel_says_who_lives(intact: bool) -> None:
+    """Recorded are c1 and c2. With the journal intact it knows neither; without it, c1's link is still there."""
+    block = ipam.new_block(NET, OWNER, NOW)
+    for container in ("c1", "c2"):
+        assigned = ipam.assign(block, ipam.Claimant(container, "eth0"), NOW)
+        assert assigned is not None
+        block = assigned[0]
+    world = replace(fresh(), journal_intact=intact)
+    links = frozenset() if intact else frozenset({("c1", "eth0")})
+    world, _ = run(world, events.KernelLooked(links), listed(kinds.IPPOOL, pool()), listed(kinds.IPAMBLOCK, block))
+    assert world.adopted
+    assert ipam.usage(world.blocks[NET], NOW).in_use == len(links)
+    assert set(world.pods) == {Attachment(container, ifname) for container, ifname in links}
+
+
+def test_a_block_that_belongs_to_another_node_now_is_fenced() -> None:
+    world, _ = add(with_block(), "c1")
+    theirs = ipam.new_block(NET, Owner(name="node2", uid="uuid-2"), NOW)
+    world, _ = run(world, events.Changed(kinds.IPAMBLOCK, theirs))
+    assert not world.blocks
+    assert "belongs to node node2 now" in world.fenced

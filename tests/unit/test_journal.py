@@ -1,0 +1,184 @@
+"""The journal: what was acknowledged is read back; what was torn was never acknowledged; damage is not guessed at."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpnet import ipam
+from bgpnet.agent import journal
+from bgpnet.agent.journal import BlockIs, Journal, PodWent, came
+from bgpnet.agent.world import Phase, Pod
+from bgpnet.cnispec import Attachment
+from bgpnet.errors import JournalFailed
+from bgpnet.model import ip
+from bgpnet.model.instant import stamp
+from bgpnet.model.ipamblock import IPAMBlock, Owner
+
+NET = ip.network("10.244.0.0/26")
+OWNER = Owner(name="node1", uid="u1")
+NOW = 1_700_000_000.0
+
+
+def allocated(count: int) -> tuple[IPAMBlock, list[Pod]]:
+    block = ipam.new_block(NET, OWNER, NOW)
+    pods = []
+    for number in range(count):
+        assigned = ipam.assign(block, ipam.Claimant(f"c{number}", "eth0", f"ns/p{number}"), NOW)
+        assert assigned is not None
+        block, address = assigned
+        found = ipam.find(block, f"c{number}", "eth0")
+        assert found is not None
+        pods.append(
+            Pod(
+                attachment=Attachment(f"c{number}", "eth0"),
+                pod=f"ns/p{number}",
+                network="net",
+                netns=f"/run/netns/p{number}",
+                link=f"cali{number}",
+                address=address,
+                mac="0a:58:00:00:00:01",
+                mtu=1480,
+                since=stamp(NOW),
+                sequence=found[1].sequence,
+                phase=Phase.READY,
+            )
+        )
+    return block, pods
+
+
+def opened(path: Path, boot: str = "boot1") -> Journal:
+    one = Journal(path, boot)
+    one.start([], [])
+    return one
+
+
+def read(path: Path, boot: str = "boot1") -> tuple[dict[ip.Network, IPAMBlock], dict[Attachment, Pod]]:
+    contents = Journal(path, boot).load()
+    assert contents is not None
+    return journal.restore(contents, boot, NOW)
+
+
+def test_what_was_appended_is_there_again(tmp_path: Path) -> None:
+    block, pods = allocated(3)
+    one = opened(tmp_path / "journal")
+    one.append([BlockIs(ipam.new_block(NET, OWNER, NOW))])
+    one.append([came(pod) for pod in pods])
+    one.append([PodWent("c1", "eth0")])
+    blocks, found = read(tmp_path / "journal")
+    assert set(found) == {Attachment("c0", "eth0"), Attachment("c2", "eth0")}
+    assert found[pods[0].attachment] == pods[0]
+    live = {o for o, allocation in blocks[NET].spec.allocations.items() if allocation.freedAt is None}
+    assert live == {0, 2}
+    assert ipam.check(blocks[NET]) == []
+    assert block.spec.owner == blocks[NET].spec.owner
+
+
+def test_a_pod_that_went_after_the_block_was_written_rests(tmp_path: Path) -> None:
+    block, _ = allocated(1)
+    one = opened(tmp_path / "journal")
+    one.append([BlockIs(block)])
+    one.append([PodWent("c0", "eth0")])
+    blocks, found = read(tmp_path / "journal")
+    assert not found
+    assert ipam.usage(blocks[NET], NOW).resting == 1
+
+
+def test_pods_of_another_boot_are_released_and_blocks_stay(tmp_path: Path) -> None:
+    block, pods = allocated(2)
+    one = opened(tmp_path / "journal")
+    one.append([BlockIs(block), *map(came, pods)])
+    blocks, found = read(tmp_path / "journal", "boot2")
+    assert not found
+    assert ipam.usage(blocks[NET], NOW).in_use == 0
+
+
+def test_a_new_start_replaces_the_file(tmp_path: Path) -> None:
+    block, pods = allocated(2)
+    opened(tmp_path / "journal").append([BlockIs(block), *map(came, pods)])
+    again = Journal(tmp_path / "journal", "boot1")
+    again.start([block], pods[:1])
+    _, found = read(tmp_path / "journal")
+    assert set(found) == {pods[0].attachment}
+    assert (tmp_path / "journal").stat().st_mode & 0o777 == 0o600
+
+
+@given(cut=st.integers(min_value=1, max_value=400))
+def test_a_torn_tail_is_cut_off_and_the_rest_stands(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal"
+    block, pods = allocated(2)
+    one = opened(path)
+    one.append([BlockIs(block), came(pods[0])])
+    whole = path.read_bytes()
+    one.append([came(pods[1])])
+    longer = path.read_bytes()
+    torn = longer[: max(len(whole), len(longer) - cut)]
+    path.write_bytes(torn)
+    _, found = read(path)
+    assert set(found) == ({pods[0].attachment} if torn != longer else {pod.attachment for pod in pods})
+
+
+@given(st.data())
+def test_damage_before_the_tail_makes_it_unknown_as_a_whole(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("journal") / "journal"
+    block, pods = allocated(2)
+    opened(path).append([BlockIs(block), *map(came, pods)])
+    whole = path.read_bytes()
+    end = whole.rindex(b"\n", 0, len(whole) - 1)
+    at = data.draw(st.integers(min_value=0, max_value=end - 1))
+    flipped = bytearray(whole)
+    flipped[at] ^= 1 << data.draw(st.integers(min_value=0, max_value=7))
+    path.write_bytes(bytes(flipped))
+    assert Journal(path, "boot1").load() is None
+
+
+def test_no_file_is_no_journal(tmp_path: Path) -> None:
+    assert Journal(tmp_path / "journal", "boot1").load() is None
+
+
+def test_history_is_dropped_when_it_outgrows_what_lives(tmp_path: Path) -> None:
+    block, pods = allocated(1)
+    one = opened(tmp_path / "journal")
+    one.append([BlockIs(block)])
+    for _ in range(journal.HISTORY):
+        one.append([came(pods[0])])
+        one.append([PodWent("c0", "eth0")])
+    one.append([came(pods[0])])
+    assert len((tmp_path / "journal").read_bytes().splitlines()) < journal.HISTORY + 10
+    _, found = read(tmp_path / "journal")
+    assert set(found) == {pods[0].attachment}
+
+
+def test_threads_append_side_by_side_and_nothing_is_lost(tmp_path: Path) -> None:
+    block, pods = allocated(40)
+    one = opened(tmp_path / "journal")
+    one.append([BlockIs(ipam.new_block(NET, OWNER, NOW))])
+    threads = [threading.Thread(target=one.append, args=([came(pod)],)) for pod in pods]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    _, found = read(tmp_path / "journal")
+    assert set(found) == {pod.attachment for pod in pods}
+    assert block.network == NET
+
+
+def test_a_full_disk_is_one_sentence_and_promises_nothing(tmp_path: Path) -> None:
+    block, pods = allocated(1)
+    one = opened(tmp_path / "journal")
+    one.append([BlockIs(block)])
+    before = read(tmp_path / "journal")
+    (tmp_path / "journal").rename(tmp_path / "kept")
+    full = Journal(Path("/dev/full"), "boot1")
+    full._fd = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(JournalFailed, match="journal /dev/full cannot be written: No space left on device; see to"):
+        full.append([came(pods[0])])
+    (tmp_path / "kept").rename(tmp_path / "journal")
+    assert read(tmp_path / "journal") == before
