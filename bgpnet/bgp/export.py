@@ -25,7 +25,8 @@ def exports(
     """For every peer the whole of what it should know from us (reference/calico-behaviour.md 5.5).
 
     A block is told when it lies in a pool that permits it, disabled or not, of several pools the narrowest deciding.
-    Pods are inside blocks and are never told one by one; what lies in no pool is told to nobody.
+    Pods are inside blocks and are never told one by one (a block of one address is a block); what lies in no pool is
+    told to nobody.
     """
     known = sorted(pools, key=lambda pool: -pool.network.prefixlen)
     adverts = frozenset(Advert(block) for block in own_blocks if _permitted(block, known))
@@ -34,4 +35,4 @@ def exports(
 
 def _permitted(block: Network, pools: Iterable[IPPool]) -> bool:
     pool = next((one for one in pools if ip.contains(one.network, block)), None)
-    return pool is not None and not pool.spec.disableBGPExport and block.prefixlen < block.max_prefixlen
+    return pool is not None and not pool.spec.disableBGPExport
