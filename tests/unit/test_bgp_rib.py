@@ -108,8 +108,10 @@ def pool(cidr: str, **more: object) -> IPPool:
 
 def test_exports() -> None:
     wide, dark = pool("10.244.0.0/16", disabled=True), pool("10.244.9.0/24", disableBGPExport=True)
-    blocks = [NET, ip.network("10.244.9.64/26"), ip.network("192.0.2.0/26"), ip.network("10.244.1.1/32")]
-    assert exports(blocks, [wide, dark], [A, B]) == {A: {Advert(NET)}, B: {Advert(NET)}}
+    single = ip.network("10.244.1.1/32")
+    blocks = [NET, ip.network("10.244.9.64/26"), ip.network("192.0.2.0/26"), single]
+    told = {Advert(NET), Advert(single)}
+    assert exports(blocks, [wide, dark], [A, B]) == {A: told, B: told}
     assert exports(blocks, [dark, wide], []) == {}
     assert exports(blocks, [], [A]) == {A: frozenset()}
 
