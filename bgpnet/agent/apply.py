@@ -34,11 +34,27 @@ def apply(plan: Plan, kernel: Kernel) -> Applied:
     """Read the kernel once and change what differs; what workers are busy with is left to them."""
     have = kernel.read(plan.kernel.sysctls)
     changes = differences(plan, have)
-    refusals = [str(one) for one in kernel.change(changes)] if changes else []
+    tunnels = [one for one in changes if isinstance(one, PutTunnel)]
+    refusals = [str(one) for one in kernel.change(tunnels)] if tunnels else []
+    # What leads over a tunnel that cannot be made would only be refused again, a sentence for each route.
+    lacking = {one.tunnel.name for one in tunnels} if refusals else set()
+    rest = [one for one in changes if not isinstance(one, PutTunnel) and not _needs(one, lacking)]
+    refusals += [str(one) for one in kernel.change(rest)] if rest else []
     stale = stale_links(plan, have)
     for link in stale:
         kernel.unwire(link.name, link.alias)
     return Applied(len(changes), (*refusals, *lost_links(plan, have)), stale)
+
+
+def _needs(change: Change, lacking: set[str]) -> bool:
+    """Whether the change is about one of these links."""
+    match change:
+        case PutRoute(_, route):
+            return any(hop.dev in lacking for hop in route.hops)
+        case PutSysctl(name):
+            return any(f"/{link}/" in name for link in lacking)
+        case _:
+            return False
 
 
 def differences(plan: Plan, have: KernelState) -> list[Change]:

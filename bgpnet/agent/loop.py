@@ -77,7 +77,8 @@ class Loop:
     def run(self, server: Server, workers: Workers, records: Records, speech: Speech) -> str:
         """Until stopped; returns the reason when the agent itself decided to stop, else nothing."""
         while not self._stop.is_set():
-            for event in self._drain():
+            events = self._drain()
+            for event in events:
                 if isinstance(event, KernelChanged):
                     log.info("kernel changed: %s", event.reason)
                     self._audit = True
@@ -86,7 +87,7 @@ class Loop:
                     server.answer(event.number, *status.answer(self._world, self._plan, dict(event.question)))
                 else:
                     self._step(event, server, workers)
-            if self._due():
+            if self._due(quiet=not events):
                 self._replan(workers, records, speech)
         return self.reason
 
@@ -99,10 +100,10 @@ class Loop:
             events.append(self._queue.get_nowait())
         return events
 
-    def _due(self) -> bool:
+    def _due(self, *, quiet: bool) -> bool:
         if self._dirty_since is None:
             return False
-        return self._queue.empty() or monotonic() - self._dirty_since >= LATEST
+        return quiet or monotonic() - self._dirty_since >= LATEST
 
     def _touch(self) -> None:
         if self._dirty_since is None:

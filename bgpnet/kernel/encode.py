@@ -119,7 +119,9 @@ def read_route(one: rtnl.Message, links: Mapping[int, str]) -> tuple[int, Route]
         return protocol, Route(dst)
     if rtnl.RTA_MULTIPATH in found:
         return protocol, Route(dst, _read_nexthops(found[rtnl.RTA_MULTIPATH], links))
-    dev = links.get(rtnl.number(found.get(rtnl.RTA_OIF, b"")), "")
+    dev = links.get(rtnl.number(found.get(rtnl.RTA_OIF, b"")))
+    if dev is None:
+        return None  # its link came after the links were read: whoever makes it answers for the route
     return protocol, Route(dst, (_hop(dev, found.get(rtnl.RTA_GATEWAY), bool(flags & rtnl.RTNH_F_ONLINK)),))
 
 
@@ -161,9 +163,9 @@ def read_neighbour(one: rtnl.Message, links: Mapping[int, str]) -> tuple[Neighbo
     _, index, state, _, _ = rtnl.NEIGH.unpack_from(one.body)
     found = rtnl.attributes(one.body, rtnl.NEIGH.size)
     ours = found.get(rtnl.NDA_PROTOCOL, b"") == bytes([Owner.LOCAL])
-    if not ours or not state & rtnl.NUD_PERMANENT or rtnl.NDA_LLADDR not in found:
+    if not ours or not state & rtnl.NUD_PERMANENT or rtnl.NDA_LLADDR not in found or index not in links:
         return None
-    return NeighbourKey(links.get(index, ""), ip_address(found[rtnl.NDA_DST])), found[rtnl.NDA_LLADDR].hex(":")
+    return NeighbourKey(links[index], ip_address(found[rtnl.NDA_DST])), found[rtnl.NDA_LLADDR].hex(":")
 
 
 def address(kind: int, flags: int, index: int, one: Interface) -> bytes:
