@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, rtnl, table
+from bgpnet.kernel import encode, refusals, rtnl, table
 from bgpnet.kernel.api import DropNeighbour, DropRoute, PutNeighbour, PutRoute
 from bgpnet.kernel.netlink import Netlink, Refusal
 from bgpnet.kernel.state import Owner
@@ -16,18 +16,6 @@ Entry = PutRoute | DropRoute | PutNeighbour | DropNeighbour
 Occupants = Mapping[encode.Place, Sequence[rtnl.Message]]
 
 _GONE = (errno.ESRCH, errno.ENOENT, errno.ENODEV)
-_PROTOCOLS = {
-    2: "kernel",
-    3: "boot",
-    4: "static",
-    9: "ra",
-    11: "zebra",
-    12: "bird",
-    16: "dhcp",
-    186: "bgp",
-    188: "ospf",
-}
-"""As `ip route` calls them (iproute2, etc/iproute2/rt_protos)."""
 
 
 def carry_out(netlink: Netlink, entries: Sequence[Entry]) -> list[KernelRefused]:
@@ -80,7 +68,7 @@ class _Batch:
             if isinstance(one, PutRoute) and one.new and refusal.errno == errno.EEXIST:
                 taken.append(one)
             else:
-                self.refused.append(KernelRefused(_why(one, refusal)))
+                self.refused.append(_why(one, refusal))
         return taken
 
     def _message(self, one: Entry) -> bytes:
@@ -89,7 +77,7 @@ class _Batch:
                 there = self._there.get(encode.place(route.dst), ())
                 stranger = next((other for other in there if encode.read_place(other)[1] not in tuple(Owner)), None)
                 if stranger is not None:
-                    raise KernelRefused(_taken(one, stranger))
+                    raise refusals.taken(route, encode.read_place(stranger)[1])
                 return encode.put_route(owner, route, self._index, new or not there)
             case DropRoute(owner, route):
                 return encode.drop_route(owner, route.dst)
@@ -102,28 +90,15 @@ class _Batch:
 def _index(netlink: Netlink, name: str) -> int:
     found = table.link(netlink, name=name)
     if found is None:
-        raise KernelRefused(f"there is no link {name}: what leads over it is put when the link is there")
+        raise refusals.no_link(name)
     return found.index
 
 
-def _taken(one: PutRoute, stranger: rtnl.Message) -> str:
-    number = encode.read_place(stranger)[1]
-    protocol = _PROTOCOLS.get(number, str(number))
-    return (
-        f"route {one.route}: a route to {one.route.dst} of protocol {protocol} is there already and is not bgpnet's: "
-        f"remove it (ip route del {one.route.dst} proto {protocol}), or keep its owner off the pools' addresses"
-    )
-
-
-def _why(one: Entry, refusal: Refusal) -> str:
+def _why(one: Entry, refusal: Refusal) -> KernelRefused:
     match one:
         case PutRoute(_, route):
-            over = ", ".join(sorted({hop.dev for hop in route.hops}))
-            remedy = (
-                f"; see that {over} is up and its gateway is reachable there (ip addr show dev {over})" if over else ""
-            )
-            return f"route {route}: the kernel refused it: {refusal.strerror}{remedy}"
+            return refusals.no_route(route, refusal.told)
         case DropRoute(_, route):
-            return f"route {route}: the kernel does not remove it: {refusal.strerror}"
+            return KernelRefused(f"route {route}: the kernel does not remove it: {refusal.told}")
         case PutNeighbour(key) | DropNeighbour(key):
-            return f"neighbour {key.address} on {key.dev}: the kernel refused it: {refusal.strerror}"
+            return KernelRefused(f"neighbour {key.address} on {key.dev}: the kernel refused it: {refusal.told}")

@@ -38,6 +38,11 @@ _NOTHING = (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
 class Refusal(OSError):
     """The kernel's errno and its own words for one message."""
 
+    @property
+    def told(self) -> str:
+        """Its words."""
+        return self.strerror or ""
+
 
 class Netlink:
     """One NETLINK_ROUTE socket in the namespace of the thread that makes it; to be used by one thread at a time."""

@@ -6,14 +6,11 @@ import errno
 from collections.abc import Iterable, Mapping, Sequence
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, rtnl, table
+from bgpnet.kernel import encode, refusals, rtnl, table
 from bgpnet.kernel.netlink import Netlink, Refusal
 from bgpnet.kernel.state import Tunnel
 from bgpnet.model.ip import Interface
 from bgpnet.names import TUNNEL
-
-KINDS = {"ipip": "ipip"}
-"""The kinds that are built, and the module that each needs."""
 
 
 def read_tunnels(links: Iterable[table.Link], addresses: Mapping[int, Sequence[Interface]]) -> dict[str, Tunnel]:
@@ -28,14 +25,11 @@ def read_tunnels(links: Iterable[table.Link], addresses: Mapping[int, Sequence[I
 
 def put_tunnel(netlink: Netlink, tunnel: Tunnel) -> None:
     """Raises KernelRefused with the remedy."""
-    if tunnel.kind not in KINDS:
-        raise KernelRefused(f"tunnel {tunnel.name}: kind {tunnel.kind} is not built; known is {', '.join(KINDS)}")
+    if tunnel.kind not in refusals.TUNNEL_MODULES:
+        raise refusals.unknown_tunnel(tunnel)
     device = table.link(netlink, name=tunnel.name) or _create(netlink, tunnel)
     if device.kind != tunnel.kind:
-        raise KernelRefused(
-            f"link {tunnel.name} is there and is {device.kind or 'no tunnel'}, not {tunnel.kind}: "
-            f"rename it or delete it (ip link del {tunnel.name})"
-        )
+        raise refusals.no_tunnel(tunnel, device.kind)
     try:
         if device.mtu != tunnel.mtu:
             netlink.ask([encode.link(device.index, rtnl.u32(rtnl.IFLA_MTU, tunnel.mtu))])
@@ -45,7 +39,7 @@ def put_tunnel(netlink: Netlink, tunnel: Tunnel) -> None:
             _address(netlink, device, tunnel.address)
     except Refusal as problem:
         raise KernelRefused(
-            f"tunnel {tunnel.name} (MTU {tunnel.mtu}, address {tunnel.address}) could not be set up: {problem.strerror}"
+            f"tunnel {tunnel.name} (MTU {tunnel.mtu}, address {tunnel.address}) could not be set up: {problem.told}"
         ) from problem
 
 
@@ -56,10 +50,7 @@ def _create(netlink: Netlink, tunnel: Tunnel) -> table.Link:
         netlink.ask([encode.link(0, rtnl.text(rtnl.IFLA_IFNAME, tunnel.name), info, flags=encode.NEW)])
     except Refusal as problem:
         if problem.errno != errno.EEXIST:
-            raise KernelRefused(
-                f"this kernel makes no {tunnel.kind} device ({problem.strerror}), which pools with ipipMode Always or "
-                f"CrossSubnet need: run modprobe {KINDS[tunnel.kind]}, or set the pools' ipipMode to Never"
-            ) from problem
+            raise refusals.no_module(tunnel, problem.told) from problem
     found = table.link(netlink, name=tunnel.name)
     if found is None:
         raise KernelRefused(f"link {tunnel.name} was made and is gone: find out who deletes it")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bgpnet import names
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, netns, rtnl, table
+from bgpnet.kernel import encode, netns, refusals, rtnl, table
 from bgpnet.kernel.netlink import Netlink, Refusal
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
 from bgpnet.model import ip
@@ -24,8 +24,6 @@ from bgpnet.model import ip
 FIRST_INDEX, LAST_INDEX = 1 << 20, 1 << 30
 """Where chosen indexes begin and end: far from the small ones that tunl0 and its like take in every new namespace."""
 TRIES = 16
-NAME_LIMIT = 15
-"""IFNAMSIZ without its NUL (linux/if.h)."""
 
 
 class Wirer:
@@ -72,7 +70,7 @@ class Wirer:
         if marked is not None and marked.errno == errno.ENODEV:
             return False
         if marked is not None:
-            raise KernelRefused(f"pod link {name} could not be marked for deletion: {marked.strerror}")
+            raise KernelRefused(f"pod link {name} could not be marked for deletion: {marked.told}")
         return True
 
     def reap(self, abandoned: bool) -> int:
@@ -87,7 +85,7 @@ class Wirer:
             batch = [encode.delete_link(one.index) for one in ours]
         for refusal in netlink.send(batch):
             if refusal is not None and refusal.errno != errno.ENODEV:
-                raise KernelRefused(f"pod links that wait for deletion could not be deleted: {refusal.strerror}")
+                raise KernelRefused(f"pod links that wait for deletion could not be deleted: {refusal.told}")
         return len(ours)
 
     def _netlink(self) -> Netlink:
@@ -109,7 +107,7 @@ class Wirer:
             elif refusal.errno != errno.EBUSY:  # that: an index is taken, here or there
                 raise KernelRefused(
                     f"pod link {wiring.link} could not be made with {wiring.ifname} in the pod's namespace, "
-                    f"MTU {wiring.mtu}: {refusal.strerror}"
+                    f"MTU {wiring.mtu}: {refusal.told}"
                 )
         raise KernelRefused(f"pod link {wiring.link} could not be made in {TRIES} tries: look at ip -details link show")
 
@@ -118,47 +116,19 @@ class Wirer:
 
 
 def _check(wiring: Wiring) -> None:
-    """What the kernel would misunderstand instead of refusing."""
-    for name in (wiring.link, wiring.ifname):
-        if problem := _bad_name(name):
-            raise KernelRefused(f"interface name {name!r}: {problem}")
-    length = len(str(wiring.alias).encode())
-    if length > names.ALIAS_LIMIT or names.parse_alias(str(wiring.alias)) != wiring.alias:
-        raise KernelRefused(
-            f"pod link {wiring.link}: its mark {str(wiring.alias)[:80]!r} has {length} bytes; "
-            f"it takes a container id and an interface name without '/', together at most {names.ALIAS_LIMIT} bytes"
-        )
-    if wiring.address.version != 4:
-        raise KernelRefused(
-            f"pod link {wiring.link}: address {wiring.address} is IPv6, which is not wired yet: use IPv4"
-        )
+    refusals.check(wiring)
     there, here = os.fstat(wiring.netns), Path("/proc/thread-self/ns/net").stat()
     if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
-        raise KernelRefused(f"pod link {wiring.link}: the pod's namespace is the host's own: hand over the pod's")
-
-
-def _bad_name(name: str) -> str:
-    """As net/core/dev.c dev_valid_name; and `%`, which the kernel takes for a pattern to number."""
-    if not 0 < len(name.encode(errors="surrogateescape")) <= NAME_LIMIT or name in (".", ".."):
-        return f"it must have 1 to {NAME_LIMIT} bytes and be neither . nor .."
-    if any(char in "/:%\0" or char.isspace() for char in name):
-        return "it must have no '/', ':', '%', NUL or blank"
-    return ""
+        raise refusals.own_namespace(wiring)
 
 
 def _make_place(netlink: Netlink, wiring: Wiring) -> None:
     """EEXIST: either our own old link has the name on the host, or the pod's namespace has such an interface."""
     found = table.link(netlink, name=wiring.link)
     if found is None:
-        raise KernelRefused(
-            f"the pod's namespace has an interface {wiring.ifname} already: "
-            "choose another CNI_IFNAME, or take the plugin that made it off the network's list"
-        )
+        raise refusals.interface_exists(wiring.ifname)
     if not _may_go(found, None):
-        raise KernelRefused(
-            f"link {wiring.link} is there and is not bgpnet's (it has no alias of ours): "
-            f"rename it or delete it (ip link del {wiring.link})"
-        )
+        raise refusals.strangers_link(wiring.link)
     _delete(netlink, found.index)
 
 
@@ -189,10 +159,7 @@ def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
     neighbour = encode.neighbour(rtnl.RTM_NEWNEIGH, key, wiring.mac, index)
     outcome = netlink.send([route, encode.inet_conf(index), neighbour, encode.mark(index, wiring.alias)])
     if outcome[0] is not None and outcome[0].errno == errno.EEXIST:
-        raise KernelRefused(
-            f"pod link {wiring.link}: a route to {dst} is there already and leads elsewhere: "
-            f"find out whose it is (ip route show {dst}) and remove it, or release the address"
-        )
+        raise refusals.address_led_elsewhere(wiring, dst)
     for refusal in outcome:
         if refusal is not None:
             raise refusal
@@ -209,7 +176,7 @@ def _pod_side(wiring: Wiring, index: int) -> None:
     for step, refusal in zip(steps, outcome, strict=True):
         if refusal is not None:
             raise KernelRefused(
-                f"pod link {wiring.link}: could not {step} in the pod's namespace ({wiring.ifname}): {refusal.strerror}"
+                f"pod link {wiring.link}: could not {step} in the pod's namespace ({wiring.ifname}): {refusal.told}"
             )
 
 
@@ -237,4 +204,4 @@ def _undo(netlink: Netlink, index: int) -> None:
 def _delete(netlink: Netlink, index: int) -> None:
     refusal = netlink.send([encode.reaping(index), encode.delete_link(index)])[1]
     if refusal is not None and refusal.errno != errno.ENODEV:
-        raise KernelRefused(f"the old pod link could not be deleted: {refusal.strerror}")
+        raise KernelRefused(f"the old pod link could not be deleted: {refusal.told}")
