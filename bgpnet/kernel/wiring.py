@@ -55,8 +55,8 @@ class Wirer:
         found = self._find(name)
         if found is None or found.group == encode.REAPING:
             return False
-        theirs = parse_alias(found.alias)
-        if found.group != encode.MAKING and (theirs is None or (alias is not None and not _same(theirs, alias))):
+        theirs = parse_alias(found.alias)  # none yet while it is being made: for a newer sandbox, say
+        if theirs is None or (alias is not None and not _same(theirs, alias)):
             return False
         netlink = self._netlink()
         batch = [
