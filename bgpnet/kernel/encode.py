@@ -263,7 +263,8 @@ def inet_conf(index: int) -> bytes:
 
 def mark(index: int, alias: Alias) -> bytes:
     """Our alias (a message of its own: the kernel ignores it at creation), and out of the group of the half-made."""
-    return link(index, rtnl.text(rtnl.IFLA_IFALIAS, str(alias)), rtnl.u32(rtnl.IFLA_GROUP, 0))
+    whole = rtnl.attr(rtnl.IFLA_IFALIAS, str(alias).encode())  # without a NUL, which would count against its 255 bytes
+    return link(index, whole, rtnl.u32(rtnl.IFLA_GROUP, 0))
 
 
 def pod_side(index: int, wiring: Wiring) -> dict[str, bytes]:

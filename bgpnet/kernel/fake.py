@@ -2,7 +2,7 @@
 
 Routes of one destination exclude each other, whoever's they are; a link that goes down loses its routes and
 neighbours for good. What other people do is done by the methods of `Strangers`; what the kernel should refuse is said
-by `refuse`. `str()` prints the main table as `ip route` does.
+by `refuse`. `str()` prints the main table's IPv4 as `ip route` does.
 """
 
 from __future__ import annotations
@@ -69,11 +69,15 @@ class FakeRoute:
         if not self.route.hops:
             return f"blackhole {words}{proto}"
         if len(self.route.hops) > 1:
-            return f"{words}{proto}" + "".join(f"\n\tnexthop {hop} weight 1" for hop in self.route.hops)
+            return f"{words}{proto}" + "".join(f"\n\tnexthop {_nexthop(hop)}" for hop in self.route.hops)
         (hop,) = self.route.hops
         scope = " scope link" if hop.via is None and dst.version == 4 else ""
         src = f" src {self.src}" if self.src else ""
         return f"{words} {replace(hop, onlink=False)}{proto}{scope}{src}" + (" onlink" if hop.onlink else "")
+
+
+def _nexthop(hop: Hop) -> str:
+    return f"{replace(hop, onlink=False)} weight 1" + (" onlink" if hop.onlink else "")
 
 
 class FakeKernel:
@@ -81,7 +85,8 @@ class FakeKernel:
 
     def __init__(self, modules: Iterable[str] = ("ipip",)) -> None:
         self.links: dict[str, FakeLink] = {"lo": FakeLink("lo", 1, mtu=65536)}
-        self.routes: list[FakeRoute] = []
+        self.routes: dict[tuple[int, ip.Network], FakeRoute] = {}
+        """By table and destination: there they exclude each other."""
         self.neighbours: dict[NeighbourKey, str] = {}
         self.sysctls: dict[str, str] = {"net/ipv4/ip_forward": "0"}
         self.pods: dict[int, set[str]] = {}
@@ -98,7 +103,7 @@ class FakeKernel:
 
     def __str__(self) -> str:
         with self._lock:
-            main = [one for one in self.routes if one.table == MAIN]
+            main = [one for one in self.routes.values() if one.table == MAIN and one.route.dst.version == 4]
         return "\n".join(str(one) for one in sorted(main, key=_as_listed))
 
     def read(self, sysctls: Iterable[str] = ()) -> KernelState:
@@ -131,7 +136,9 @@ class FakeKernel:
     def uplinks(self) -> list[Uplink]:
         """See kernel.api.Kernel.uplinks."""
         with self._lock:
-            default = {hop.dev for one in self.routes if one.route.dst.prefixlen == 0 for hop in one.route.hops}
+            default = {
+                hop.dev for one in self.routes.values() if one.route.dst.prefixlen == 0 for hop in one.route.hops
+            }
             links = sorted(self.links.values(), key=lambda one: one.index)
         return [
             Uplink(one.name, one.index, one.mtu, one.up, tuple(one.addresses), one.name in default)
@@ -155,7 +162,7 @@ class FakeKernel:
             if wiring.ifname in inside:
                 raise refusals.interface_exists(wiring.ifname)
             dst = ip.host(wiring.address)
-            if self._at(dst):
+            if (MAIN, dst) in self.routes:
                 raise refusals.address_led_elsewhere(wiring, dst)
             inside.add(wiring.ifname)
             link = self._add(wiring.link, "veth", wiring.mtu)
@@ -163,7 +170,7 @@ class FakeKernel:
             self.sysctls |= {
                 f"net/ipv4/conf/{link.name}/{key}": "1" for key in ("proxy_arp", "forwarding", "rp_filter")
             }
-            self.routes.append(FakeRoute(Owner.LOCAL, Route(dst, (Hop(wiring.link),))))
+            self._keep(FakeRoute(Owner.LOCAL, Route(dst, (Hop(wiring.link),))))
             self.neighbours[NeighbourKey(wiring.link, wiring.address)] = wiring.mac
             self.log.append(f"wire {wiring.link} {wiring.address}")
 
@@ -176,7 +183,9 @@ class FakeKernel:
             if alias is not None and (alias.container, alias.ifname) != (found.alias.container, found.alias.ifname):
                 return False
             found.reaping = True
-            self.routes = [one for one in self.routes if Hop(link) not in one.route.hops or one.protocol != Owner.LOCAL]
+            for one in self._of(Owner.LOCAL):
+                if one.route.hops == (Hop(link),):
+                    del self.routes[MAIN, one.route.dst]
             self.log.append(f"unwire {link}")
             return True
 
@@ -211,7 +220,9 @@ class FakeKernel:
             case PutRoute(owner, route):
                 self._put_route(owner, route)
             case DropRoute(owner, route):
-                self.routes = [it for it in self.routes if it not in self._of(owner) or it.route.dst != route.dst]
+                there = self.routes.get((MAIN, route.dst))
+                if there is not None and there.protocol == owner:
+                    del self.routes[MAIN, route.dst]
                 self.log.append(f"drop {route}")
             case PutTunnel(tunnel):
                 self._put_tunnel(tunnel)
@@ -235,12 +246,10 @@ class FakeKernel:
                 raise refusals.no_route(route, "Device for nexthop is not up")
             if hop.via is not None and not hop.onlink and not _reaches(link, hop.via):
                 raise refusals.no_route(route, "Nexthop has invalid gateway")
-        there = self._at(route.dst)
-        stranger = next((one for one in there if one.protocol not in tuple(Owner)), None)
-        if stranger is not None:
-            raise refusals.taken(route, stranger.protocol)
-        self.routes = [one for one in self.routes if one not in there]
-        self.routes.append(FakeRoute(owner, replace(route, hops=tuple(sorted(route.hops)))))
+        there = self.routes.get((MAIN, route.dst))
+        if there is not None and there.protocol not in tuple(Owner):
+            raise refusals.taken(route, there.protocol)
+        self._keep(FakeRoute(owner, replace(route, hops=tuple(sorted(route.hops)))))
         self.log.append(f"put {route}")
 
     def _put_tunnel(self, tunnel: Tunnel) -> None:
@@ -269,10 +278,14 @@ class FakeKernel:
         return self.links[name]
 
     def _of(self, owner: Owner) -> list[FakeRoute]:
-        return [one for one in self.routes if one.protocol == owner and one.table == MAIN]
+        return [one for one in self.routes.values() if one.protocol == owner and one.table == MAIN]
 
-    def _at(self, dst: ip.Network) -> list[FakeRoute]:
-        return [one for one in self.routes if one.route.dst == dst and one.table == MAIN]
+    def _keep(self, one: FakeRoute) -> None:
+        self.routes[one.table, one.route.dst] = one
+
+    def _connect(self, link: FakeLink, own: ip.Interface) -> None:
+        """An address on a link that is up brings the route to its subnet."""
+        self._keep(FakeRoute(KERNEL, Route(own.network, (Hop(link.name),)), src=own.ip))
 
     def _add(self, name: str, kind: str, mtu: int) -> FakeLink:
         self._indexes += 1
@@ -290,9 +303,11 @@ class FakeKernel:
     def _flush(self, name: str) -> None:
         """What a link loses when it goes down; a multipath route stays while one of its links is up."""
         usable = {link.name for link in self.links.values() if link.up and link.name != name}
-        self.routes = [
-            one for one in self.routes if not one.route.hops or any(hop.dev in usable for hop in one.route.hops)
-        ]
+        self.routes = {
+            key: one
+            for key, one in self.routes.items()
+            if not one.route.hops or any(hop.dev in usable for hop in one.route.hops)
+        }
         self.neighbours = {key: mac for key, mac in self.neighbours.items() if key.dev != name}
 
     def _tell(self, reason: str) -> None:
@@ -314,7 +329,7 @@ class Strangers:
             if address:
                 own = ip.interface(address)
                 link.addresses.append(own)
-                kernel.routes.append(FakeRoute(KERNEL, Route(own.network, (Hop(name),)), src=own.ip))
+                kernel._connect(link, own)
             kernel._tell(f"link {name} came")
 
     def delete_link(self, name: str) -> None:
@@ -325,11 +340,15 @@ class Strangers:
 
     def set_link(self, name: str, *, up: bool) -> None:
         """Up or down; down loses routes and neighbours for good."""
-        with self._kernel._lock:
-            self._kernel.links[name].up = up
+        kernel = self._kernel
+        with kernel._lock:
+            link = kernel.links[name]
+            link.up = up
             if not up:
-                self._kernel._flush(name)
-            self._kernel._tell(f"link {name} is {'up' if up else 'down'}")
+                kernel._flush(name)
+            for own in link.addresses if up else ():
+                kernel._connect(link, own)
+            kernel._tell(f"link {name} is {'up' if up else 'down'}")
 
     def add_address(self, name: str, address: str) -> None:
         """One more address, at the end."""
@@ -341,19 +360,17 @@ class Strangers:
         """`ip route replace`: whoever's route is there makes place."""
         kernel = self._kernel
         with kernel._lock:
-            there = [one for one in kernel.routes if one.route.dst == route.dst and one.table == table]
-            kernel.routes = [one for one in kernel.routes if one not in there]
-            kernel.routes.append(FakeRoute(protocol, route, table))
-            if there and table == MAIN:
+            before = kernel.routes.get((table, route.dst))
+            kernel._keep(FakeRoute(protocol, route, table))
+            if before is not None and table == MAIN:
                 kernel._tell(f"route {route.dst} was replaced by one of protocol {protocol}")
 
     def drop_route(self, dst: ip.Network) -> None:
         """`ip route del`: ours, too."""
         kernel = self._kernel
         with kernel._lock:
-            there = kernel._at(dst)
-            kernel.routes = [one for one in kernel.routes if one not in there]
-            if any(one.protocol in tuple(Owner) for one in there):
+            gone = kernel.routes.pop((MAIN, dst))
+            if gone.protocol in tuple(Owner):
                 kernel._tell(f"route {dst} went")
 
 

@@ -394,7 +394,7 @@ def test_hostile_names_are_refused(machine: Machine, name: str) -> None:
     assert machine.interfaces(pod) == set()
 
 
-@pytest.mark.parametrize("name", ["fifteen-letters", "a.b", "a-b_c+d=e", "žlutý", "';rm -rf"[:7]])
+@pytest.mark.parametrize("name", ["fifteen-letters", "a.b", "a-b_c+d=e", "žlutý", "$(ls)';--"])
 def test_unusual_names_are_taken(machine: Machine, name: str) -> None:
     pod = machine.netns()
     machine.kernel.wire(replace(wiring(pod), ifname=name))
