@@ -44,7 +44,7 @@ def recorded(name: str) -> list[Event]:
 
 def route(prefix: str, next_hop: str, peer: ip.Address = P2, **more: object) -> Route:
     attributes = {"local_pref": 100} | more
-    return Route(prefix=ip.network(prefix), next_hop=ip.address(next_hop), peer=peer, **attributes)  # type: ignore[arg-type]
+    return Route(prefix=ip.network(prefix), next_hop=ip.address(next_hop), peer=peer, **attributes)
 
 
 RICH = route(

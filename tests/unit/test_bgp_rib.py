@@ -17,7 +17,7 @@ NET, NET2 = ip.network("10.244.0.0/26"), ip.network("10.244.0.64/26")
 
 
 def path(peer: ip.Address = A, prefix: ip.Network = NET, **more: object) -> Path:
-    return Path(**{"prefix": prefix, "next_hop": peer, "peer": peer} | more)  # type: ignore[arg-type]
+    return Path(**{"prefix": prefix, "next_hop": peer, "peer": peer} | more)
 
 
 def test_announce_replace_withdraw() -> None:
@@ -103,7 +103,7 @@ def test_ten_thousand_prefixes_in_updates_of_eight_hundred() -> None:
 
 
 def pool(cidr: str, **more: object) -> IPPool:
-    return IPPool(spec=IPPoolSpec(**{"cidr": cidr} | more))  # type: ignore[arg-type]
+    return IPPool(spec=IPPoolSpec(**{"cidr": cidr} | more))
 
 
 def test_exports() -> None:
