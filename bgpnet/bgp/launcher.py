@@ -1,6 +1,6 @@
 """ExaBGP 5.0.15 in this process, with what it needs to serve a node corrected. The one door to exabgp.
 
-The corrections, each for a fault that was reproduced with the stock release (tests/integration/test_speaker_faults.py):
+The corrections, each for a fault that was reproduced with the stock release (tests/integration/test_speaker_real.py):
 
 1. the descriptor of a lost session stays in the poll set, and every turn of the loop then sleeps 10 ms: it is removed;
 2. the loop sleeps although commands are queued: it does not;
