@@ -293,6 +293,18 @@ def test_it_ends_when_told(lab: Lab) -> None:
     assert a.agent.of(PeerDown)[0].lost
 
 
+def test_it_ends_when_told_during_a_reload(lab: Lab) -> None:
+    """Stock ExaBGP ignores a SIGTERM that comes between the command and the reload."""
+    a, b = lab.mesh("127.50.13.1", "127.50.13.2")
+    a.disconnect()
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(a.socket))
+        raw.sendall(b"reload\n" * 500)
+        raw.recv(1)
+        assert a.stop() == 0
+    until(lambda: b.agent.of(PeerDown), "the other sees it")
+
+
 def test_another_exabgp_is_refused_in_one_sentence() -> None:
     with pytest.raises(UsageError, match=r"^exabgp 5\.0\.15 is needed and 5\.0\.16 is installed; run: pip install"):
         launcher.check_version("5.0.16")

@@ -382,7 +382,7 @@ def happen(exabgp: FakeExaBGP, what: Happening) -> None:
         exabgp.session(peer, kind == "up")
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)  # a loaded machine is not a fault
 @given(happenings, happenings)
 def test_whatever_happens_while_the_dump_is_read_the_table_is_right(
     before: list[Happening], during: list[Happening]
@@ -421,6 +421,7 @@ wishes = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(wishes, st.sets(st.sampled_from(NETS)))
 def test_peers_that_are_up_end_up_knowing_the_last_wish(
     steps: list[tuple[set[Network], list[str]]], left: set[Network]
