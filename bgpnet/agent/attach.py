@@ -49,25 +49,31 @@ def asked(world: World, event: CniAsked) -> Step:
     return add(world, event.number, request) if request.command == "ADD" else delete(world, event.number, request)
 
 
-def add(world: World, number: int, request: CniRequest) -> Step:
-    """ADD: the same answer for the same container; a lost pod is wired again under its address."""
+def add(world: World, number: int, request: CniRequest, failed: frozenset[str] = frozenset()) -> Step:
+    """ADD: the same answer for the same container; a lost pod is wired again under its address.
+
+    A newer sandbox of the same pod takes over the link, whose name is the pod's; the older one keeps its address until
+    its own DEL. failed: see `place`.
+    """
     pod = world.pods.get(request.attachment)
-    if pod is None:
-        return place(world, number, request, pressed=False)
-    if pod.phase is Phase.READY:
+    if pod is not None and pod.phase is Phase.READY:
         return world, [answer(number, request.version, pod)]
-    if pod.phase is Phase.LOST:
-        again = replace(pod, phase=Phase.WIRING, netns=request.netns)
-        return _with_pod(world, again), [WirePod(number, again, request.version)]
-    problem = CniError(
-        cnispec.TRY_AGAIN,
-        f"container {pod.attachment.container} is {pod.phase} on {pod.link}; ask again when that call has ended",
-    )
-    return world, [refuse(number, request.version, problem)]
+    if (busy := _busy(world, pod, request)) is not None:
+        problem = CniError(
+            cnispec.TRY_AGAIN,
+            f"container {busy.attachment.container} is {busy.phase} on {busy.link}; ask again when that call has ended",
+        )
+        return world, [refuse(number, request.version, problem)]
+    if pod is None:
+        return place(world, number, request, failed)
+    return _wire(world, number, replace(pod, netns=request.netns), request.version)
 
 
-def place(world: World, number: int, request: CniRequest, *, pressed: bool) -> Step:
-    """Give the pod an address from an own block, or let it wait for a block; `pressed` takes resting addresses."""
+def place(world: World, number: int, request: CniRequest, failed: frozenset[str] = frozenset()) -> Step:
+    """Give the pod an address from an own block, or let it wait for a block.
+
+    failed: pools that had no further block just now; who may use no others takes a resting address, or is refused.
+    """
     if not world.is_synced(kinds.IPPOOL) and (request.pools or not world.blocks):
         away = world.store_away or "it has not answered yet"
         return _wait(world, number, request, f"the pools are not known: the datastore is away ({away})"), []
@@ -75,6 +81,7 @@ def place(world: World, number: int, request: CniRequest, *, pressed: bool) -> S
         permitted = _permitted(world, request.pools)
     except NoAddress as problem:
         return world, [refuse(number, request.version, CniError(cnispec.NO_ADDRESS, str(problem)))]
+    pressed = bool(failed) and permitted is not None and {pool.metadata.name for pool in permitted} <= failed
     for block in _blocks_in(world, permitted):
         who = ipam.Claimant(request.attachment.container, request.attachment.ifname, request.pod, Use.WORKLOAD)
         if assigned := ipam.assign(block, who, world.now, world.me.rest, pressed):
@@ -86,12 +93,22 @@ def place(world: World, number: int, request: CniRequest, *, pressed: bool) -> S
 
 
 def claim(world: World, pools: Sequence[IPPool] | None) -> Step:
-    """Ask for one more block, unless that is under way or our own blocks are not known yet."""
+    """Ask for one more block, unless that is under way or our own blocks are not known yet.
+
+    A recorded block that is ours, though we do not hold it, is what a claim made whose answer got lost: it is not
+    `known`, so that the next claim finds it.
+    """
     if world.claiming or not world.adopted or not pools:
         return world, []
-    stored = [block for block in world.of_kind(kinds.IPAMBLOCK).values() if isinstance(block, IPAMBlock)]
+    me = facts.owner(world)
+    stored = [
+        block
+        for block in world.of_kind(kinds.IPAMBLOCK).values()
+        if isinstance(block, IPAMBlock)
+        and (block.network in world.blocks or block.spec.owner != me or not ipam.is_empty(block))
+    ]
     ahead = [block for net, block in world.blocks.items() if names.block(net) not in world.of_kind(kinds.IPAMBLOCK)]
-    effect = ClaimBlock(tuple(pools), facts.owner(world), (*stored, *ahead))
+    effect = ClaimBlock(tuple(pools), me, (*stored, *ahead))
     return replace(world, claiming=True), [effect]
 
 
@@ -107,13 +124,13 @@ def claim_failed(world: World, event: ClaimFailed) -> Step:
     if not event.exhausted:
         waiting = {number: replace(one, reason=event.reason) for number, one in world.waiting.items()}
         return replace(world, waiting=waiting), []
-    return _again(world, pressed=True)
+    return _again(world, event.pools)
 
 
 def resume(world: World) -> Step:
     """After news that may help: the tunnel's address, then every request that waits."""
     world, effects = ensure_tunnel(world)
-    world, more = _again(world, pressed=False)
+    world, more = _again(world)
     return world, effects + more
 
 
@@ -151,8 +168,13 @@ def refused(world: World, event: PodRefused) -> Step:
 
 
 def delete(world: World, number: int, request: CniRequest) -> Step:
-    """DEL: what is known is unwired; what is not known is looked for under its name, and found or not, it ends well."""
+    """DEL: what is known is unwired; what is not known is looked for under its name, and found or not, it ends well.
+
+    Its link is no evidence of life from now on, should our blocks not be known yet.
+    """
     world, effects = _forget_waiting(world, request.attachment)
+    if request.attachment in world.links:
+        world = replace(world, links={key: one for key, one in world.links.items() if key != request.attachment})
     pod = world.pods.get(request.attachment)
     if pod is None:
         pod = _unknown(world, request)
@@ -177,7 +199,9 @@ def unwire_failed(world: World, event: UnwireFailed) -> Step:
     """Not released: the pod stays as it was, the runtime asks again."""
     pod = world.pods.get(event.attachment)
     if pod is not None:
-        world = _with_pod(world, replace(pod, phase=Phase.READY))
+        rivals = _rivals(world, pod.link, pod.attachment)
+        before = Phase.LOST if any(one.phase in (Phase.WIRING, Phase.READY) for one in rivals) else Phase.READY
+        world = _with_pod(world, replace(pod, phase=before))
     return world, [refuse(event.number, event.version, CniError(cnispec.TRY_AGAIN, event.reason))]
 
 
@@ -187,7 +211,7 @@ def reaped(world: World, event: Reaped) -> Step:
         pod = world.pods.get(attachment)
         if pod is not None and pod.phase is Phase.LEAVING:
             world = _released(world, attachment)
-    return _again(world, pressed=False)
+    return _again(world)
 
 
 def expire(world: World) -> Step:
@@ -244,7 +268,29 @@ def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock,
         since=stamp(world.now),
         sequence=sequence,
     )
-    return _with_pod(_with_block(world, block), pod), [WirePod(number, pod, request.version)]
+    return _wire(_with_block(world, block), number, pod, request.version)
+
+
+def _wire(world: World, number: int, pod: Pod, version: str) -> Step:
+    """Have the pod wired. Whoever had the link before loses it by that, but not its address."""
+    for rival in _rivals(world, pod.link, pod.attachment):
+        if rival.phase is Phase.READY:
+            world = _with_pod(world, replace(rival, phase=Phase.LOST))
+    pod = replace(pod, phase=Phase.WIRING)
+    return _with_pod(world, pod), [WirePod(number, pod, version)]
+
+
+def _rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:
+    """Other sandboxes of the same pod: their link would have the same name."""
+    return [one for key, one in world.pods.items() if one.link == link and key != attachment]
+
+
+def _busy(world: World, pod: Pod | None, request: CniRequest) -> Pod | None:
+    """Who is at work on the link that this ADD needs."""
+    if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING):
+        return pod
+    link = names.pod_link(request.pod, request.attachment.container, request.attachment.ifname)
+    return next((one for one in _rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)
 
 
 def _unknown(world: World, request: CniRequest) -> Pod:
@@ -270,13 +316,13 @@ def _wait(world: World, number: int, request: CniRequest, reason: str) -> World:
     return replace(world, waiting={**world.waiting, number: waiting})
 
 
-def _again(world: World, *, pressed: bool) -> Step:
-    """Try every request that waits once more, oldest first, each keeping its patience."""
+def _again(world: World, failed: frozenset[str] = frozenset()) -> Step:
+    """Try every request that waits once more, oldest first, each keeping its patience. failed: see `place`."""
     effects: list[Effect] = []
     before = world.waiting
     world = replace(world, waiting={})
     for number, one in before.items():
-        world, more = place(world, number, one.request, pressed=pressed)
+        world, more = add(world, number, one.request, failed)
         if number in world.waiting:
             kept: Mapping[int, Waiting] = {
                 **world.waiting,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bgpnet.agent.world import Pod
+from bgpnet.agent.world import Pod, Seen
 from bgpnet.cnispec import Attachment
 from bgpnet.model.ipamblock import IPAMBlock, Owner
 from bgpnet.model.ippool import IPPool
@@ -121,17 +121,18 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class ClaimFailed:
-    """No block could be had. `exhausted`: all are owned, which only somebody else can change."""
+    """No block could be had from the pools of these names. `exhausted`: all are owned, which only others can change."""
 
     reason: str
     exhausted: bool
+    pools: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class KernelLooked:
-    """Which pod links of ours the kernel had, as (container, ifname), when the agent started."""
+    """Which pod links of ours the kernel had when the agent started."""
 
-    links: frozenset[tuple[str, str]]
+    links: Mapping[Attachment, Seen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +178,10 @@ class ClaimBlock:
 
 @dataclass(frozen=True, slots=True)
 class JournalBlocks:
-    """Make these blocks (and no pods) durable as they are."""
+    """Make these blocks durable as they are, and these pods, which a journal without them would release."""
 
     blocks: tuple[IPAMBlock, ...]
+    pods: tuple[Pod, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

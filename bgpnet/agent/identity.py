@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID, uuid4
 
 from bgpnet.errors import UsageError
 
+ALONE = b"\0bgpnet-agent"
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -24,9 +29,42 @@ def machine(state: Path) -> str:
         raise UsageError(f"{path} cannot be read: {problem.strerror}; see to the state directory") from problem
 
 
+@contextmanager
+def alone(state: Path) -> Iterator[None]:
+    """No other agent works on this network namespace or this state directory meanwhile; raises UsageError.
+
+    Outside of it an agent may not touch journal, kernel or sockets: they may be a living one's. Both claims end with
+    the process, however it ends.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as network:
+        try:
+            network.bind(ALONE)  # an abstract name: each network namespace has names of its own (unix(7))
+        except OSError:
+            raise UsageError(
+                "another agent runs in this network namespace: stop it first, or run this one on a machine of its own"
+            ) from None
+        lock = _open_lock(state / "lock")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise UsageError(
+                f"another agent uses the state directory {state}: stop it first, or choose another with --state-dir"
+            ) from None
+        finally:
+            os.close(lock)
+
+
 def boot() -> str:
     """This boot's id: pods of another boot run no more."""
     return BOOT.read_text().strip()
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as problem:
+        raise UsageError(f"{path} cannot be opened: {problem.strerror}; see to the state directory") from problem
 
 
 def _make(path: Path) -> str:

@@ -143,9 +143,10 @@ def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network,
     pods = {attachment: _pod(line) for attachment, line in living.items()}
     blocks: dict[ip.Network, IPAMBlock] = {}
     for block in contents.blocks.values():
-        for allocation in list(block.spec.allocations.values()):
-            key = Attachment(allocation.container, allocation.ifname)
-            if allocation.freedAt is None and allocation.use is Use.WORKLOAD and key not in pods:
+        for ordinal, allocation in list(block.spec.allocations.items()):
+            pod = pods.get(Attachment(allocation.container, allocation.ifname))
+            stands = pod is not None and pod.address == block.network[ordinal]
+            if allocation.freedAt is None and allocation.use is Use.WORKLOAD and not stands:
                 block = ipam.release(block, allocation.container, allocation.ifname, now)
         for pod in pods.values():
             if ip.contains(block.network, pod.address):

@@ -87,7 +87,16 @@ def _read(file: str) -> Mapping[str, object]:
 
 def run(settings: config.Settings) -> str:
     """Until SIGTERM or SIGINT; returns why the agent itself stopped, or nothing. Raises BgpnetError at the start."""
+    from bgpnet.agent import identity
+
+    uuid = identity.machine(Path(settings.state_dir))
+    with identity.alone(Path(settings.state_dir)):
+        return _run(settings, uuid)
+
+
+def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.agent import feeds, identity
+    from bgpnet.agent.apply import seen
     from bgpnet.agent.events import KernelLooked
     from bgpnet.agent.journal import Journal, restore
     from bgpnet.agent.loop import Loop
@@ -106,20 +115,17 @@ def run(settings: config.Settings) -> str:
     sys.setswitchinterval(SWITCH)
     run_dir, state_dir = Path(settings.run_dir), Path(settings.state_dir)
     kernel = LinuxKernel()
-    me = _me(settings, identity.machine(state_dir), kernel)
+    me = _me(settings, uuid, kernel)
     journal = Journal(state_dir / "journal", identity.boot())
     contents = journal.load()
     now = time()
     blocks, pods = restore(contents, identity.boot(), now) if contents else ({}, {})
     journal.start(blocks.values(), pods.values())
-    world = World(me=me, now=now, started=now, blocks=blocks, pods=pods, journal_intact=contents is not None)
+    world = World(me=me, now=now, started=now, blocks=blocks, pods=pods)
 
     repo = Repo(open_store(settings.datastore))
     loop = Loop(world, kernel)
-    links = frozenset(
-        (link.alias.container, link.alias.ifname) for link in kernel.read().pods.values() if not link.reaping
-    )
-    loop.emit(KernelLooked(links))
+    loop.emit(KernelLooked(seen(kernel.read())))
     kernel.reap(abandoned=True)
     server = Server(Path(settings.agent_socket), loop.emit)
     server.listen()

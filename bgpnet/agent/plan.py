@@ -182,10 +182,13 @@ def sysctls(world: World) -> dict[str, str]:
 
 
 def pod_links(world: World) -> dict[str, PodLink]:
-    """The links to keep; whatever else has our alias is half-made or left over."""
+    """The links to keep; whatever else has our alias is half-made or left over.
+
+    Of several sandboxes of a pod, whose link can only have one name, it is that of the one that has not lost it.
+    """
     return {
         pod.link: PodLink(pod.link, names.Alias(pod.attachment.container, pod.attachment.ifname, pod.since), pod.mtu)
-        for pod in world.pods.values()
+        for pod in sorted(world.pods.values(), key=lambda pod: pod.phase not in (Phase.LOST, Phase.LEAVING))
     }
 
 

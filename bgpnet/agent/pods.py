@@ -6,6 +6,7 @@ Several pods are wired at once; claims go one after another, and the reaper dele
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,6 +41,9 @@ Emit = Callable[[Event], None]
 Netns = Callable[[int], int | None]
 """The open descriptor of the pod's namespace that came with a request, by the request's number."""
 
+REAP_RETRY = 1.0
+"""Seconds until links that the kernel would not delete are tried again."""
+
 PodWork = WirePod | UnwirePod | JournalBlocks | ClaimBlock
 
 
@@ -55,6 +59,7 @@ class Workers:
         self._pods = ThreadPoolExecutor(threads, thread_name_prefix="pod")
         self._claims = ThreadPoolExecutor(1, thread_name_prefix="claim")
         self._marked: queue.SimpleQueue[Attachment | None] = queue.SimpleQueue()
+        self._pause = threading.Event()
         start("reaper", self._reap)
 
     def submit(self, work: PodWork | Reap, now: float) -> None:
@@ -69,7 +74,7 @@ class Workers:
             case UnwirePod():
                 self._pods.submit(loudly(self._unwire), work)
             case JournalBlocks():
-                self._pods.submit(loudly(self._keep), work)
+                self._keep(work)  # here and now: a pod's DEL must not be journalled before it
 
     def reap_now(self) -> None:
         """Have marked links deleted though no attachment waits for it."""
@@ -108,13 +113,14 @@ class Workers:
         self._emit(PodUnwired(work.number, attachment))
 
     def _keep(self, work: JournalBlocks) -> None:
-        self._journal.append([BlockIs(block) for block in work.blocks])
+        """Pods first: of a batch that is torn, what stands alone may be pods without blocks, never the reverse."""
+        self._journal.append([*map(came, work.pods), *map(BlockIs, work.blocks)])
 
     def _claim(self, work: ClaimBlock, now: float) -> None:
         try:
             self._emit(self._first_free(work, now))
         except (StoreError, Invalid, JournalFailed) as problem:
-            self._emit(ClaimFailed(str(problem), exhausted=False))
+            self._emit(ClaimFailed(str(problem), exhausted=False, pools=_names(work)))
 
     def _first_free(self, work: ClaimBlock, now: float) -> Event:
         taken = {block.network for block in work.known}
@@ -125,7 +131,8 @@ class Workers:
                 if (block := self._take(ipam.new_block(net, work.owner, now))) is not None:
                     self._journal.append([BlockIs(block)])
                     return Claimed(block)
-        return ClaimFailed(ipam.exhausted(work.owner.name, work.pools, work.known, now), exhausted=True)
+        reason = ipam.exhausted(work.owner.name, work.pools, work.known, now)
+        return ClaimFailed(reason, exhausted=True, pools=_names(work))
 
     def _take(self, block: IPAMBlock) -> IPAMBlock | None:
         """Create it; if it exists and is ours after all (an answer got lost), it is ours."""
@@ -141,15 +148,23 @@ class Workers:
         return written
 
     def _reap(self) -> None:
+        batch: list[Attachment | None] = []
         while True:
-            batch = [self._marked.get()]
+            batch.append(self._marked.get())
             while not self._marked.empty():
                 batch.append(self._marked.get_nowait())
             try:
                 self._kernel.reap()
             except KernelRefused:
-                continue  # the links stay marked: the next reap takes them, and until then their addresses stay taken
+                self._marked.put(None)  # the links stay marked and their addresses taken: once more
+                self._pause.wait(REAP_RETRY)
+                continue
             self._emit(Reaped(tuple(one for one in batch if one is not None)))
+            batch = []
+
+
+def _names(work: ClaimBlock) -> frozenset[str]:
+    return frozenset(pool.metadata.name for pool in work.pools)
 
 
 def _wiring(pod: Pod, netns: int) -> Wiring:

@@ -6,14 +6,17 @@ loop as news, whose next plan decides anew.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 from bgpnet.agent.events import Changed, Event, Gone, StoreAway
 from bgpnet.agent.threads import start
-from bgpnet.errors import AlreadyExists, Conflict, Invalid, NotFound, StoreError, StoreUnreachable
+from bgpnet.errors import AlreadyExists, Conflict, Invalid, NotFound, StoreError
 from bgpnet.model.kinds import Resource, kind_of
 from bgpnet.store.repo import Repo
+
+log = logging.getLogger("bgpnet.agent")
 
 GATHER = 0.1
 """Seconds that writes are gathered before they go out."""
@@ -72,7 +75,9 @@ class Records:
             self._emit(Changed(kind, self._repo.get(kind, name)))
         except NotFound:
             self._emit(Gone(kind, name))
-        except (StoreUnreachable, Invalid) as problem:
+        except Invalid as problem:
+            log.warning("%s; it is left as it is", problem)  # one that cannot be read must not hold up the others
+        except StoreError as problem:
             self._emit(StoreAway(str(problem)))
             return False
         return True

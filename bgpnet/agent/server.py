@@ -20,6 +20,7 @@ from typing import Protocol
 from bgpnet import wire
 from bgpnet.agent.events import Asked, CniAsked, Event
 from bgpnet.agent.threads import start
+from bgpnet.cnispec import TRY_AGAIN
 from bgpnet.errors import UsageError
 
 READ_DEADLINE = 5.0
@@ -88,15 +89,14 @@ class Connection:
 
 
 class Tombstone:
-    """A DEL made without an agent: its file goes when the DEL has been made good, else it is tried again."""
+    """A DEL made without an agent: its file goes with the answer, unless that is to try again later."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.netns: int | None = None
 
     def send(self, status: int, body: bytes) -> None:
-        del body
-        if status == 0:
+        if status == 0 or not _later(body):
             self._path.unlink(missing_ok=True)
 
 
@@ -182,6 +182,11 @@ class Server:
             path.unlink(missing_ok=True)
             return
         self._emit(CniAsked(self._register(Tombstone(path)), call))
+
+
+def _later(body: bytes) -> bool:
+    """Whether a CNI error object says to try again later."""
+    return bool(json.loads(body).get("code") == TRY_AGAIN)
 
 
 def _answers(path: Path) -> bool:

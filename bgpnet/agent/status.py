@@ -7,7 +7,8 @@ import json
 from bgpnet import ipam
 from bgpnet.agent import facts
 from bgpnet.agent.plan import Plan, mesh_peers
-from bgpnet.agent.world import Phase, World
+from bgpnet.agent.world import Phase, Session, World
+from bgpnet.bgp.conf import Neighbour
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 
@@ -63,7 +64,7 @@ def _sync(world: World) -> str:
 def _blocks(world: World) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for net in sorted(world.blocks, key=ip.order):
-        usage = ipam.usage(world.blocks[net], world.now)
+        usage = ipam.usage(world.blocks[net], world.now, world.me.rest)
         rows.append(
             {
                 "cidr": str(net),
@@ -83,7 +84,7 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for peer in mesh_peers(world):
         session = world.sessions.get(peer.address)
-        up = session is not None and session.up
+        up = session is not None and session.up and not world.speaker_away
         rows.append(
             {
                 "address": str(peer.address),
@@ -91,12 +92,20 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
                 "asNumber": peer.peer_as,
                 "state": "up" if up else "start",
                 "since": stamp(session.since) if session else "",
-                "info": session.info if session else ("Passive" if peer.passive else "Connect"),
+                "info": _info(world, session, peer),
                 "received": received.get(peer.address, 0),
                 "advertised": len((plan.announcements or {}).get(peer.address, ())) if up else 0,
             }
         )
     return rows
+
+
+def _info(world: World, session: Session | None, peer: Neighbour) -> str:
+    if world.speaker_away:
+        return "the speaker is away"
+    if session is None:
+        return "Passive" if peer.passive else "Connect"
+    return session.info
 
 
 def _warnings(world: World, plan: Plan) -> list[str]:

@@ -53,6 +53,9 @@ def step(world: World, event: Happening) -> Step:
 
 
 def tick(world: World) -> Step:
-    """Time passed: who waited too long is answered, who was away too long loses its routes."""
+    """Time passed: who waits is tried again or answered, who was away too long loses its routes."""
     world, effects = attach.expire(world)
+    if world.waiting or not world.no_address:
+        world, more = attach.resume(world)
+        effects += more
     return learn.expire(world), effects

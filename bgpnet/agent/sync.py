@@ -11,14 +11,13 @@ from bgpnet import ipam
 from bgpnet.agent import attach, facts
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import Changed, Effect, Gone, JournalBlocks, KernelLooked, Listed, Stop, StoreAway
-from bgpnet.agent.world import Phase, Pod, World
+from bgpnet.agent.world import Phase, Pod, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import seconds
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Node
-from bgpnet.names import pod_link
 
 LIVING = 60.0
 """Seconds: a heartbeat younger than this says that the machine lives."""
@@ -67,7 +66,7 @@ def away(world: World, event: StoreAway) -> Step:
 def looked(world: World, event: KernelLooked) -> Step:
     """Which links the kernel has: journalled pods without one are lost, the others are as they were."""
     pods = {
-        attachment: pod if (attachment.container, attachment.ifname) in event.links else replace(pod, phase=Phase.LOST)
+        attachment: pod if attachment in event.links else replace(pod, phase=Phase.LOST)
         for attachment, pod in world.pods.items()
     }
     return replace(world, pods=pods, links=event.links), []
@@ -81,8 +80,8 @@ def _heard(world: World, kind: Kind, resources: Iterable[Resource]) -> Step:
         for resource in resources:
             if isinstance(resource, IPAMBlock):
                 world = _fence(world, resource)
-        if not world.adopted and world.is_synced(kinds.IPAMBLOCK):
-            world, effects = _adopt(world)
+    if not world.adopted and world.is_synced(kinds.IPAMBLOCK, kinds.NODE):
+        world, effects = _adopt(world)
     world, more = attach.resume(world)
     return world, effects + more
 
@@ -120,26 +119,27 @@ def _unused(block: IPAMBlock) -> bool:
 
 
 def _adopt(world: World) -> Step:
-    """Take over the blocks that are recorded as ours: once, when the datastore was heard for the first time.
+    """Take over the blocks that are recorded as ours: once, when blocks and Nodes were heard for the first time.
 
-    With the journal intact it decides what is allocated. Without it, the kernel does: an allocation lives on if a link
-    with its alias was there when the agent started; the others are released.
+    Not before the Nodes: another machine may hold our name, and the blocks with it. What the journal knows stands. What
+    it does not know the kernel decides: an allocation lives on if a link with its alias was there when the agent
+    started, and the others are released; a link whose allocation never reached the datastore is known by its route.
     """
-    pods = dict(world.pods)
-    blocks = dict(world.blocks)
+    pods, blocks = dict(world.pods), dict(world.blocks)
     new: list[IPAMBlock] = []
+    recovered: list[Pod] = []
     for stored in world.of_kind(kinds.IPAMBLOCK).values():
         if not isinstance(stored, IPAMBlock) or stored.network in blocks:
             continue
         if stored.spec.owner is None or stored.spec.owner.name != world.me.node:
             continue
-        spec = _renewed(stored, world)
-        block, living = _survivors(world, spec)
+        block, living = _survivors(world, _renewed(stored, world))
         blocks[block.network] = block
         new.append(block)
-        pods.update(living)
+        recovered += living
+        pods.update({pod.attachment: pod for pod in living})
     world = replace(world, blocks=blocks, pods=pods, adopted=True)
-    return world, [JournalBlocks(tuple(new))] if new else []
+    return world, [JournalBlocks(tuple(new), tuple(recovered))] if new else []
 
 
 def _renewed(block: IPAMBlock, world: World) -> IPAMBlock:
@@ -147,30 +147,62 @@ def _renewed(block: IPAMBlock, world: World) -> IPAMBlock:
     return structs.replace(block, spec=structs.replace(block.spec, owner=facts.owner(world)))
 
 
-def _survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, dict[Attachment, Pod]]:
-    """The block with its dead allocations released, and the pods that live on."""
-    living: dict[Attachment, Pod] = {}
-    for ordinal, allocation in block.spec.allocations.items():
-        if allocation.freedAt is not None or allocation.use is not Use.WORKLOAD:
-            continue
+def _survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
+    """The block with dead allocations released and unrecorded ones entered, and the pods that were recovered."""
+    for ordinal, allocation in list(block.spec.allocations.items()):
         attachment = Attachment(allocation.container, allocation.ifname)
-        if (attachment.container, attachment.ifname) in world.links:
-            living[attachment] = _recovered(world, block.network[ordinal], attachment, allocation)
-        elif attachment not in world.pods:
+        live = allocation.freedAt is None and allocation.use is Use.WORKLOAD
+        if live and _address(world, attachment, block.network[ordinal]) != block.network[ordinal]:
             block = ipam.release(block, attachment.container, attachment.ifname, world.now)
+    for pod in world.pods.values():
+        block = _entered(block, pod.attachment, pod.address, pod.pod, pod.since)
+    living: list[Pod] = []
+    for attachment, seen in world.links.items():
+        if attachment in world.pods:
+            continue
+        if seen.address is not None:
+            block = _entered(block, attachment, seen.address, "", seen.since)
+        if found := ipam.find(block, attachment.container, attachment.ifname):
+            living.append(_recovered(*found, attachment, seen))
     return block, living
 
 
-def _recovered(world: World, address: ip.Address, attachment: Attachment, allocation: Allocation) -> Pod:
+def _address(world: World, attachment: Attachment, recorded: ip.Address) -> ip.Address | None:
+    """Where an attachment that is recorded at one address really is: nowhere if it has neither journal nor link."""
+    if (pod := world.pods.get(attachment)) is not None:
+        return pod.address
+    if (seen := world.links.get(attachment)) is not None:
+        return seen.address or recorded
+    return None
+
+
+def _entered(block: IPAMBlock, attachment: Attachment, address: ip.Address, pod: str, since: str) -> IPAMBlock:
+    """The block with an allocation that never reached the datastore; the same where it is known, or elsewhere."""
+    if not ip.contains(block.network, address):
+        return block
+    there = block.spec.allocations.get(int(address) - int(block.network.network_address))
+    if there is not None and there.freedAt is None:
+        return block
+    allocation = Allocation(
+        container=attachment.container,
+        ifname=attachment.ifname,
+        pod=pod,
+        since=since,
+        sequence=block.spec.sequence + 1,
+    )
+    return ipam.restore(block, address, allocation)
+
+
+def _recovered(address: ip.Address, allocation: Allocation, attachment: Attachment, seen: Seen) -> Pod:
     return Pod(
         attachment=attachment,
         pod=allocation.pod,
         network="",
         netns="",
-        link=pod_link(allocation.pod, attachment.container, attachment.ifname),
+        link=seen.link,
         address=address,
         mac=facts.pod_mac(address),
-        mtu=facts.pod_mtu(world),
+        mtu=seen.mtu,
         since=allocation.since,
         sequence=allocation.sequence,
         phase=Phase.READY,

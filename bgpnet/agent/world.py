@@ -63,6 +63,16 @@ class Pod:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """A pod's link as the kernel had it when the agent started; address: where our /32 route over it leads, if any."""
+
+    link: str
+    since: str
+    mtu: int
+    address: Address | None
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """A request that cannot be answered yet, until when it may wait, and for what (shown when it may no longer)."""
 
@@ -103,9 +113,8 @@ class World:
     broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_away: str = ""
     blocks: Mapping[Network, IPAMBlock] = field(default_factory=dict)
-    journal_intact: bool = False
     adopted: bool = False
-    links: frozenset[tuple[str, str]] = frozenset()
+    links: Mapping[Attachment, Seen] = field(default_factory=dict)
     pods: Mapping[Attachment, Pod] = field(default_factory=dict)
     waiting: Mapping[int, Waiting] = field(default_factory=dict)
     claiming: bool = False

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from bgpnet.bgp import launcher
+from bgpnet.bgp import relay as relaying
 
 
 def _say(line: str) -> None:
@@ -34,3 +35,18 @@ def command(run_dir: Path) -> None:
       bgpnet speaker --run-dir /run/bgpnet
     """
     sys.exit(launcher.serve(run_dir / "exabgp.conf", _say))
+
+
+@click.command("relay")
+@click.argument("socket", metavar="SOCKET")
+def relay(socket: str) -> None:
+    """Pass whole lines between ExaBGP, on standard input and output, and the agent that connects to SOCKET.
+
+    ExaBGP starts it (as `python -m bgpnet.bgp.relay`, which needs less memory). It always reads what ExaBGP says,
+    because ExaBGP stops speaking BGP when its helper stops reading.
+
+    \b
+    Examples:
+      bgpnet relay /run/bgpnet/speaker.sock
+    """
+    sys.exit(relaying.main([socket]))

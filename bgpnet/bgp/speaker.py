@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import threading
@@ -41,9 +42,8 @@ class Speaker:
         self._peers: frozenset[Address] = frozenset()
         self._refused = ""
         self._away = f"nobody has connected to {self._path} yet"
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._waker: socket.socket | None = None
+        self._woken: socket.socket
 
     def set(self, exports: Exports, timeout: float = 2 * ANSWER) -> None:
         """Make what the peers are told equal to this; done when ExaBGP has taken it. Peers not named are left alone.
@@ -80,23 +80,33 @@ class Speaker:
         raise SpeakerAway(self._away or f"ExaBGP did not {what} within {timeout:g} s at {self._path}")
 
     def _wake(self) -> None:
-        try:
-            self._wake_in.send(b"!")
-        except BlockingIOError:
-            return  # it is awake already
+        if self._waker is not None:
+            with contextlib.suppress(BlockingIOError):  # it is awake already
+                self._waker.send(b"!")
 
     def run(self, stop: threading.Event) -> None:
         """Stay connected until told to stop."""
-        while not stop.is_set():
-            connection = self._connect()
-            if connection is None:
-                stop.wait(RETRY)
-                continue
-            with connection:
-                reason = self._converse(connection, stop)
+        waker, self._woken = socket.socketpair()
+        with waker, self._woken:
+            waker.setblocking(False)
+            self._waker = waker
+            while not stop.is_set():
+                self._session(stop)
             with self._changed:
-                self._away = reason
-                self._changed.notify_all()
+                self._waker = None
+
+    def _session(self, stop: threading.Event) -> None:
+        """One connection, from beginning to end; a short pause where there is none."""
+        connection = self._connect()
+        if connection is None:
+            stop.wait(RETRY)
+            return
+        with connection:
+            reason = self._converse(connection, stop)
+        with self._changed:
+            self._away = reason
+            self._changed.notify_all()
+        if not stop.is_set():
             self._emit(Away(reason))
 
     def _connect(self) -> socket.socket | None:
@@ -173,8 +183,8 @@ class Speaker:
         """Wait until there is something to do; whether that is something to read."""
         poll = select.poll()
         poll.register(connection, select.POLLIN | (select.POLLOUT if unsent else 0))
-        poll.register(self._wake_out, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
         found = dict(poll.poll(LOOK * 1000))
-        if self._wake_out.fileno() in found:
-            self._wake_out.recv(4096)
+        if self._woken.fileno() in found:
+            self._woken.recv(4096)
         return bool(found.get(connection.fileno(), 0) & ~select.POLLOUT)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import pytest
-
 from bgpnet import ipam
 from bgpnet.agent import events
 from bgpnet.agent.events import Answer, ClaimBlock, Effect, JournalBlocks, Reap, UnwirePod, WirePod
@@ -144,14 +142,16 @@ def test_before_the_datastore_has_spoken_nothing_is_claimed_and_patience_ends_wi
 
 
 def test_own_blocks_serve_while_the_datastore_is_away() -> None:
-    world = replace(fresh(), blocks={NET: ipam.new_block(NET, OWNER, NOW)}, journal_intact=True)
+    world = replace(fresh(), blocks={NET: ipam.new_block(NET, OWNER, NOW)})
     _, effects = run(world, events.StoreAway("down"), events.CniAsked(1, call("ADD", "c1")))
     assert isinstance(only(effects, WirePod), WirePod)
 
 
 def test_an_exhausted_pool_is_one_sentence() -> None:
     world, _ = run(synced(), events.CniAsked(1, call("ADD", "c1")))
-    world, effects = run(world, events.ClaimFailed("all blocks of pods are owned; add a pool", exhausted=True))
+    world, effects = run(
+        world, events.ClaimFailed("all blocks of pods are owned; add a pool", True, frozenset({"pods"}))
+    )
     [(number, status, error)] = told(effects)
     assert (number, status, error["code"]) == (1, 1, 101)
     assert error["msg"] == "all blocks of pods are owned; add a pool"
@@ -167,7 +167,7 @@ def test_under_pressure_a_resting_address_is_taken_rather_than_none() -> None:
     world, _ = remove(world, "c1")
     world, effects = run(world, events.CniAsked(5, call("ADD", "c2")))
     assert isinstance(only(effects, ClaimBlock), ClaimBlock)
-    world, effects = run(world, events.ClaimFailed("none left", exhausted=True))
+    world, effects = run(world, events.ClaimFailed("none left", True, frozenset({"pods"})))
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)
     assert wire.pod.address == ip.address("10.244.0.0")
@@ -258,28 +258,12 @@ def test_a_node_with_a_tunnelling_pool_takes_its_tunnel_address_first() -> None:
 
 def test_a_lost_pod_is_wired_again_under_its_address() -> None:
     world, _ = add(with_block(), "c1")
-    world, _ = run(world, events.KernelLooked(frozenset()))
+    world, _ = run(world, events.KernelLooked({}))
     assert world.pods[Attachment("c1", "eth0")].phase is Phase.LOST
     world, effects = run(world, events.CniAsked(2, call("ADD", "c1")))
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)
     assert wire.pod.address == ip.address("10.244.0.0")
-
-
-@pytest.mark.parametrize("intact", [True, False])
-def test_recorded_blocks_are_adopted_and_the_journal_or_the_kernel_says_who_lives(intact: bool) -> None:
-    """Recorded are c1 and c2. With the journal intact it knows neither; without it, c1's link is still there."""
-    block = ipam.new_block(NET, OWNER, NOW)
-    for container in ("c1", "c2"):
-        assigned = ipam.assign(block, ipam.Claimant(container, "eth0"), NOW)
-        assert assigned is not None
-        block = assigned[0]
-    world = replace(fresh(), journal_intact=intact)
-    links = frozenset() if intact else frozenset({("c1", "eth0")})
-    world, _ = run(world, events.KernelLooked(links), listed(kinds.IPPOOL, pool()), listed(kinds.IPAMBLOCK, block))
-    assert world.adopted
-    assert ipam.usage(world.blocks[NET], NOW).in_use == len(links)
-    assert set(world.pods) == {Attachment(container, ifname) for container, ifname in links}
 
 
 def test_a_block_that_belongs_to_another_node_now_is_fenced() -> None:
