@@ -117,7 +117,12 @@ class Wirer:
 
 def _check(wiring: Wiring) -> None:
     refusals.check(wiring)
-    there, here = os.fstat(wiring.netns), Path("/proc/thread-self/ns/net").stat()
+    try:
+        there, here = os.fstat(wiring.netns), Path("/proc/thread-self/ns/net").stat()
+    except OSError as problem:
+        raise KernelRefused(
+            f"pod link {wiring.link}: the descriptor of the pod's namespace cannot be used: {problem.strerror}"
+        ) from problem
     if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
         raise refusals.own_namespace(wiring)
 
