@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import pytest
@@ -27,7 +27,7 @@ from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, 
 from bgpnet.model import ip
 from bgpnet.names import Alias
 
-MACHINES = {"fake": fake_machine, "linux": linux_machine}
+MACHINES: dict[str, Callable[[], AbstractContextManager[Machine]]] = {"fake": fake_machine, "linux": linux_machine}
 STATIC, BIRD = 4, 12
 BLOCK = ip.network("10.0.0.0/26")
 GATEWAY = ip.address(NEIGHBOUR)
