@@ -64,6 +64,8 @@ def _found(world: World, state: PeerState) -> Session:
         return before
     session = Session(state.peer, state.asn, up=state.up, since=world.now)
     if state.up:
+        # its OPEN was not heard, only that it offered to be waited for: ours is as good a time as any
+        session = replace(session, restart=RESTART_TIME if state.graceful else None)
         return replace(session, info="Established", deadline=world.now + SETTLE)
     return replace(session, info="waiting for the peer", deadline=world.now + RESTART_TIME)
 
