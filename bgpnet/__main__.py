@@ -11,10 +11,11 @@ from bgpnet.errors import BgpnetError
 from bgpnet.version import VERSION
 
 PARTS = {
-    "agent": ("bgpnet.agent.main", "run this node's agent"),
-    "speaker": ("bgpnet.bgp.main", "run ExaBGP as this node's BGP speaker (a sidecar of the agent)"),
-    "cni": ("bgpnet.cni.main", "install the program that container runtimes execute"),
-    "lab": ("bgpnet.lab.main", "run a containerlab topology on this machine"),
+    "agent": ("bgpnet.agent.main", "command", "run this node's agent"),
+    "speaker": ("bgpnet.bgp.main", "command", "run ExaBGP as this node's BGP speaker (a sidecar of the agent)"),
+    "relay": ("bgpnet.bgp.main", "relay", "pass lines between ExaBGP and the agent (ExaBGP starts it)"),
+    "cni": ("bgpnet.cni.main", "command", "install the program that container runtimes execute"),
+    "lab": ("bgpnet.lab.main", "command", "run a containerlab topology on this machine"),
 }
 
 
@@ -27,12 +28,13 @@ class Parts(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in PARTS:
             return None
-        command = importlib.import_module(PARTS[cmd_name][0]).command
+        module, attribute, _ = PARTS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Parts"):
-            formatter.write_dl([(name, about) for name, (_, about) in PARTS.items()])
+            formatter.write_dl([(name, about) for name, (_, _, about) in PARTS.items()])
 
 
 @click.command(cls=Parts)

@@ -9,6 +9,7 @@ from bgpnet.agent.plan import Plan
 from bgpnet.agent.world import Seen
 from bgpnet.cnispec import Attachment
 from bgpnet.diff import diff
+from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import (
     Change,
     DropNeighbour,
@@ -25,22 +26,43 @@ from bgpnet.model import ip
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of it: how many changes, what was refused (a sentence each), and links to be reaped."""
+    """What came of it: how many changes, what was refused (a sentence each), links to be reaped, links that went."""
 
     changes: int
     refusals: tuple[str, ...]
     stale: tuple[PodLink, ...]
+    lost: frozenset[str]
 
 
 def apply(plan: Plan, kernel: Kernel) -> Applied:
     """Read the kernel once and change what differs; what workers are busy with is left to them."""
     have = kernel.read(plan.kernel.sysctls)
     changes = differences(plan, have)
-    refusals = [str(one) for one in kernel.change(changes)] if changes else []
+    tunnels = [one for one in changes if isinstance(one, PutTunnel)]
+    refusals = [str(one) for one in kernel.change(tunnels)] if tunnels else []
+    # What leads over a tunnel that cannot be made would only be refused again, a sentence for each route.
+    lacking = {one.tunnel.name for one in tunnels} if refusals else set()
+    rest = [one for one in changes if not isinstance(one, PutTunnel) and not _needs(one, lacking)]
+    refusals += [str(one) for one in kernel.change(rest)] if rest else []
     stale = stale_links(plan, have)
     for link in stale:
-        kernel.unwire(link.name, link.alias)
-    return Applied(len(changes), (*refusals, *lost_links(plan, have)), stale)
+        try:
+            kernel.unwire(link.name, link.alias)
+        except KernelRefused as problem:
+            refusals.append(str(problem))
+    lost = lost_links(plan, have)
+    return Applied(len(changes), (*refusals, *lost.values()), stale, frozenset(lost))
+
+
+def _needs(change: Change, lacking: set[str]) -> bool:
+    """Whether the change is about one of these links."""
+    match change:
+        case PutRoute(_, route):
+            return any(hop.dev in lacking for hop in route.hops)
+        case PutSysctl(name):
+            return any(f"/{link}/" in name for link in lacking)
+        case _:
+            return False
 
 
 def differences(plan: Plan, have: KernelState) -> list[Change]:
@@ -95,13 +117,13 @@ def _wanted(plan: Plan, link: PodLink) -> bool:
     return want is not None and (want.alias.container, want.alias.ifname) == (link.alias.container, link.alias.ifname)
 
 
-def lost_links(plan: Plan, have: KernelState) -> list[str]:
-    """Pods whose link is gone though nobody deleted the pod: their namespace ended, or somebody removed the link."""
-    return [
-        f"pod link {name} of container {link.alias.container} is gone; the runtime's DEL will release its address"
+def lost_links(plan: Plan, have: KernelState) -> dict[str, str]:
+    """Links that are gone though nobody deleted the pod: its namespace ended, or somebody removed the link."""
+    return {
+        name: f"pod link {name} of container {link.alias.container} is gone; the runtime's DEL will release its address"
         for name, link in plan.kernel.pods.items()
         if name not in have.pods and name not in plan.hold_links
-    ]
+    }
 
 
 def seen(have: KernelState) -> dict[Attachment, Seen]:

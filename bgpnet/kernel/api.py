@@ -13,7 +13,10 @@ from bgpnet.names import Alias
 
 @dataclass(frozen=True, slots=True)
 class PutRoute:
-    """Write a route. `new`: we do not own one there yet, so it is added and never takes over a stranger's."""
+    """Write a route; a stranger's of the same destination is refused, one of ours (either owner's) is replaced.
+
+    new: we know of none of ours there, so that nobody has to be looked up first; a guess that is wrong does no harm.
+    """
 
     owner: Owner
     route: Route
@@ -22,7 +25,7 @@ class PutRoute:
 
 @dataclass(frozen=True, slots=True)
 class DropRoute:
-    """Remove our route; a stranger's of the same destination stays."""
+    """Remove the owner's route, wherever it leads; a stranger's of the same destination stays. Gone already is fine."""
 
     owner: Owner
     route: Route
@@ -30,7 +33,10 @@ class DropRoute:
 
 @dataclass(frozen=True, slots=True)
 class PutTunnel:
-    """Create or find the device, set its MTU, give it exactly this IPv4 address, bring it up."""
+    """Create or find the device, set its MTU, give it exactly this IPv4 address, bring it up.
+
+    Without an address (not known yet) those that it has stay.
+    """
 
     tunnel: Tunnel
 
@@ -52,7 +58,7 @@ class DropNeighbour:
 
 @dataclass(frozen=True, slots=True)
 class PutSysctl:
-    """Write a sysctl by its dotted name."""
+    """Write a sysctl by its path below /proc/sys."""
 
     name: str
     value: str
@@ -93,7 +99,12 @@ class Kernel(Protocol):
         """
 
     def monitor(self, changed: Callable[[str], None], stop: Callable[[], bool]) -> None:
-        """Block; call changed(reason) when somebody else changed links, addresses, or routes of ours."""
+        """Block until stop(), at most a second longer; call changed(reason) when somebody else changed something.
+
+        That is: a link came, went, got another name, is up or down; an IPv4 address came or went; a route of ours went,
+        or a stranger's was put in the place of another; or notifications were lost ("overrun"). A hint to read again,
+        no more: it may come without need, and routes that a link loses by going down are told by the link alone.
+        """
 
     def close(self) -> None:
         """Let go of sockets."""

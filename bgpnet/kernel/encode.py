@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address, ip_interface, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_interface
 
 from bgpnet import names
-from bgpnet.errors import KernelRefused
 from bgpnet.kernel import rtnl
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
 from bgpnet.model.ip import Address, Interface, Network
@@ -17,6 +17,7 @@ REAPING = 0xCA1
 MAKING = 0xCA0
 """The link group of a pod link from its creation until its alias is set: a mark that the kernel takes at creation."""
 
+NEW = rtnl.NLM_F_CREATE | rtnl.NLM_F_EXCL
 Index = Callable[[str], int]
 
 
@@ -25,62 +26,126 @@ def family(value: Address | Network | Interface) -> int:
     return rtnl.AF_INET if value.version == 4 else rtnl.AF_INET6
 
 
-def route(kind: int, flags: int, owner: Owner, one: Route, index: Index) -> bytes:
-    """RTM_NEWROUTE or RTM_DELROUTE of the main table."""
-    plain = len(one.hops) == 1
-    scope = rtnl.RT_SCOPE_LINK if plain and one.hops[0].via is None else rtnl.RT_SCOPE_UNIVERSE
-    if one.dst.version == 6 or not one.hops:
-        scope = rtnl.RT_SCOPE_UNIVERSE
-    onlink = rtnl.RTNH_F_ONLINK if plain and one.hops[0].onlink else 0
-    form = rtnl.RTN_UNICAST if one.hops else rtnl.RTN_BLACKHOLE
+def put_route(owner: Owner, one: Route, index: Index, new: bool) -> bytes:
+    """RTM_NEWROUTE of the main table: added, or with `new` false put in the place of what is there."""
+    single = one.hops[0] if len(one.hops) == 1 else None
+    on_link = one.dst.version == 4 and single is not None and single.via is None
     head = rtnl.ROUTE.pack(
-        family(one.dst), one.dst.prefixlen, 0, 0, rtnl.RT_TABLE_MAIN, int(owner), scope, form, onlink
+        family(one.dst),
+        one.dst.prefixlen,
+        0,
+        0,
+        rtnl.RT_TABLE_MAIN,
+        int(owner),
+        rtnl.RT_SCOPE_LINK if on_link else rtnl.RT_SCOPE_UNIVERSE,
+        rtnl.RTN_UNICAST if one.hops else rtnl.RTN_BLACKHOLE,
+        rtnl.RTNH_F_ONLINK if single is not None and single.onlink else 0,
     )
     body = head + rtnl.attr(rtnl.RTA_DST, one.dst.network_address.packed)
-    if plain:
-        body += _hop(one.hops[0], index)
+    if single is not None:
+        body += _gateway(single) + rtnl.u32(rtnl.RTA_OIF, index(single.dev))
     elif one.hops:
         body += rtnl.attr(rtnl.RTA_MULTIPATH, b"".join(_nexthop(hop, index) for hop in one.hops))
-    return rtnl.message(kind, flags, body)
+    how = rtnl.NLM_F_EXCL if new else rtnl.NLM_F_REPLACE
+    return rtnl.message(rtnl.RTM_NEWROUTE, rtnl.NLM_F_CREATE | how, body)
 
 
-def _hop(hop: Hop, index: Index) -> bytes:
-    via = rtnl.attr(rtnl.RTA_GATEWAY, hop.via.packed) if hop.via is not None else b""
-    return via + rtnl.u32(rtnl.RTA_OIF, index(hop.dev))
+def drop_route(owner: Owner, dst: Network) -> bytes:
+    """RTM_DELROUTE of what has this destination and this protocol, wherever it leads: nobody else's can match."""
+    head = rtnl.ROUTE.pack(
+        family(dst),
+        dst.prefixlen,
+        0,
+        0,
+        rtnl.RT_TABLE_MAIN,
+        int(owner),
+        rtnl.RT_SCOPE_NOWHERE,
+        rtnl.RTN_UNSPEC,
+        0,
+    )
+    return rtnl.message(rtnl.RTM_DELROUTE, 0, head + rtnl.attr(rtnl.RTA_DST, dst.network_address.packed))
+
+
+def _gateway(hop: Hop) -> bytes:
+    return rtnl.attr(rtnl.RTA_GATEWAY, hop.via.packed) if hop.via is not None else b""
 
 
 def _nexthop(hop: Hop, index: Index) -> bytes:
-    via = rtnl.attr(rtnl.RTA_GATEWAY, hop.via.packed) if hop.via is not None else b""
+    via = _gateway(hop)
     flags = rtnl.RTNH_F_ONLINK if hop.onlink else 0
     return rtnl.NEXTHOP.pack(rtnl.NEXTHOP.size + len(via), flags, 0, index(hop.dev)) + via
+
+
+Place = tuple[int, bytes, int]
+"""A route's destination as the kernel says it: family, address, length."""
+
+
+def place(dst: Network) -> Place:
+    """The destination, to be compared with `read_place`."""
+    return family(dst), dst.network_address.packed, dst.prefixlen
+
+
+def show(place: Place) -> str:
+    """As people write it."""
+    return str(_network(place[1], place[2]))
+
+
+def in_main_table(one: rtnl.Message) -> bool:
+    """Whether it is a route of the main table, of a family that we know."""
+    family, _, _, _, table, _, _, _, _ = rtnl.ROUTE.unpack_from(one.body)
+    return table == rtnl.RT_TABLE_MAIN and family in _ANY
+
+
+def read_place(one: rtnl.Message) -> tuple[Place, int]:
+    """Destination and protocol of a route, of whatever sort: cheap, for tables of other people's routes."""
+    fam, length, _, _, _, protocol, _, _, _ = rtnl.ROUTE.unpack_from(one.body)
+    dst = rtnl.attributes(one.body, rtnl.ROUTE.size).get(rtnl.RTA_DST, _ANY[fam])
+    return (fam, dst, length), protocol
+
+
+def read_metric(one: rtnl.Message) -> int:
+    """A route's metric."""
+    return rtnl.number(rtnl.attributes(one.body, rtnl.ROUTE.size).get(rtnl.RTA_PRIORITY, b""))
 
 
 def read_route(one: rtnl.Message, links: Mapping[int, str]) -> tuple[int, Route] | None:
     """The protocol and the route of an RTM_NEWROUTE in the main table; None for what has no counterpart."""
     fam, length, _, _, table, protocol, _, form, flags = rtnl.ROUTE.unpack_from(one.body)
-    if table != rtnl.RT_TABLE_MAIN or form not in (rtnl.RTN_UNICAST, rtnl.RTN_BLACKHOLE):
+    if table != rtnl.RT_TABLE_MAIN or form not in (rtnl.RTN_UNICAST, rtnl.RTN_BLACKHOLE) or fam not in _ANY:
         return None
     found = rtnl.attributes(one.body, rtnl.ROUTE.size)
-    zero = bytes(4 if fam == rtnl.AF_INET else 16)
-    dst = ip_network((found.get(rtnl.RTA_DST, zero), length))
+    dst = _network(found.get(rtnl.RTA_DST, _ANY[fam]), length)
     if form == rtnl.RTN_BLACKHOLE:
         return protocol, Route(dst)
     if rtnl.RTA_MULTIPATH in found:
-        return protocol, Route(dst, tuple(sorted(_read_nexthops(found[rtnl.RTA_MULTIPATH], links))))
-    via = found.get(rtnl.RTA_GATEWAY)
-    dev = links.get(rtnl.number(found.get(rtnl.RTA_OIF, b"")), "")
-    hop = Hop(dev, ip_address(via) if via else None, bool(flags & rtnl.RTNH_F_ONLINK))
-    return protocol, Route(dst, (hop,))
+        return protocol, Route(dst, _read_nexthops(found[rtnl.RTA_MULTIPATH], links))
+    dev = links.get(rtnl.number(found.get(rtnl.RTA_OIF, b"")))
+    if dev is None:
+        return None  # its link came after the links were read: whoever makes it answers for the route
+    return protocol, Route(dst, (_hop(dev, found.get(rtnl.RTA_GATEWAY), bool(flags & rtnl.RTNH_F_ONLINK)),))
 
 
-def _read_nexthops(data: bytes, links: Mapping[int, str]) -> list[Hop]:
+_ANY = {rtnl.AF_INET: bytes(4), rtnl.AF_INET6: bytes(16)}
+
+
+@lru_cache(maxsize=65536)
+def _network(packed: bytes, length: int) -> Network:
+    return IPv4Network((packed, length)) if len(packed) == 4 else IPv6Network((packed, length))
+
+
+@lru_cache(maxsize=65536)
+def _hop(dev: str, via: bytes | None, onlink: bool) -> Hop:
+    return Hop(dev, ip_address(via) if via else None, onlink)
+
+
+def _read_nexthops(data: bytes, links: Mapping[int, str]) -> tuple[Hop, ...]:
     hops, at = [], 0
     while at + rtnl.NEXTHOP.size <= len(data):
         length, flags, _, oif = rtnl.NEXTHOP.unpack_from(data, at)
         via = rtnl.attributes(data[at : at + length], rtnl.NEXTHOP.size).get(rtnl.RTA_GATEWAY)
-        hops.append(Hop(links.get(oif, ""), ip_address(via) if via else None, bool(flags & rtnl.RTNH_F_ONLINK)))
-        at += (length + 3) & ~3
-    return hops
+        hops.append((links.get(oif, ""), via or b"", bool(flags & rtnl.RTNH_F_ONLINK)))
+        at += max((length + 3) & ~3, rtnl.NEXTHOP.size)
+    return tuple(_hop(dev, via or None, onlink) for dev, via, onlink in sorted(hops))
 
 
 def neighbour(kind: int, key: NeighbourKey, mac: str, index: int) -> bytes:
@@ -98,9 +163,9 @@ def read_neighbour(one: rtnl.Message, links: Mapping[int, str]) -> tuple[Neighbo
     _, index, state, _, _ = rtnl.NEIGH.unpack_from(one.body)
     found = rtnl.attributes(one.body, rtnl.NEIGH.size)
     ours = found.get(rtnl.NDA_PROTOCOL, b"") == bytes([Owner.LOCAL])
-    if not ours or not state & rtnl.NUD_PERMANENT or rtnl.NDA_LLADDR not in found:
+    if not ours or not state & rtnl.NUD_PERMANENT or rtnl.NDA_LLADDR not in found or index not in links:
         return None
-    return NeighbourKey(links.get(index, ""), ip_address(found[rtnl.NDA_DST])), found[rtnl.NDA_LLADDR].hex(":")
+    return NeighbourKey(links[index], ip_address(found[rtnl.NDA_DST])), found[rtnl.NDA_LLADDR].hex(":")
 
 
 def address(kind: int, flags: int, index: int, one: Interface) -> bytes:
@@ -123,6 +188,22 @@ def link(index: int, *attributes: bytes, up: bool = False, flags: int = 0) -> by
     return rtnl.message(
         rtnl.RTM_NEWLINK, flags, rtnl.LINK.pack(rtnl.AF_UNSPEC, 0, index, state, state) + b"".join(attributes)
     )
+
+
+def get_link(index: int = 0, name: str = "") -> bytes:
+    """RTM_GETLINK of one link, by index or by name."""
+    named = rtnl.text(rtnl.IFLA_IFNAME, name) if name else b""
+    return rtnl.message(rtnl.RTM_GETLINK, 0, rtnl.LINK.pack(rtnl.AF_UNSPEC, 0, index, 0, 0) + named)
+
+
+def reaping(index: int) -> bytes:
+    """Into the group of those that wait to be deleted."""
+    return link(index, rtnl.u32(rtnl.IFLA_GROUP, REAPING))
+
+
+def host_mac(index: int) -> bytes:
+    """The MAC of the host's ends of all pod links."""
+    return link(index, rtnl.attr(rtnl.IFLA_ADDRESS, rtnl.mac(names.HOST_MAC)))
 
 
 def delete_link(index: int) -> bytes:
@@ -165,7 +246,7 @@ def veth(wiring: Wiring, index: int, peer_index: int) -> bytes:
         rtnl.u32(rtnl.IFLA_GROUP, MAKING),
         info,
         up=True,
-        flags=rtnl.NLM_F_CREATE | rtnl.NLM_F_EXCL,
+        flags=NEW,
     )
 
 
@@ -182,38 +263,37 @@ def inet_conf(index: int) -> bytes:
 
 def mark(index: int, alias: Alias) -> bytes:
     """Our alias (a message of its own: the kernel ignores it at creation), and out of the group of the half-made."""
-    return link(index, rtnl.text(rtnl.IFLA_IFALIAS, str(alias)), rtnl.u32(rtnl.IFLA_GROUP, 0))
+    whole = rtnl.attr(rtnl.IFLA_IFALIAS, str(alias).encode())  # without a NUL, which would count against its 255 bytes
+    return link(index, whole, rtnl.u32(rtnl.IFLA_GROUP, 0))
 
 
-def pod_side(index: int, wiring: Wiring) -> list[bytes]:
-    """The pod's end: up, its address, a gateway that needs no ARP, and the default route."""
-    host = ip_interface((wiring.address, wiring.address.max_prefixlen))
+def pod_side(index: int, wiring: Wiring) -> dict[str, bytes]:
+    """The pod's end, each step with what it does: up, its address, a gateway that needs no ARP, the default route."""
     gateway = names.POD_GATEWAY
-    head = (rtnl.AF_INET, 0, 0, rtnl.RT_TABLE_MAIN, 3)
-    to_gateway = rtnl.ROUTE.pack(head[0], 32, 0, 0, head[3], head[4], rtnl.RT_SCOPE_LINK, rtnl.RTN_UNICAST, 0)
-    default = rtnl.ROUTE.pack(head[0], 0, 0, 0, head[3], head[4], rtnl.RT_SCOPE_UNIVERSE, rtnl.RTN_UNICAST, 0)
-    new = rtnl.NLM_F_CREATE | rtnl.NLM_F_EXCL
-    oif = rtnl.u32(rtnl.RTA_OIF, index)
-    neigh = rtnl.NEIGH.pack(rtnl.AF_INET, index, rtnl.NUD_PERMANENT, 0, 0)
-    return [
-        link(1, up=True),
-        link(index, up=True),
-        address(rtnl.RTM_NEWADDR, new, index, host),
-        rtnl.message(rtnl.RTM_NEWROUTE, new, to_gateway + rtnl.attr(rtnl.RTA_DST, gateway.packed) + oif),
-        rtnl.message(rtnl.RTM_NEWROUTE, new, default + rtnl.attr(rtnl.RTA_GATEWAY, gateway.packed) + oif),
-        rtnl.message(
-            rtnl.RTM_NEWNEIGH,
-            rtnl.NLM_F_CREATE | rtnl.NLM_F_REPLACE,
-            neigh + rtnl.attr(rtnl.NDA_DST, gateway.packed) + rtnl.attr(rtnl.NDA_LLADDR, rtnl.mac(names.HOST_MAC)),
+    via = rtnl.attr(rtnl.RTA_GATEWAY, gateway.packed)
+    neighbour = (
+        rtnl.NEIGH.pack(rtnl.AF_INET, index, rtnl.NUD_PERMANENT, 0, 0)
+        + rtnl.attr(rtnl.NDA_DST, gateway.packed)
+        + rtnl.attr(rtnl.NDA_LLADDR, rtnl.mac(names.HOST_MAC))
+    )
+    return {
+        "bring lo up": link(1, up=True),
+        "bring the interface up": link(index, up=True),
+        f"give it the address {wiring.address}": address(rtnl.RTM_NEWADDR, NEW, index, _own(wiring.address)),
+        f"add the route to the gateway {gateway}": _pod_route(
+            index, 32, rtnl.RT_SCOPE_LINK, rtnl.attr(rtnl.RTA_DST, gateway.packed)
         ),
-    ]
+        "add the default route": _pod_route(index, 0, rtnl.RT_SCOPE_UNIVERSE, via),
+        f"add the neighbour {gateway}": rtnl.message(
+            rtnl.RTM_NEWNEIGH, rtnl.NLM_F_CREATE | rtnl.NLM_F_REPLACE, neighbour
+        ),
+    }
 
 
-def alias_fits(wiring: Wiring) -> None:
-    """Raises KernelRefused when the alias is longer than the kernel keeps."""
-    length = len(str(wiring.alias).encode())
-    if length > names.ALIAS_LIMIT:
-        raise KernelRefused(
-            f"the mark of link {wiring.link} has {length} bytes, at most {names.ALIAS_LIMIT} fit; "
-            "give shorter container ids"
-        )
+def _own(addr: Address) -> Interface:
+    return ip_interface((addr, addr.max_prefixlen))
+
+
+def _pod_route(index: int, length: int, scope: int, attribute: bytes) -> bytes:
+    head = rtnl.ROUTE.pack(rtnl.AF_INET, length, 0, 0, rtnl.RT_TABLE_MAIN, rtnl.RTPROT_BOOT, scope, rtnl.RTN_UNICAST, 0)
+    return rtnl.message(rtnl.RTM_NEWROUTE, NEW, head + attribute + rtnl.u32(rtnl.RTA_OIF, index))

@@ -1,65 +1,113 @@
-"""What somebody else changed in the kernel: links, addresses, and routes of ours that went."""
+"""What somebody else changed in the kernel: links, addresses, and routes of ours that went.
+
+Our own changes come back, too, and are told by the port of the socket that made them. Kernels before 6.2 do not say
+whose a link's change is: there, pod links are known by their group and alias while they come and go, and the agent
+hears of what it did to tunl0 itself, which costs one look at the kernel.
+"""
 
 from __future__ import annotations
 
 import errno
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from bgpnet.kernel import encode, rtnl
+from bgpnet.kernel import encode, rtnl, table
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Owner
-from bgpnet.kernel.table import read_link
+from bgpnet.names import parse_alias
 
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x1, 0x10, 0x40, 0x400
+GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
 LOOK = 500
 """Milliseconds after which `stop` is looked at."""
 
 
-def follow(changed: Callable[[str], None], stop: Callable[[], bool], own: Callable[[], set[int]]) -> None:
-    """Until stop(): call changed(reason). `own` are the netlink ports whose changes are ours."""
-    netlink = Netlink(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
-    poll = select.poll()
-    poll.register(netlink.fileno(), select.POLLIN)
-    states: dict[int, bool] = {}
-    try:
-        while not stop():
-            if not poll.poll(LOOK):
-                continue
-            try:
-                received = netlink.receive()
-            except OSError as problem:
-                if problem.errno != errno.ENOBUFS:
-                    raise
-                changed("notifications were lost in a burst")
-                continue
-            for one in received:
-                if one.port not in own() and (reason := _reason(one, states)):
-                    changed(reason)
-    finally:
-        netlink.close()
+class Monitor:
+    """Hears every change from its creation on."""
 
+    def __init__(self, changed: Callable[[str], None], own: Callable[[], Collection[int]]) -> None:
+        self._changed = changed
+        self._own = own
+        self._netlink = Netlink(GROUPS)
+        self._links: dict[int, tuple[str, bool]] = {}
+        self._look_around()
 
-def _reason(one: rtnl.Message, states: dict[int, bool]) -> str:
-    match one.kind:
-        case rtnl.RTM_NEWLINK:
-            link = read_link(one)
-            before = states.get(link.index)
-            states[link.index] = link.up
-            # The kernel tells of every carrier change and counter; only up and down lose or need routes.
-            return "" if before == link.up else f"link {link.name} is {'up' if link.up else 'down'}"
-        case rtnl.RTM_DELLINK:
-            link = read_link(one)
-            states.pop(link.index, None)
-            return f"link {link.name} is gone" if link.group not in (encode.REAPING, encode.MAKING) else ""
-        case rtnl.RTM_NEWADDR | rtnl.RTM_DELADDR:
-            _, address = encode.read_address(one)
-            return f"address {address} {'came' if one.kind == rtnl.RTM_NEWADDR else 'went'}"
-        case rtnl.RTM_DELROUTE:
-            read = encode.read_route(one, {})
-            return f"route {read[1].dst} went" if read and read[0] in tuple(Owner) else ""
-        case rtnl.RTM_NEWROUTE if one.flags & rtnl.NLM_F_REPLACE:
-            read = encode.read_route(one, {})
-            return f"route {read[1].dst} was replaced" if read and read[0] not in tuple(Owner) else ""
-        case _:
+    def follow(self, stop: Callable[[], bool]) -> None:
+        """Until stop(). Raises OSError when the socket fails."""
+        poll = select.poll()
+        poll.register(self._netlink.fileno(), select.POLLIN)
+        try:
+            while not stop():
+                if poll.poll(LOOK):
+                    self._take()
+        finally:
+            self._netlink.close()
+
+    def _take(self) -> None:
+        try:
+            received = self._netlink.receive()
+        except OSError as problem:
+            if problem.errno != errno.ENOBUFS:
+                raise
+            self._look_around()
+            self._changed("overrun: notifications of the kernel were lost in a burst")
+            return
+        own = self._own()
+        for one in received:
+            reason = self._reason(one)
+            if reason and one.port not in own:
+                self._changed(reason)
+
+    def _look_around(self) -> None:
+        """The links as they are, to tell a change from a repetition; with a socket that hears no notifications."""
+        netlink = Netlink()
+        try:
+            self._links = {one.index: (one.name, one.up) for one in table.links(netlink, torn=True)}
+        finally:
+            netlink.close()
+
+    def _reason(self, one: rtnl.Message) -> str:
+        match one.kind:
+            case rtnl.RTM_NEWLINK:
+                return self._link(table.read_link(one))
+            case rtnl.RTM_DELLINK:
+                link = table.read_link(one)
+                known = self._links.pop(link.index, None)
+                return f"link {link.name} is gone" if known and not _is_passing(link) else ""
+            case rtnl.RTM_NEWADDR | rtnl.RTM_DELADDR:
+                address = encode.read_address(one)[1]
+                return f"address {address} {'came' if one.kind == rtnl.RTM_NEWADDR else 'went'}"
+            case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE:
+                return _route(one)
+            case _:
+                return ""
+
+    def _link(self, link: table.Link) -> str:
+        """Only names, up and down matter: the kernel also tells of every carrier and counter."""
+        before = self._links.get(link.index)
+        self._links[link.index] = (link.name, link.up)
+        if before == (link.name, link.up) or _is_passing(link):
             return ""
+        if before is None:
+            return "" if link.is_pod and parse_alias(link.alias) else f"link {link.name} came"
+        if before[0] != link.name:
+            return f"link {before[0]} is now called {link.name}"
+        return f"link {link.name} is {'up' if link.up else 'down'}"
+
+
+def _is_passing(link: table.Link) -> bool:
+    """A pod's link that we are making or deleting."""
+    return link.is_pod and link.group in (encode.REAPING, encode.MAKING)
+
+
+def _route(one: rtnl.Message) -> str:
+    """A route of ours that went; or a stranger's that was put in some other's place, perhaps ours."""
+    if not encode.in_main_table(one):
+        return ""
+    place, protocol = encode.read_place(one)
+    ours = protocol in tuple(Owner)
+    if one.kind == rtnl.RTM_DELROUTE and ours:
+        return f"route {encode.show(place)} went"
+    if one.kind == rtnl.RTM_NEWROUTE and one.flags & rtnl.NLM_F_REPLACE and not ours:
+        return f"route {encode.show(place)} was replaced by one of protocol {protocol}"
+    return ""

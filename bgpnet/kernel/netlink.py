@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.rtnl import (
@@ -15,6 +15,7 @@ from bgpnet.kernel.rtnl import (
     NLMSG_DONE,
     NLMSG_ERROR,
     Message,
+    done,
     failure,
     message,
     messages,
@@ -22,16 +23,26 @@ from bgpnet.kernel.rtnl import (
 )
 
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
+SO_RCVBUFFORCE = 33
 DEADLINE = 10.0
 """Seconds the kernel has to answer; it normally takes microseconds, and 25 ms to delete a link."""
-BATCH = 500
-"""Messages a datagram: more would overrun the receive buffer with their acknowledgements."""
-BUFFER = 1 << 18
+BATCH, BATCH_BYTES = 500, 1 << 16
+"""Messages and bytes a datagram: with more, refusals of all of them would overrun the receive buffer."""
+BUFFER = 1 << 15
+"""Bytes a received datagram has at most (net/netlink/af_netlink.c netlink_dump)."""
+RECEIVE_BUFFER = 1 << 22
 DUMP_TRIES = 10
+_NOTHING = (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
+"""No table of that number yet (it is made with its first route), or no such family in this kernel."""
 
 
 class Refusal(OSError):
     """The kernel's errno and its own words for one message."""
+
+    @property
+    def told(self) -> str:
+        """Its words."""
+        return self.strerror or ""
 
 
 class Netlink:
@@ -42,15 +53,12 @@ class Netlink:
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        self._enlarge()
         self._socket.bind((0, groups))
         self._socket.settimeout(DEADLINE)
-        self._seq = 0
-
-    @property
-    def port(self) -> int:
+        self.port = int(self._socket.getsockname()[0])
         """Who we are in notifications of our own changes."""
-        return int(self._socket.getsockname()[0])
+        self._seq = 0
 
     def fileno(self) -> int:
         """For poll."""
@@ -63,8 +71,8 @@ class Netlink:
     def send(self, batch: Sequence[bytes]) -> list[Refusal | None]:
         """Carry out in order; for each message None, or why it was refused. Raises KernelRefused when silent."""
         outcome: list[Refusal | None] = []
-        for at in range(0, len(batch), BATCH):
-            outcome += self._send(batch[at : at + BATCH])
+        for part in _datagrams(batch):
+            outcome += self._send(part)
         return outcome
 
     def ask(self, batch: Sequence[bytes]) -> None:
@@ -73,67 +81,103 @@ class Netlink:
             if refusal is not None:
                 raise refusal
 
-    def dump(self, kind: int, body: bytes) -> list[Message]:
-        """A whole table, consistent; raises KernelRefused."""
+    def dump(self, kind: int, body: bytes, *, torn: bool = False) -> list[Message]:
+        """A whole table; a table that was never written to is empty. Raises KernelRefused.
+
+        torn: entries that come or go meanwhile may be missing or twice; else it is read until none does.
+        """
         for _ in range(DUMP_TRIES):
-            found = self._dump(kind, body)
-            if found is not None:
+            found, whole = self._dump(kind, body)
+            if whole or torn:
                 return found
         raise KernelRefused(f"the kernel's table changes faster than it can be read (rtnetlink request {kind})")
 
-    def query(self, raw: bytes) -> list[Message]:
-        """What one request is answered with; nothing when there is no such object."""
+    def query(self, raw: bytes) -> Message | None:
+        """The one object that is asked for; None when there is no such. Raises KernelRefused when silent."""
         self._seq += 1
-        self._socket.send(numbered(raw, self._seq))
+        self._write(numbered(raw, self._seq))
         while True:
-            found = [one for one in self._receive() if one.seq == self._seq]
-            if found:
-                return [one for one in found if one.kind != NLMSG_ERROR]
+            for one in self._receive():
+                if one.seq == self._seq and one.kind != NLMSG_ERROR:
+                    return one
+                if one.seq == self._seq:
+                    code, told = failure(one)
+                    if code in (errno.ENODEV, errno.ENOENT):
+                        return None
+                    raise KernelRefused(f"the kernel refused an rtnetlink question: {told or os.strerror(code)}")
 
     def close(self) -> None:
         """Let go of the socket."""
         self._socket.close()
 
+    def _enlarge(self) -> None:
+        """Bursts of notifications and acknowledgements must fit, whatever net.core.rmem_max says."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+
     def _send(self, batch: Sequence[bytes]) -> list[Refusal | None]:
+        """Refusals come unasked, so that only the last message has to be acknowledged: half the time for routes."""
         first = self._seq + 1
         self._seq += len(batch)
-        self._socket.send(b"".join(numbered(raw, first + at, NLM_F_ACK) for at, raw in enumerate(batch)))
+        last = numbered(batch[-1], self._seq, NLM_F_ACK)
+        self._write(b"".join([*(numbered(raw, first + at) for at, raw in enumerate(batch[:-1])), last]))
         outcome: list[Refusal | None] = [None] * len(batch)
-        missing = len(batch)
-        while missing:
+        while True:
             for one in self._receive():
-                place = one.seq - first
-                if one.kind != NLMSG_ERROR or not 0 <= place < len(batch):
+                if one.kind != NLMSG_ERROR or not first <= one.seq <= self._seq:
                     continue
                 code, told = failure(one)
                 if code:
-                    outcome[place] = Refusal(code, told or os.strerror(code))
-                missing -= 1
-        return outcome
+                    outcome[one.seq - first] = Refusal(code, told or os.strerror(code))
+                if one.seq == self._seq:
+                    return outcome
 
-    def _dump(self, kind: int, body: bytes) -> list[Message] | None:
+    def _dump(self, kind: int, body: bytes) -> tuple[list[Message], bool]:
+        """What is there, and whether it stood still while it was read."""
         self._seq += 1
-        self._socket.send(message(kind, NLM_F_DUMP, body, self._seq))
+        self._write(message(kind, NLM_F_DUMP, body, self._seq))
         found: list[Message] = []
-        torn = False
+        whole = True
         while True:
             for one in self._receive():
                 if one.seq != self._seq:
                     continue
-                torn = torn or bool(one.flags & NLM_F_DUMP_INTR)
-                if one.kind == NLMSG_ERROR:
-                    code, told = failure(one)
-                    if code == errno.EINTR:
-                        return None
-                    raise KernelRefused(
-                        f"the kernel does not list (rtnetlink request {kind}): {told or os.strerror(code)}"
-                    )
-                if one.kind == NLMSG_DONE:
-                    return None if torn else found
+                whole = whole and not one.flags & NLM_F_DUMP_INTR
+                if one.kind in (NLMSG_ERROR, NLMSG_DONE):
+                    _check_end(kind, one)
+                    return found, whole
                 found.append(one)
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as problem:
+            raise KernelRefused(f"the kernel takes no netlink request: {problem.strerror}") from problem
 
     def _receive(self) -> list[Message]:
         try:
             return self.receive()
         except TimeoutError:
             raise KernelRefused(f"the kernel did not answer a netlink request within {DEADLINE:g} s") from None
+        except OSError as problem:
+            raise KernelRefused(f"the kernel's answer to a netlink request was lost: {problem.strerror}") from problem
+
+
+def _check_end(kind: int, last: Message) -> None:
+    """A dump ends as a refusal, or as NLMSG_DONE, which begins with a result of its own."""
+    code, told = failure(last) if last.kind == NLMSG_ERROR else (done(last), "")
+    if code and code not in _NOTHING:
+        raise KernelRefused(f"the kernel does not list (rtnetlink request {kind}): {told or os.strerror(code)}")
+
+
+def _datagrams(batch: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    start = size = 0
+    for at, raw in enumerate(batch):
+        if at > start and (at - start == BATCH or size + len(raw) > BATCH_BYTES):
+            yield batch[start:at]
+            start, size = at, 0
+        size += len(raw)
+    if start < len(batch):
+        yield batch[start:]

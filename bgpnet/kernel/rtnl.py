@@ -33,9 +33,9 @@ NLA_F_NESTED = 0x8000
 NLMSGERR_ATTR_MSG = 1
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 IFF_UP = 1
-RT_TABLE_UNSPEC = 0
 RT_TABLE_MAIN, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 254, 0, 253, 255
-RTN_UNICAST, RTN_BLACKHOLE = 1, 6
+RTN_UNSPEC, RTN_UNICAST, RTN_BLACKHOLE = 0, 1, 6
+RTPROT_BOOT = 3
 RTNH_F_ONLINK = 4
 
 HEADER = struct.Struct("=IHHII")
@@ -55,7 +55,7 @@ def attr(kind: int, data: bytes) -> bytes:
 
 def text(kind: int, value: str) -> bytes:
     """A string attribute, closed by a NUL."""
-    return attr(kind, value.encode() + b"\0")
+    return attr(kind, value.encode(errors="surrogateescape") + b"\0")
 
 
 def u32(kind: int, value: int) -> bytes:
@@ -127,6 +127,11 @@ def string(data: bytes) -> str:
 def number(data: bytes) -> int:
     """A number attribute's value."""
     return int.from_bytes(data, "little" if struct.pack("=H", 1)[0] else "big")
+
+
+def done(one: Message) -> int:
+    """The errno (positive) that an NLMSG_DONE ends with, 0 when the dump is whole."""
+    return -struct.unpack_from("=i", one.body)[0] if len(one.body) >= 4 else 0
 
 
 def failure(one: Message) -> tuple[int, str]:

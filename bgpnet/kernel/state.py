@@ -55,7 +55,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """A tunnel device of ours (only `ipip` so far) and the one address it has, if any; always up."""
+    """A tunnel device of ours (only `ipip` so far) and its one IPv4 address; always up.
+
+    One that is down or has several addresses is not read, so that it is put again. Planned without an address: it is
+    not known yet, and what the device has stays.
+    """
 
     name: str
     kind: str

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bgpnet.errors import KernelRefused
+from bgpnet.kernel import refusals
 
 ROOT = Path("/proc/sys")
 
@@ -28,6 +29,4 @@ def write(name: str, value: str) -> None:
     try:
         (ROOT / name).write_text(value)
     except OSError as problem:
-        raise KernelRefused(
-            f"sysctl {name} cannot be set to {value}: {problem.strerror}; let the agent write below /proc/sys/net"
-        ) from problem
+        raise refusals.no_sysctl(name, value, problem.strerror or str(problem)) from problem

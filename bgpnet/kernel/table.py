@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 
 from bgpnet.kernel import encode, rtnl
 from bgpnet.kernel.netlink import Netlink
-from bgpnet.kernel.state import NeighbourKey, Route
-from bgpnet.model.ip import Interface
+from bgpnet.kernel.state import NeighbourKey, Owner, Route
+from bgpnet.model.ip import Interface, Network
+from bgpnet.names import POD_LINK_PREFIX
+
+FAMILIES = (rtnl.AF_INET, rtnl.AF_INET6)
+DEFAULT_METRIC = {rtnl.AF_INET: 0, rtnl.AF_INET6: 1024}
+"""The metric of a route without RTA_PRIORITY; only routes of one metric stand in each other's place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +29,23 @@ class Link:
     group: int
     mac: str
 
-
-@dataclass(slots=True)
-class Tables:
-    """Addresses by link name, main table routes by protocol, our neighbours, links that a default route leaves by."""
-
-    addresses: dict[str, list[Interface]] = field(default_factory=dict)
-    routes: dict[int, list[Route]] = field(default_factory=dict)
-    neighbours: dict[NeighbourKey, str] = field(default_factory=dict)
-    default: set[str] = field(default_factory=set)
+    @property
+    def is_pod(self) -> bool:
+        """Whether it looks like the host's end of a pod's link; ours is only what has our alias."""
+        return self.kind == "veth" and self.name.startswith(POD_LINK_PREFIX)
 
 
-def links(netlink: Netlink) -> dict[str, Link]:
-    """Every link of the namespace, by name."""
+def links(netlink: Netlink, *, torn: bool = False) -> list[Link]:
+    """Every link of the namespace, in index order; `torn` as in Netlink.dump."""
     body = rtnl.LINK.pack(rtnl.AF_UNSPEC, 0, 0, 0, 0) + rtnl.u32(rtnl.IFLA_EXT_MASK, rtnl.RTEXT_FILTER_SKIP_STATS)
-    found = (read_link(one) for one in netlink.dump(rtnl.RTM_GETLINK, body))
-    return {one.name: one for one in found}
+    found = (read_link(one) for one in netlink.dump(rtnl.RTM_GETLINK, body, torn=torn))
+    return sorted(found, key=lambda one: one.index)
+
+
+def link(netlink: Netlink, *, index: int = 0, name: str = "") -> Link | None:
+    """One link, by index or by name."""
+    found = netlink.query(encode.get_link(index, name))
+    return None if found is None else read_link(found)
 
 
 def read_link(one: rtnl.Message) -> Link:
@@ -59,27 +65,54 @@ def read_link(one: rtnl.Message) -> Link:
     )
 
 
-def addresses(netlink: Netlink, names: Mapping[int, str]) -> dict[str, list[Interface]]:
-    """All addresses by link name, in the kernel's order."""
-    found: dict[str, list[Interface]] = {}
+def addresses(netlink: Netlink) -> dict[int, list[Interface]]:
+    """All addresses by link index, in the kernel's order."""
+    found: dict[int, list[Interface]] = {}
     for one in netlink.dump(rtnl.RTM_GETADDR, rtnl.ADDR.pack(rtnl.AF_UNSPEC, 0, 0, 0, 0)):
         index, address = encode.read_address(one)
-        found.setdefault(names.get(index, ""), []).append(address)
+        found.setdefault(index, []).append(address)
     return found
 
 
-def tables(netlink: Netlink, names: Mapping[int, str]) -> Tables:
-    """Everything but the links; both families."""
-    found = Tables(addresses=addresses(netlink, names))
-    for family in (rtnl.AF_INET, rtnl.AF_INET6):
-        body = rtnl.ROUTE.pack(family, 0, 0, 0, rtnl.RT_TABLE_UNSPEC, 0, 0, 0, 0)
+def routes(netlink: Netlink, owner: Owner, names: Mapping[int, str]) -> dict[Network, Route]:
+    """Our routes in the main table, of both families; the kernel leaves out everybody else's."""
+    found: dict[Network, Route] = {}
+    for one in _main_table(netlink, int(owner)):
+        read = encode.read_route(one, names)
+        if read is not None and read[0] == owner:  # kernels before 5.0 do not filter
+            found[read[1].dst] = read[1]
+    return found
+
+
+def occupants(netlink: Netlink, places: Collection[encode.Place]) -> dict[encode.Place, list[rtnl.Message]]:
+    """Whoever's routes stand at these places of the main table now, in the kernel's order."""
+    found: dict[encode.Place, list[rtnl.Message]] = {}
+    for one in _main_table(netlink, 0):
+        place, _ = encode.read_place(one)
+        if place in places and encode.read_metric(one) == DEFAULT_METRIC[place[0]]:
+            found.setdefault(place, []).append(one)
+    return found
+
+
+def default_links(netlink: Netlink, names: Mapping[int, str]) -> set[str]:
+    """The links by which default routes of the main table leave."""
+    found: set[str] = set()
+    for one in _main_table(netlink, 0):
+        if encode.read_place(one)[0][2] == 0 and (read := encode.read_route(one, names)) is not None:
+            found.update(hop.dev for hop in read[1].hops)
+    return found
+
+
+def neighbours(netlink: Netlink, names: Mapping[int, str]) -> dict[NeighbourKey, str]:
+    """Our permanent entries and their MACs."""
+    found = netlink.dump(rtnl.RTM_GETNEIGH, rtnl.NEIGH.pack(rtnl.AF_UNSPEC, 0, 0, 0, 0))
+    return dict(read for one in found if (read := encode.read_neighbour(one, names)) is not None)
+
+
+def _main_table(netlink: Netlink, protocol: int) -> Iterator[rtnl.Message]:
+    """The main table of both families; protocol 0: everybody's. A family that the kernel lacks answers for another."""
+    for family in FAMILIES:
+        body = rtnl.ROUTE.pack(family, 0, 0, 0, rtnl.RT_TABLE_MAIN, protocol, 0, 0, 0)
         for one in netlink.dump(rtnl.RTM_GETROUTE, body):
-            if (read := encode.read_route(one, names)) is not None:
-                protocol, route = read
-                found.routes.setdefault(protocol, []).append(route)
-                if route.dst.prefixlen == 0:
-                    found.default.update(hop.dev for hop in route.hops)
-    for one in netlink.dump(rtnl.RTM_GETNEIGH, rtnl.NEIGH.pack(rtnl.AF_UNSPEC, 0, 0, 0, 0)):
-        if (neighbour := encode.read_neighbour(one, names)) is not None:
-            found.neighbours[neighbour[0]] = neighbour[1]
-    return found
+            if encode.in_main_table(one) and one.body[0] == family:
+                yield one

@@ -3,64 +3,76 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable, Mapping, Sequence
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, rtnl
+from bgpnet.kernel import encode, refusals, rtnl, table
 from bgpnet.kernel.netlink import Netlink, Refusal
 from bgpnet.kernel.state import Tunnel
-from bgpnet.kernel.table import Link, addresses, links
 from bgpnet.model.ip import Interface
+from bgpnet.names import TUNNEL
 
-KINDS = {"ipip": "ipip"}
-"""The kinds that are built, and the module that each needs."""
+
+def read_tunnels(links: Iterable[table.Link], addresses: Mapping[int, Sequence[Interface]]) -> dict[str, Tunnel]:
+    """Ours, by name. One that is down or has several addresses is not as it should be, and is left out."""
+    found = {}
+    for one in links:
+        have = [address for address in addresses.get(one.index, ()) if address.version == 4]
+        if one.name == TUNNEL and one.up and len(have) <= 1:
+            found[one.name] = Tunnel(one.name, one.kind, one.mtu, have[0] if have else None)
+    return found
 
 
 def put_tunnel(netlink: Netlink, tunnel: Tunnel) -> None:
     """Raises KernelRefused with the remedy."""
-    if tunnel.kind not in KINDS:
-        raise KernelRefused(f"tunnel {tunnel.name}: kind {tunnel.kind} is not built; known is {', '.join(KINDS)}")
-    device = links(netlink).get(tunnel.name) or _create(netlink, tunnel)
+    if tunnel.kind not in refusals.TUNNEL_MODULES:
+        raise refusals.unknown_tunnel(tunnel)
+    device = table.link(netlink, name=tunnel.name) or _create(netlink, tunnel)
     if device.kind != tunnel.kind:
-        raise KernelRefused(
-            f"link {tunnel.name} is there and is {device.kind or 'no tunnel'}, not {tunnel.kind}: "
-            f"rename it or delete it (ip link del {tunnel.name})"
-        )
+        raise refusals.no_tunnel(tunnel, device.kind)
     try:
         if device.mtu != tunnel.mtu:
             netlink.ask([encode.link(device.index, rtnl.u32(rtnl.IFLA_MTU, tunnel.mtu))])
         if not device.up:
             netlink.ask([encode.link(device.index, up=True)])
-        _address(netlink, device, tunnel.address)
+        if tunnel.address is not None:
+            _address(netlink, device, tunnel.address)
     except Refusal as problem:
-        raise KernelRefused(f"tunnel {tunnel.name} could not be set up: {problem.strerror}") from problem
+        raise KernelRefused(
+            f"tunnel {tunnel.name} (MTU {tunnel.mtu}, address {tunnel.address}) could not be set up: {problem.told}"
+        ) from problem
 
 
-def _create(netlink: Netlink, tunnel: Tunnel) -> Link:
+def _create(netlink: Netlink, tunnel: Tunnel) -> table.Link:
     """Loading the module creates the fall-back device in every namespace, so that finding it there is fine."""
     info = rtnl.nested(rtnl.IFLA_LINKINFO, rtnl.text(rtnl.IFLA_INFO_KIND, tunnel.kind))
-    new = encode.link(0, rtnl.text(rtnl.IFLA_IFNAME, tunnel.name), info, flags=rtnl.NLM_F_CREATE | rtnl.NLM_F_EXCL)
     try:
-        netlink.ask([new])
+        netlink.ask([encode.link(0, rtnl.text(rtnl.IFLA_IFNAME, tunnel.name), info, flags=encode.NEW)])
     except Refusal as problem:
         if problem.errno != errno.EEXIST:
-            raise KernelRefused(
-                f"this kernel makes no {tunnel.kind} device ({problem.strerror}), which pools with ipipMode Always or "
-                f"CrossSubnet need: run modprobe {KINDS[tunnel.kind]}, or set the pools' ipipMode to Never"
-            ) from problem
-    found = links(netlink).get(tunnel.name)
+            raise refusals.no_module(tunnel, problem.told) from problem
+    found = table.link(netlink, name=tunnel.name)
     if found is None:
-        raise KernelRefused(f"link {tunnel.name} was made and is gone: does somebody else delete it?")
+        raise KernelRefused(f"link {tunnel.name} was made and is gone: find out who deletes it")
     return found
 
 
-def _address(netlink: Netlink, device: Link, wanted: Interface | None) -> None:
+def _address(netlink: Netlink, device: table.Link, wanted: Interface) -> None:
     """The new address first, then the others away: between the two the device is never without one."""
-    if wanted is None:
-        return
-    have = [one for one in addresses(netlink, {device.index: device.name}).get(device.name, []) if one.version == 4]
-    if wanted not in have:
-        flags = rtnl.NLM_F_CREATE | rtnl.NLM_F_EXCL
-        netlink.ask([encode.address(rtnl.RTM_NEWADDR, flags, device.index, wanted)])
-    for other in have:
-        if other != wanted:
-            netlink.ask([encode.address(rtnl.RTM_DELADDR, 0, device.index, other)])
+    for _ in range(2):  # twice: with a primary address go the secondary ones of its subnet
+        have = _ipv4(netlink, device)
+        if wanted not in have:
+            netlink.ask([encode.address(rtnl.RTM_NEWADDR, encode.NEW, device.index, wanted)])
+        others = [encode.address(rtnl.RTM_DELADDR, 0, device.index, one) for one in have if one != wanted]
+        if not others:
+            return
+        netlink.send(others)
+    if rest := [str(one) for one in _ipv4(netlink, device) if one != wanted]:
+        raise KernelRefused(
+            f"tunnel {device.name} must have the address {wanted} only: remove {', '.join(rest)} "
+            f"(ip addr flush dev {device.name})"
+        )
+
+
+def _ipv4(netlink: Netlink, device: table.Link) -> list[Interface]:
+    return [one for one in table.addresses(netlink).get(device.index, []) if one.version == 4]

@@ -1,7 +1,8 @@
 """Pods on the network and off it: two datagrams to wire one, one to cut it off, one to delete many.
 
-The recipe and its figures: the veth is created with its peer already in the pod's namespace (a move costs 15 ms alone
-and 400 ms in a burst), with indexes chosen here, so that nothing has to be looked up in between.
+The veth is created with its peer already in the pod's namespace (a move costs 15 ms alone and 400 ms in a burst), with
+indexes chosen here, so that nothing has to be looked up in between. From its creation until its alias is set, the link
+is in the group of the half-made: a mark that the kernel takes at creation, for whoever comes after a kill -9.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ import errno
 import itertools
 import os
 import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
 
+from bgpnet import names
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, netns, rtnl
+from bgpnet.kernel import encode, netns, refusals, rtnl, table
 from bgpnet.kernel.netlink import Netlink, Refusal
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
-from bgpnet.kernel.table import Link, links, read_link
 from bgpnet.model import ip
-from bgpnet.names import Alias, parse_alias
 
 FIRST_INDEX, LAST_INDEX = 1 << 20, 1 << 30
 """Where chosen indexes begin and end: far from the small ones that tunl0 and its like take in every new namespace."""
-INDEX_TRIES = 16
+TRIES = 16
 
 
 class Wirer:
@@ -29,139 +31,192 @@ class Wirer:
 
     def __init__(self) -> None:
         self._local = threading.local()
-        self._ports: set[int] = set()
+        self._sockets: dict[int, Netlink] = {}
         self._indexes = itertools.count(FIRST_INDEX + int.from_bytes(os.urandom(3), "big"))
 
-    def ports(self) -> set[int]:
+    def ports(self) -> frozenset[int]:
         """The netlink ports of our sockets, by which notifications of our own changes are told from others'."""
-        return set(self._ports)
+        return frozenset(self._sockets)
+
+    def close(self) -> None:
+        """Let go of the sockets; nobody may wire any more."""
+        for netlink in self._sockets.values():
+            netlink.close()
 
     def wire(self, wiring: Wiring) -> None:
         """See kernel.api.Kernel.wire."""
-        encode.alias_fits(wiring)
-        host, pod = self._create(wiring)
-        try:
-            self._host_side(wiring, host)
-            self._pod_side(wiring, pod)
-        except (Refusal, OSError) as problem:
-            self._netlink().send([encode.delete_link(host)])
-            told = problem.strerror or str(problem)
-            raise KernelRefused(
-                f"pod interface {wiring.ifname} ({wiring.link}) could not be wired: {told}"
-            ) from problem
-
-    def unwire(self, name: str, alias: Alias | None) -> bool:
-        """See kernel.api.Kernel.unwire."""
-        found = self._find(name)
-        if found is None or found.group == encode.REAPING:
-            return False
-        theirs = parse_alias(found.alias)  # none yet while it is being made: for a newer sandbox, say
-        if theirs is None or (alias is not None and not _same(theirs, alias)):
-            return False
+        _check(wiring)
         netlink = self._netlink()
-        batch = [
-            encode.route(rtnl.RTM_DELROUTE, 0, Owner.LOCAL, route, lambda _: found.index)
-            for route in _routes_over(netlink, found)
-        ]
-        outcome = netlink.send([*batch, encode.link(found.index, rtnl.u32(rtnl.IFLA_GROUP, encode.REAPING))])
-        last = outcome[-1]
-        if last is not None and last.errno != errno.ENODEV:
-            raise KernelRefused(f"link {name} could not be marked for deletion: {last.strerror}")
+        host, pod = self._create(netlink, wiring)
+        with ExitStack() as half_made:
+            half_made.callback(_undo, netlink, host)
+            try:
+                _host_side(netlink, wiring, host)
+                _pod_side(wiring, pod)
+                _keep_mac(netlink, wiring, host)
+                # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
+                netlink.ask([encode.mark(host, wiring.alias)])
+            except OSError as problem:
+                told = problem.strerror or str(problem)
+                raise KernelRefused(f"pod link {wiring.link} ({wiring.ifname}) could not be wired: {told}") from problem
+            half_made.pop_all()
+
+    def unwire(self, name: str, alias: names.Alias | None) -> bool:
+        """See kernel.api.Kernel.unwire."""
+        netlink = self._netlink()
+        found = table.link(netlink, name=name)
+        if found is None or found.group == encode.REAPING or not _may_go(found, alias):
+            return False
+        try:
+            destinations = _destinations(netlink, found)
+        except KernelRefused:
+            if table.link(netlink, index=found.index) is not None:
+                raise
+            return False  # the pod's namespace ended meanwhile, and the link with it
+        drops = [encode.drop_route(Owner.LOCAL, dst) for dst in destinations]
+        marked = netlink.send([*drops, encode.reaping(found.index)])[-1]
+        if marked is not None and marked.errno == errno.ENODEV:
+            return False
+        if marked is not None:
+            raise KernelRefused(f"pod link {name} could not be marked for deletion: {marked.told}")
         return True
 
     def reap(self, abandoned: bool) -> int:
-        """See kernel.api.Kernel.reap."""
+        """See kernel.api.Kernel.reap. A stranger's link in a group of ours stays; then ours go one by one."""
         netlink = self._netlink()
         groups = {encode.REAPING, encode.MAKING} if abandoned else {encode.REAPING}
-        waiting = [one.group for one in links(netlink).values() if one.group in groups]
-        for group in set(waiting):
-            refusal = netlink.send([encode.delete_group(group)])[0]
+        there = [one for one in table.links(netlink, torn=True) if one.group in groups]
+        ours = [one for one in there if one.is_pod]
+        if len(ours) == len(there):
+            batch = [encode.delete_group(group) for group in {one.group for one in ours}]
+        else:
+            batch = [encode.delete_link(one.index) for one in ours]
+        for refusal in netlink.send(batch):
             if refusal is not None and refusal.errno != errno.ENODEV:
-                raise KernelRefused(f"links that wait for deletion could not be deleted: {refusal.strerror}")
-        return len(waiting)
+                raise KernelRefused(f"pod links that wait for deletion could not be deleted: {refusal.told}")
+        return len(ours)
 
     def _netlink(self) -> Netlink:
         netlink: Netlink | None = getattr(self._local, "netlink", None)
         if netlink is None:
             netlink = self._local.netlink = Netlink()
-            self._ports.add(netlink.port)
+            self._sockets[netlink.port] = netlink
         return netlink
 
-    def _find(self, name: str) -> Link | None:
-        ask = rtnl.message(
-            rtnl.RTM_GETLINK, 0, rtnl.LINK.pack(rtnl.AF_UNSPEC, 0, 0, 0, 0) + rtnl.text(rtnl.IFLA_IFNAME, name)
-        )
-        return next((read_link(one) for one in self._netlink().query(ask)), None)
-
-    def _create(self, wiring: Wiring) -> tuple[int, int]:
+    def _create(self, netlink: Netlink, wiring: Wiring) -> tuple[int, int]:
         """The pair; returns the indexes of its ends. An old link of ours of that name makes place."""
-        for _ in range(INDEX_TRIES):
-            host = self._next_index()
-            pod = self._next_index()
-            try:
-                self._netlink().ask([encode.veth(wiring, host, pod)])
-            except Refusal as problem:
-                if problem.errno == errno.EBUSY:  # an index is taken, here or there
-                    continue
-                if problem.errno != errno.EEXIST:
-                    raise KernelRefused(
-                        f"link {wiring.link} could not be made for {wiring.ifname}: {problem.strerror}"
-                    ) from problem
-                self._make_place(wiring)
-            else:
+        for _ in range(TRIES):
+            host, pod = self._next_index(), self._next_index()
+            refusal = netlink.send([encode.veth(wiring, host, pod)])[0]
+            if refusal is None:
                 return host, pod
-        raise KernelRefused(f"link {wiring.link} could not be made: no free link index after {INDEX_TRIES} tries")
+            if refusal.errno == errno.EEXIST:
+                _make_place(netlink, wiring, host)
+            elif refusal.errno != errno.EBUSY:  # that: an index is taken, here or there
+                raise KernelRefused(
+                    f"pod link {wiring.link} could not be made with {wiring.ifname} in the pod's namespace, "
+                    f"MTU {wiring.mtu}: {refusal.told}"
+                )
+        raise KernelRefused(f"pod link {wiring.link} could not be made in {TRIES} tries: look at ip -details link show")
 
     def _next_index(self) -> int:
         return FIRST_INDEX + next(self._indexes) % (LAST_INDEX - FIRST_INDEX)
 
-    def _make_place(self, wiring: Wiring) -> None:
-        """EEXIST: either our own old link has the name on the host, or the pod's namespace has such an interface."""
-        found = self._find(wiring.link)
-        if found is None:
-            raise KernelRefused(
-                f"the pod's namespace has an interface {wiring.ifname} already; "
-                "give the attachment another CNI_IFNAME or delete that interface"
-            )
-        ours = parse_alias(found.alias) is not None or found.group in (encode.REAPING, encode.MAKING)
-        if not ours:
-            raise KernelRefused(
-                f"link {wiring.link} is there and is not bgpnet's (it has no alias of ours); "
-                f"delete it (ip link del {wiring.link}), or rename it"
-            )
-        refusal = self._netlink().send([encode.delete_link(found.index)])[0]
-        if refusal is not None and refusal.errno != errno.ENODEV:
-            raise KernelRefused(f"the old link {wiring.link} could not be deleted: {refusal.strerror}")
 
-    def _host_side(self, wiring: Wiring, index: int) -> None:
-        dst = ip.host(wiring.address)
-        new = rtnl.NLM_F_CREATE | rtnl.NLM_F_EXCL
-        route = encode.route(rtnl.RTM_NEWROUTE, new, Owner.LOCAL, Route(dst, (Hop(wiring.link),)), lambda _: index)
-        neighbour = encode.neighbour(rtnl.RTM_NEWNEIGH, NeighbourKey(wiring.link, wiring.address), wiring.mac, index)
-        batch = [encode.inet_conf(index), route, neighbour, encode.mark(index, wiring.alias)]
-        outcome = self._netlink().send(batch)
-        if outcome[1] is not None and outcome[1].errno == errno.EEXIST:
-            raise Refusal(errno.EEXIST, f"a route to {dst} is there already and leads elsewhere: ip route show {dst}")
-        for refusal in outcome:
-            if refusal is not None:
-                raise refusal
-
-    def _pod_side(self, wiring: Wiring, index: int) -> None:
-        with netns.inside(wiring.netns):
-            netlink = Netlink()
-        try:
-            netlink.ask(encode.pod_side(index, wiring))
-        finally:
-            netlink.close()
+def _check(wiring: Wiring) -> None:
+    refusals.check(wiring)
+    try:
+        there, here = os.fstat(wiring.netns), Path("/proc/thread-self/ns/net").stat()
+    except OSError as problem:
+        raise KernelRefused(
+            f"pod link {wiring.link}: the descriptor of the pod's namespace cannot be used: {problem.strerror}"
+        ) from problem
+    if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
+        raise refusals.own_namespace(wiring)
 
 
-def _same(one: Alias, other: Alias) -> bool:
-    return (one.container, one.ifname) == (other.container, other.ifname)
+def _make_place(netlink: Netlink, wiring: Wiring, index: int) -> None:
+    """EEXIST: our own old link has the name, another link the chosen index, or the pod's namespace the interface."""
+    found = table.link(netlink, name=wiring.link)
+    if found is None:
+        if table.link(netlink, index=index) is not None:
+            return  # the next try has another index
+        raise refusals.interface_exists(wiring.ifname)
+    if not _may_go(found, None):
+        raise refusals.strangers_link(wiring.link)
+    _delete(netlink, found.index)
 
 
-def _routes_over(netlink: Netlink, link: Link) -> list[Route]:
-    """Our routes that lead over the link."""
+def _may_go(found: table.Link, alias: names.Alias | None) -> bool:
+    """Whether the link is ours, and of that container's interface if one is named."""
+    if not found.is_pod:
+        return False
+    mark = names.parse_alias(found.alias)
+    if mark is None:
+        return found.group in (encode.MAKING, encode.REAPING) and alias is None
+    return alias is None or (mark.container, mark.ifname) == (alias.container, alias.ifname)
+
+
+def _destinations(netlink: Netlink, over: table.Link) -> list[ip.Network]:
+    """Where our routes over the link lead; the kernel picks them out."""
     body = rtnl.ROUTE.pack(rtnl.AF_INET, 0, 0, 0, rtnl.RT_TABLE_MAIN, int(Owner.LOCAL), 0, 0, 0)
-    body += rtnl.u32(rtnl.RTA_OIF, link.index)
-    found = (encode.read_route(one, {link.index: link.name}) for one in netlink.dump(rtnl.RTM_GETROUTE, body))
-    return [one[1] for one in found if one is not None and one[0] == Owner.LOCAL and one[1].hops[0].dev == link.name]
+    body += rtnl.u32(rtnl.RTA_OIF, over.index)
+    found = (
+        encode.read_route(one, {over.index: over.name}) for one in netlink.dump(rtnl.RTM_GETROUTE, body, torn=True)
+    )
+    return [read[1].dst for read in found if read is not None and read[1].hops == (Hop(over.name),)]
+
+
+def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
+    dst = ip.host(wiring.address)
+    route = encode.put_route(Owner.LOCAL, Route(dst, (Hop(wiring.link),)), lambda _: index, new=True)
+    key = NeighbourKey(wiring.link, wiring.address)
+    neighbour = encode.neighbour(rtnl.RTM_NEWNEIGH, key, wiring.mac, index)
+    outcome = netlink.send([route, encode.inet_conf(index), neighbour])
+    if outcome[0] is not None and outcome[0].errno == errno.EEXIST:
+        raise refusals.address_led_elsewhere(wiring, dst)
+    for refusal in outcome:
+        if refusal is not None:
+            raise refusal
+
+
+def _pod_side(wiring: Wiring, index: int) -> None:
+    steps = encode.pod_side(index, wiring)
+    with netns.inside(wiring.netns):
+        netlink = Netlink()
+    try:
+        outcome = netlink.send(list(steps.values()))
+    finally:
+        netlink.close()
+    for step, refusal in zip(steps, outcome, strict=True):
+        if refusal is not None:
+            raise KernelRefused(
+                f"pod link {wiring.link}: could not {step} in the pod's namespace ({wiring.ifname}): {refusal.told}"
+            )
+
+
+def _keep_mac(netlink: Netlink, wiring: Wiring, index: int) -> None:
+    """A MAC given at creation is sometimes changed by udev (Calico reads it back, too); the pod relies on ours."""
+    for _ in range(TRIES):
+        found = table.link(netlink, index=index)
+        if found is None:
+            raise Refusal(errno.ENODEV, "the link is gone: the pod's namespace ended meanwhile")
+        if found.mac == names.HOST_MAC:
+            return
+        netlink.ask([encode.host_mac(index)])
+    raise KernelRefused(
+        f"pod link {wiring.link}: somebody keeps changing its MAC {names.HOST_MAC}: "
+        "have udev leave it alone (MACAddressPolicy=none for cali*)"
+    )
+
+
+def _undo(netlink: Netlink, index: int) -> None:
+    """Away with the half-made link; if even that fails, it stays marked for the next reap."""
+    with suppress(KernelRefused):
+        netlink.send([encode.reaping(index), encode.delete_link(index)])
+
+
+def _delete(netlink: Netlink, index: int) -> None:
+    refusal = netlink.send([encode.reaping(index), encode.delete_link(index)])[1]
+    if refusal is not None and refusal.errno != errno.ENODEV:
+        raise KernelRefused(f"the old pod link could not be deleted: {refusal.told}")

@@ -226,6 +226,19 @@ class Demo:
             if told.returncode != 0:
                 self.findings.problems.append(f"bgpnetctl {' '.join(words)}: {told.stderr.strip()}")
 
+    def operator(self, topology: Topology) -> dict[str, str]:
+        """The environment in which bgpnetctl, run outside the nodes, speaks to the first node's agent and datastore."""
+        if not self.names:
+            return {}
+        first = self.names[0]
+        here = {"BGPNET_RUN_DIR": f"/proc/{self.lab.node(first).pid}/root/run/bgpnet"}
+        url = self.lab.node(first).env.get("BGPNET_DATASTORE", "")
+        for bind in topology.nodes[first].binds:
+            # SQLite resolves /proc/PID/root to /, so the file is named by where it stands outside.
+            if bind.source and url.startswith(f"sqlite://{bind.target}/"):
+                here["BGPNET_DATASTORE"] = f"sqlite://{bind.source}{url.removeprefix(f'sqlite://{bind.target}')}"
+        return here
+
     def _status(self, name: str) -> dict[str, list[dict[str, object]]]:
         socket = f"/proc/{self.lab.node(name).pid}/root/run/bgpnet/agent.sock"
         status: dict[str, list[dict[str, object]]] = AgentClient(socket, timeout=10).ask("status")
@@ -321,12 +334,13 @@ def write(findings: Findings, out: Path) -> Path:
 def _phase(findings: Findings, name: str, say: Say) -> Iterator[None]:
     begun = monotonic()
     before = len(findings.problems)
+    say(f"{name:<34} ")
     try:
         yield
     finally:
         findings.phases[name] = round(monotonic() - begun, 2)
         mark = "ok" if len(findings.problems) == before else "FAILED"
-        say(f"{name:<34} {findings.phases[name]:6.2f} s  {mark}")
+        say(f"{findings.phases[name]:6.2f} s  {mark}\n")
 
 
 def _in(address: str, block: str) -> bool:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -20,6 +20,9 @@ from bgpnet.lab import nodes, parse
 from bgpnet.lab.nodes import Lab
 from bgpnet.lab.record import NodeRecord
 from bgpnet.lab.topology import Topology
+
+if TYPE_CHECKING:
+    from bgpnet.lab.demo import Demo
 
 _PATTERNS = ("*.clab.yml", "*.clab.yaml")
 
@@ -209,6 +212,8 @@ def _label(text: str) -> tuple[str, str]:
 def shell(topo: str | None) -> None:
     """Run a topology, give a shell in it, and take it down on leaving.
 
+    Nodes that run an agent get two pods each, and bgpnetctl speaks to the first of them.
+
     Where this kernel has no ipip, all of it runs inside User Mode Linux.
 
     \b
@@ -220,16 +225,32 @@ def shell(topo: str | None) -> None:
     topology = load(topo)
     if not uml.has_ipip():
         click.echo("This kernel has no ipip: the lab runs inside User Mode Linux.", err=True)
-        again = [sys.executable, "-m", "bgpnet.lab.main", "shell", "-t", topology.file]
+        again = [sys.executable, "-m", "bgpnet", "lab", "shell", "-t", topology.file]
         person = sys.stdin.isatty() and sys.stdout.isatty()
         sys.exit(uml.run_inside(again, interactive=person, visible=needed(topology)))
-    lab = nodes.deploy(topology, lambda text: click.echo(text, err=True))
+    from bgpnet.lab import demo as demonstration
+
+    say = _Lines()
+    findings = demonstration.Findings()
+    lab = nodes.deploy(topology, say)
     try:
-        code = _shell(lab)
+        show = demonstration.Demo(lab, findings, Path(topology.file).parents[1], say)
+        if show.names:
+            say("waiting for the agents, making pods")
+            show.come_up()
+            show.make_pods()
+        code = _shell(lab, show, topology)
     finally:
         lab.destroy()
-        click.echo(f"lab {lab.name}: destroyed", err=True)
+        say(f"lab {lab.name}: destroyed")
     sys.exit(code)
+
+
+class _Lines:
+    """Says lines on standard error, which leaves standard output to what runs in the shell."""
+
+    def __call__(self, text: str) -> None:
+        click.echo(text, err=True)
 
 
 @command.command()
@@ -249,20 +270,21 @@ def demo(topo: str | None, out: str) -> None:
     topology = load(topo)
     folder = Path(out).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    if not uml.inside() and not uml.has_ipip():
+    if not uml.has_ipip():
         click.echo("This kernel has no ipip: the lab runs inside User Mode Linux.")
         again = [sys.executable, "-m", "bgpnet", "lab", "demo", "-t", topology.file, "--out", str(folder)]
-        sys.exit(uml.run_inside(again, out=folder))
-    findings = demonstration.run(topology, click.echo)
+        sys.exit(uml.run_inside(again, out=folder, visible=needed(topology)))
+    findings = demonstration.run(topology, lambda text: click.echo(text, nl=False))
     click.echo("\n" + report.report(findings))
     demonstration.write(findings, folder)
     sys.exit(1 if findings.problems else 0)
 
 
-def _shell(lab: Lab) -> int:
+def _shell(lab: Lab, show: Demo, topology: Topology) -> int:
     """A shell on the outer side of the lab; its exit code."""
     here = os.path.dirname(sys.executable)
     env = os.environ | {"PATH": f"{here}:{os.environ.get('PATH', '/usr/sbin:/usr/bin:/sbin:/bin')}"}
+    env |= show.operator(topology)
     env["PS1"] = f"[lab {lab.name}] \\w # "
     argv = ["bash", "--norc"]
     if sys.stdin.isatty():
@@ -271,6 +293,10 @@ def _shell(lab: Lab) -> int:
         click.echo(
             f"Try: bgpnet lab exec {first} ip route | bgpnet lab inspect | ip netns | tail {lab.nodes[first].log}"
         )
+        for pod in show.findings.pods:
+            click.echo(f"  {pod.name} {pod.address}: bgpnet lab exec {pod.node} -- ip netns exec {pod.name} ping …")
+        if show.names:
+            click.echo(f"bgpnetctl speaks to {show.names[0]}'s agent: bgpnetctl node status | bgpnetctl ipam show")
         argv.append("-i")
     return subprocess.call(argv, env=env)
 

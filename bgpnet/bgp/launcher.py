@@ -1,0 +1,182 @@
+"""ExaBGP 5.0.15 in this process, with what it needs to serve a node corrected. The one door to exabgp.
+
+The corrections, each for a fault that was reproduced with the stock release (tests/integration/test_speaker_real.py):
+
+1. the descriptor of a lost session stays in the poll set, and every turn of the loop then sleeps 10 ms: it is removed;
+2. the loop sleeps although commands are queued: it does not;
+3. of two commands for one prefix in the outgoing queue, the earlier one may be sent last: the last one wins;
+4. connections that ExaBGP opens delay small messages (Nagle): TCP_NODELAY, as on those it accepts;
+5. the pause between attempts to connect grows to 60 s: it ends at BACK_OFF;
+6. a reload is forgotten when some neighbour has updates to be sent: it is not;
+7. a SIGTERM that comes while a reload is under way is ignored: it is heeded.
+
+A reload also follows a changed listening address or port.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from bgpnet.bgp.conf import read_environment
+from bgpnet.errors import UsageError
+
+VERSION = "5.0.15"
+BACK_OFF = 3
+"""Seconds between two attempts to connect, at most."""
+
+LOOK = 0.02
+"""Seconds between two looks for a configuration file that is not there yet."""
+
+
+def serve(conf: Path, say: Callable[[str], None]) -> int:
+    """Run ExaBGP with this configuration file, once it is there, until SIGTERM; its exit code.
+
+    `say` takes one line for people. Raises UsageError when another version of ExaBGP is installed, and SystemExit(0)
+    when told to end before ExaBGP runs. To be called in the main thread, which is where signals arrive.
+    """
+    check_version(installed())
+    signal.signal(signal.SIGTERM, _leave)
+    settings = read_environment(_wait_for(conf, say))
+    os.environ.update(settings)
+    return _run(conf, settings)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
+
+
+def check_version(found: str) -> None:
+    """Raises UsageError unless the corrections fit this version of ExaBGP; empty when there is none."""
+    if found != VERSION:
+        raise UsageError(
+            f"exabgp {VERSION} is needed and {found or 'none'} is installed; run: pip install exabgp=={VERSION}"
+        )
+
+
+def installed() -> str:
+    """The version of ExaBGP that is installed; empty when there is none."""
+    try:
+        return metadata.version("exabgp")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _wait_for(conf: Path, say: Callable[[str], None]) -> str:
+    """The file's text, once it is there."""
+    pause, waiting = threading.Event(), False
+    while True:
+        try:
+            return conf.read_text()
+        except FileNotFoundError:
+            if not waiting:
+                say(f"waiting for {conf}, which the agent writes")
+                waiting = True
+        pause.wait(LOOK)
+
+
+def _listening(settings: Mapping[str, str]) -> tuple[str, str]:
+    return settings["exabgp_tcp_bind"], settings["exabgp_tcp_port"]
+
+
+def _run(conf: Path, settings: Mapping[str, str]) -> int:
+    # imported late: exabgp reads its environment when it is first imported
+    from exabgp.configuration.configuration import Configuration
+    from exabgp.environment import getenv
+    from exabgp.logger import log
+    from exabgp.protocol.ip import IP
+    from exabgp.reactor.interrupt import Signal
+    from exabgp.reactor.loop import Reactor
+
+    class Heeded(Signal):  # type: ignore[misc]  # exabgp has no types
+        """Correction 7: whatever else is being handled when SIGTERM comes, it is handled next."""
+
+        ending = False
+
+        def sigterm(self, number: int, frame: FrameType | None) -> None:
+            self.ending = True
+            super().sigterm(number, frame)
+
+        def rearm(self) -> None:
+            super().rearm()
+            if self.ending:
+                self.received, self.number = Signal.SHUTDOWN, signal.SIGTERM
+
+    class Corrected(Reactor):  # type: ignore[misc]  # exabgp has no types
+        """The loop, with corrections 1, 2 and 6, and a reload that follows the listening address."""
+
+        listening = _listening(settings)
+
+        def __init__(self, configuration: Any) -> None:
+            super().__init__(configuration)
+            self.signal = Heeded()
+
+        def _wait_for_io(self, sleep: int) -> Iterator[int]:
+            if not self.asynchronous.ready():
+                sleep = 0
+            try:
+                for fd, event in self._poller.poll(sleep):
+                    if event & (select.POLLIN | select.POLLPRI):
+                        yield fd
+                    elif event & select.POLLNVAL:
+                        self._poller.unregister(fd)
+                    else:
+                        self._prevent_spin()
+            except KeyboardInterrupt:
+                self._termination("^C received", self.Exit.normal)
+
+        def _pending_adjribout(self) -> bool:
+            return False
+
+        def reload(self) -> bool:
+            listening = _listening(read_environment(conf.read_text()))
+            if listening != self.listening:
+                self.listening = listening
+                self._ips, self._port = [IP.create(one) for one in listening[0].split()], int(listening[1])
+                for one in self._ips:
+                    self.listener.listen_on(one, None, self._port, None, False, None)
+            return bool(super().reload())
+
+    _correct()
+    log.init(getenv())
+    return int(Corrected(Configuration([str(conf)])).run())
+
+
+def _correct() -> None:
+    """Corrections 3, 4 and 5, where ExaBGP makes the objects itself."""
+    from exabgp.reactor.delay import Delay
+    from exabgp.reactor.network.outgoing import Outgoing
+    from exabgp.rib.outgoing import OutgoingRIB
+
+    update_rib, setup = OutgoingRIB._update_rib, Outgoing._setup
+
+    def last_wins(rib: Any, change: Any) -> Any:
+        index = change.index()
+        earlier = rib._new_nlri.get(index)
+        if earlier is not None:
+            families = rib._new_attr_af_nlri.get(earlier.attributes.index(), {})
+            families.get(earlier.nlri.family().afi_safi(), {}).pop(index, None)
+        return update_rib(rib, change)
+
+    def without_delay(connection: Any) -> Any:
+        problem = setup(connection)
+        if connection.io is not None:
+            connection.io.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return problem
+
+    def increase(delay: Any) -> None:
+        delay._time = time.time() + delay._next
+        delay._next = min(int(1 + delay._next * 1.2), BACK_OFF)
+
+    OutgoingRIB._update_rib = last_wins
+    Outgoing._setup = without_delay
+    Delay.increase = increase

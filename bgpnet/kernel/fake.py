@@ -1,0 +1,386 @@
+"""A kernel made of dictionaries, for tests: an honest small machine that behaves as Linux does where we rely on it.
+
+Routes of one destination exclude each other, whoever's they are; a link that goes down loses its routes and
+neighbours for good. What other people do is done by the methods of `Strangers`; what the kernel should refuse is said
+by `refuse`. `str()` prints the main table's IPv4 as `ip route` does.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from bgpnet.errors import KernelRefused
+from bgpnet.kernel import refusals
+from bgpnet.kernel.api import (
+    Change,
+    DropNeighbour,
+    DropRoute,
+    PutNeighbour,
+    PutRoute,
+    PutSysctl,
+    PutTunnel,
+)
+from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel, Uplink, Wiring
+from bgpnet.model import ip
+from bgpnet.names import HOST_MAC, TUNNEL, Alias
+
+MAIN = 254
+KERNEL = 2
+LOOK = 0.1
+"""Seconds after which a monitor looks at `stop`."""
+HOST_NETNS = -1
+"""Stands for a descriptor of the host's own namespace."""
+
+
+@dataclass(slots=True)
+class FakeLink:
+    """A link of the host's namespace; of a pod's: its alias and where its other end is."""
+
+    name: str
+    index: int
+    kind: str = ""
+    mtu: int = 1500
+    up: bool = True
+    mac: str = ""
+    addresses: list[ip.Interface] = field(default_factory=list)
+    alias: Alias | None = None
+    reaping: bool = False
+    peer: tuple[int, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRoute:
+    """A route of whichever table, with the mark of its owner."""
+
+    protocol: int
+    route: Route
+    table: int = MAIN
+    src: ip.Address | None = None
+
+    def __str__(self) -> str:
+        """As `ip route` (iproute2 6.1) prints it, without the blank at the end."""
+        owner = Owner(self.protocol).label if self.protocol in tuple(Owner) else refusals.protocol(self.protocol)
+        proto = "" if owner == "boot" else f" proto {owner}"
+        dst = self.route.dst
+        words = "default" if dst.prefixlen == 0 else str(dst if dst.prefixlen < dst.max_prefixlen else dst[0])
+        if not self.route.hops:
+            return f"blackhole {words}{proto}"
+        if len(self.route.hops) > 1:
+            return f"{words}{proto}" + "".join(f"\n\tnexthop {_nexthop(hop)}" for hop in self.route.hops)
+        (hop,) = self.route.hops
+        scope = " scope link" if hop.via is None and dst.version == 4 else ""
+        src = f" src {self.src}" if self.src else ""
+        return f"{words} {replace(hop, onlink=False)}{proto}{scope}{src}" + (" onlink" if hop.onlink else "")
+
+
+def _nexthop(hop: Hop) -> str:
+    return f"{replace(hop, onlink=False)} weight 1" + (" onlink" if hop.onlink else "")
+
+
+class FakeKernel:
+    """Implements kernel.api.Kernel."""
+
+    def __init__(self, modules: Iterable[str] = ("ipip",)) -> None:
+        self.links: dict[str, FakeLink] = {"lo": FakeLink("lo", 1, mtu=65536)}
+        self.routes: dict[tuple[int, ip.Network], FakeRoute] = {}
+        """By table and destination: there they exclude each other."""
+        self.neighbours: dict[NeighbourKey, str] = {}
+        self.sysctls: dict[str, str] = {"net/ipv4/ip_forward": "0"}
+        self.pods: dict[int, set[str]] = {}
+        """The interfaces in the pods' namespaces, by the descriptor."""
+        self.modules = frozenset(modules)
+        self.refuse: Callable[[Change | Wiring], str] = lambda item: ""
+        """Says why an item is refused; nothing: it is not."""
+        self.log: list[str] = []
+        """What was changed, by us, in order."""
+        self.strangers = Strangers(self)
+        self._lock = threading.RLock()
+        self._indexes = 1
+        self._listeners: list[queue.SimpleQueue[str]] = []
+
+    def __str__(self) -> str:
+        with self._lock:
+            main = [one for one in self.routes.values() if one.table == MAIN and one.route.dst.version == 4]
+        return "\n".join(str(one) for one in sorted(main, key=_as_listed))
+
+    def read(self, sysctls: Iterable[str] = ()) -> KernelState:
+        """See kernel.api.Kernel.read."""
+        with self._lock:
+            return KernelState(
+                tunnels=self._tunnels(),
+                routes={owner: {one.route.dst: one.route for one in self._of(owner)} for owner in Owner},
+                neighbours=dict(self.neighbours),
+                sysctls={name: self.sysctls[name] for name in sysctls if name in self.sysctls},
+                pods={
+                    one.name: PodLink(one.name, one.alias, one.mtu, one.reaping)
+                    for one in self.links.values()
+                    if one.alias is not None
+                },
+            )
+
+    def change(self, changes: Sequence[Change]) -> list[KernelRefused]:
+        """See kernel.api.Kernel.change."""
+        refused = []
+        with self._lock:
+            for one in changes:
+                try:
+                    self._refused(one)
+                    self._carry_out(one)
+                except KernelRefused as problem:
+                    refused.append(problem)
+        return refused
+
+    def uplinks(self) -> list[Uplink]:
+        """See kernel.api.Kernel.uplinks."""
+        with self._lock:
+            default = {
+                hop.dev for one in self.routes.values() if one.route.dst.prefixlen == 0 for hop in one.route.hops
+            }
+            links = sorted(self.links.values(), key=lambda one: one.index)
+        return [
+            Uplink(one.name, one.index, one.mtu, one.up, tuple(one.addresses), one.name in default)
+            for one in links
+            if one.alias is None and one.name != TUNNEL
+        ]
+
+    def wire(self, wiring: Wiring) -> None:
+        """See kernel.api.Kernel.wire."""
+        refusals.check(wiring)
+        with self._lock:
+            self._refused(wiring)
+            if wiring.netns == HOST_NETNS:
+                raise refusals.own_namespace(wiring)
+            old = self.links.get(wiring.link)
+            if old is not None and old.alias is None:
+                raise refusals.strangers_link(wiring.link)
+            if old is not None:
+                self._remove(old)
+            inside = self.pods.setdefault(wiring.netns, {"lo"})
+            if wiring.ifname in inside:
+                raise refusals.interface_exists(wiring.ifname)
+            dst = ip.host(wiring.address)
+            if (MAIN, dst) in self.routes:
+                raise refusals.address_led_elsewhere(wiring, dst)
+            inside.add(wiring.ifname)
+            link = self._add(wiring.link, "veth", wiring.mtu)
+            link.mac, link.alias, link.peer = HOST_MAC, wiring.alias, (wiring.netns, wiring.ifname)
+            self.sysctls |= {
+                f"net/ipv4/conf/{link.name}/{key}": "1" for key in ("proxy_arp", "forwarding", "rp_filter")
+            }
+            self._keep(FakeRoute(Owner.LOCAL, Route(dst, (Hop(wiring.link),))))
+            self.neighbours[NeighbourKey(wiring.link, wiring.address)] = wiring.mac
+            self.log.append(f"wire {wiring.link} {wiring.address}")
+
+    def unwire(self, link: str, alias: Alias | None) -> bool:
+        """See kernel.api.Kernel.unwire."""
+        with self._lock:
+            found = self.links.get(link)
+            if found is None or found.alias is None or found.reaping:
+                return False
+            if alias is not None and (alias.container, alias.ifname) != (found.alias.container, found.alias.ifname):
+                return False
+            found.reaping = True
+            for one in self._of(Owner.LOCAL):
+                if one.route.hops == (Hop(link),):
+                    del self.routes[MAIN, one.route.dst]
+            self.log.append(f"unwire {link}")
+            return True
+
+    def reap(self, *, abandoned: bool = False) -> int:
+        """See kernel.api.Kernel.reap. Nothing is ever half-made here."""
+        with self._lock:
+            waiting = [one for one in self.links.values() if one.reaping]
+            for one in waiting:
+                self._remove(one)
+            return len(waiting)
+
+    def monitor(self, changed: Callable[[str], None], stop: Callable[[], bool]) -> None:
+        """See kernel.api.Kernel.monitor."""
+        reasons: queue.SimpleQueue[str] = queue.SimpleQueue()
+        with self._lock:
+            self._listeners.append(reasons)
+        while not stop():
+            try:
+                changed(reasons.get(timeout=LOOK))
+            except queue.Empty:
+                continue
+
+    def close(self) -> None:
+        """See kernel.api.Kernel.close."""
+
+    def _refused(self, item: Change | Wiring) -> None:
+        if reason := self.refuse(item):
+            raise KernelRefused(f"{item}: the kernel refused it: {reason}")
+
+    def _carry_out(self, one: Change) -> None:
+        match one:
+            case PutRoute(owner, route):
+                self._put_route(owner, route)
+            case DropRoute(owner, route):
+                there = self.routes.get((MAIN, route.dst))
+                if there is not None and there.protocol == owner:
+                    del self.routes[MAIN, route.dst]
+                self.log.append(f"drop {route}")
+            case PutTunnel(tunnel):
+                self._put_tunnel(tunnel)
+            case PutNeighbour(key, mac):
+                self._link(key.dev)
+                self.neighbours[key] = mac
+                self.log.append(f"put neighbour {key.address} {mac}")
+            case DropNeighbour(key):
+                self.neighbours.pop(key, None)
+                self.log.append(f"drop neighbour {key.address}")
+            case PutSysctl(name, value):
+                if name not in self.sysctls:
+                    raise refusals.no_sysctl(name, value, "No such file or directory")
+                self.sysctls[name] = value
+                self.log.append(f"put {name} {value}")
+
+    def _put_route(self, owner: Owner, route: Route) -> None:
+        for hop in route.hops:
+            link = self._link(hop.dev)
+            if not link.up:
+                raise refusals.no_route(route, "Device for nexthop is not up")
+            if hop.via is not None and not hop.onlink and not _reaches(link, hop.via):
+                raise refusals.no_route(route, "Nexthop has invalid gateway")
+        there = self.routes.get((MAIN, route.dst))
+        if there is not None and there.protocol not in tuple(Owner):
+            raise refusals.taken(route, there.protocol)
+        self._keep(FakeRoute(owner, replace(route, hops=tuple(sorted(route.hops)))))
+        self.log.append(f"put {route}")
+
+    def _put_tunnel(self, tunnel: Tunnel) -> None:
+        if tunnel.kind not in refusals.TUNNEL_MODULES:
+            raise refusals.unknown_tunnel(tunnel)
+        if tunnel.kind not in self.modules:
+            raise refusals.no_module(tunnel, "Unknown device type")
+        link = self.links.get(tunnel.name) or self._add(tunnel.name, tunnel.kind, tunnel.mtu)
+        if link.kind != tunnel.kind:
+            raise refusals.no_tunnel(tunnel, link.kind)
+        link.mtu, link.up = tunnel.mtu, True
+        if tunnel.address is not None:
+            link.addresses = [tunnel.address, *(one for one in link.addresses if one.version != 4)]
+        self.log.append(f"put {tunnel.name} {tunnel.address}")
+
+    def _tunnels(self) -> dict[str, Tunnel]:
+        one = self.links.get(TUNNEL)
+        have = [address for address in one.addresses if address.version == 4] if one else []
+        if one is None or not one.up or len(have) > 1:
+            return {}
+        return {TUNNEL: Tunnel(TUNNEL, one.kind, one.mtu, have[0] if have else None)}
+
+    def _link(self, name: str) -> FakeLink:
+        if name not in self.links:
+            raise refusals.no_link(name)
+        return self.links[name]
+
+    def _of(self, owner: Owner) -> list[FakeRoute]:
+        return [one for one in self.routes.values() if one.protocol == owner and one.table == MAIN]
+
+    def _keep(self, one: FakeRoute) -> None:
+        self.routes[one.table, one.route.dst] = one
+
+    def _connect(self, link: FakeLink, own: ip.Interface) -> None:
+        """An address on a link that is up brings the route to its subnet."""
+        self._keep(FakeRoute(KERNEL, Route(own.network, (Hop(link.name),)), src=own.ip))
+
+    def _add(self, name: str, kind: str, mtu: int) -> FakeLink:
+        self._indexes += 1
+        self.links[name] = FakeLink(name, self._indexes, kind, mtu)
+        self.sysctls |= {f"net/ipv4/conf/{name}/{key}": "0" for key in ("proxy_arp", "forwarding", "rp_filter")}
+        return self.links[name]
+
+    def _remove(self, link: FakeLink) -> None:
+        self._flush(link.name)
+        del self.links[link.name]
+        self.sysctls = {key: value for key, value in self.sysctls.items() if f"/{link.name}/" not in key}
+        if link.peer is not None:
+            self.pods[link.peer[0]].discard(link.peer[1])
+
+    def _flush(self, name: str) -> None:
+        """What a link loses when it goes down; a multipath route stays while one of its links is up."""
+        usable = {link.name for link in self.links.values() if link.up and link.name != name}
+        self.routes = {
+            key: one
+            for key, one in self.routes.items()
+            if not one.route.hops or any(hop.dev in usable for hop in one.route.hops)
+        }
+        self.neighbours = {key: mac for key, mac in self.neighbours.items() if key.dev != name}
+
+    def _tell(self, reason: str) -> None:
+        for listener in self._listeners:
+            listener.put(reason)
+
+
+class Strangers:
+    """What other people do to the machine; monitors hear of it."""
+
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
+
+    def add_link(self, name: str, address: str = "", kind: str = "veth", mtu: int = 1500) -> None:
+        """A link that is up, with an address such as 192.0.2.1/24, and with it the route to its subnet."""
+        kernel = self._kernel
+        with kernel._lock:
+            link = kernel._add(name, kind, mtu)
+            if address:
+                own = ip.interface(address)
+                link.addresses.append(own)
+                kernel._connect(link, own)
+            kernel._tell(f"link {name} came")
+
+    def delete_link(self, name: str) -> None:
+        """With everything that hangs on it."""
+        with self._kernel._lock:
+            self._kernel._remove(self._kernel.links[name])
+            self._kernel._tell(f"link {name} is gone")
+
+    def set_link(self, name: str, *, up: bool) -> None:
+        """Up or down; down loses routes and neighbours for good."""
+        kernel = self._kernel
+        with kernel._lock:
+            link = kernel.links[name]
+            link.up = up
+            if not up:
+                kernel._flush(name)
+            for own in link.addresses if up else ():
+                kernel._connect(link, own)
+            kernel._tell(f"link {name} is {'up' if up else 'down'}")
+
+    def add_address(self, name: str, address: str) -> None:
+        """One more address, at the end."""
+        with self._kernel._lock:
+            self._kernel.links[name].addresses.append(ip.interface(address))
+            self._kernel._tell(f"address {address} came")
+
+    def put_route(self, route: Route, protocol: int, table: int = MAIN) -> None:
+        """`ip route replace`: whoever's route is there makes place."""
+        kernel = self._kernel
+        with kernel._lock:
+            before = kernel.routes.get((table, route.dst))
+            kernel._keep(FakeRoute(protocol, route, table))
+            if before is not None and table == MAIN:
+                kernel._tell(f"route {route.dst} was replaced by one of protocol {protocol}")
+
+    def drop_route(self, dst: ip.Network) -> None:
+        """`ip route del`: ours, too."""
+        kernel = self._kernel
+        with kernel._lock:
+            gone = kernel.routes.pop((MAIN, dst))
+            if gone.protocol in tuple(Owner):
+                kernel._tell(f"route {dst} went")
+
+
+def _as_listed(one: FakeRoute) -> tuple[int, int, int]:
+    """The order of the kernel's trie: by address, the longer prefix first; the default route before all."""
+    dst = one.route.dst
+    return dst.version, int(dst.network_address), -dst.prefixlen if dst.prefixlen else -1 - dst.max_prefixlen
+
+
+def _reaches(link: FakeLink, gateway: ip.Address) -> bool:
+    return gateway.is_link_local or any(
+        gateway in one.network for one in link.addresses if one.version == gateway.version
+    )

@@ -1,0 +1,210 @@
+"""The machines that pass the kernel's contract, each with a way to do what strangers do on it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.resources import as_file, files
+from typing import Protocol
+
+from bgpnet.kernel import netns
+from bgpnet.kernel.api import Kernel
+from bgpnet.kernel.fake import HOST_NETNS, FakeKernel
+from bgpnet.kernel.linux import LinuxKernel
+from bgpnet.kernel.state import Route, Wiring
+from bgpnet.model import ip
+from bgpnet.names import Alias, pod_link
+
+UPLINK, UPLINK_ADDRESS, NEIGHBOUR = "up0", "192.0.2.1/24", "192.0.2.2"
+"""Every machine has this link, up, with this address; the neighbour is in its subnet."""
+
+
+class Machine(Protocol):
+    """A kernel, and the strangers on it."""
+
+    kernel: Kernel
+
+    def netns(self) -> int:
+        """A new pod's namespace."""
+
+    def host_netns(self) -> int:
+        """The machine's own."""
+
+    def interfaces(self, netns: int) -> set[str]:
+        """What a pod's namespace has, lo left out."""
+
+    def listing(self) -> str:
+        """The main table as `ip route` prints it, without the blanks at the ends of lines."""
+
+    def add_link(self, name: str, address: str = "") -> None:
+        """A stranger's link, up; with its address it has a route to its subnet."""
+
+    def delete_link(self, name: str) -> None:
+        """Whoever's."""
+
+    def set_link(self, name: str, *, up: bool) -> None:
+        """Whoever's."""
+
+    def put_route(self, route: Route, protocol: int, table: int = 254) -> None:
+        """`ip route replace`."""
+
+    def drop_route(self, dst: ip.Network) -> None:
+        """`ip route del`."""
+
+
+class FakeMachine:
+    """Dictionaries."""
+
+    def __init__(self) -> None:
+        self.kernel = FakeKernel()
+        self._strangers = self.kernel.strangers
+        self._pods = 100
+        self.add_link = self._strangers.add_link
+        self.delete_link = self._strangers.delete_link
+        self.set_link = self._strangers.set_link
+        self.put_route = self._strangers.put_route
+        self.drop_route = self._strangers.drop_route
+
+    def netns(self) -> int:
+        self._pods += 1
+        return self._pods
+
+    def host_netns(self) -> int:
+        return HOST_NETNS
+
+    def interfaces(self, netns: int) -> set[str]:
+        return self.kernel.pods.get(netns, {"lo"}) - {"lo"}
+
+    def listing(self) -> str:
+        return str(self.kernel)
+
+
+class LinuxMachine:
+    """The running kernel, in the namespace of the calling thread; strangers are `ip`."""
+
+    def __init__(self, closing: ExitStack) -> None:
+        self._closing = closing
+        ip_command("link set lo up")
+        self.kernel = LinuxKernel()
+        closing.callback(self.kernel.close)
+
+    def netns(self) -> int:
+        descriptor = new_netns()
+        self._closing.callback(os.close, descriptor)
+        return descriptor
+
+    def host_netns(self) -> int:
+        descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        self._closing.callback(os.close, descriptor)
+        return descriptor
+
+    def interfaces(self, netns_: int) -> set[str]:
+        with netns.inside(netns_):
+            found = re.findall(r"^\d+: ([^:@]+)", ip_command("-o link show"), re.MULTILINE)
+        return {name for name in found if name not in ("lo", "tunl0")}
+
+    def listing(self) -> str:
+        with as_file(files("bgpnet.kernel") / "rt_protos.conf") as conf:
+            return named_routes(str(conf))
+
+    def add_link(self, name: str, address: str = "") -> None:
+        peer = f"p-{name}"[:15]
+        ip_command(f"link add {name} type veth peer name {peer}")
+        ip_command(f"link set {peer} up")
+        ip_command(f"link set {name} up")
+        if address:
+            ip_command(f"addr add {address} dev {name}")
+
+    def delete_link(self, name: str) -> None:
+        ip_command(f"link del {name}")
+
+    def set_link(self, name: str, *, up: bool) -> None:
+        ip_command(f"link set {name} {'up' if up else 'down'}")
+
+    def put_route(self, route: Route, protocol: int, table: int = 254) -> None:
+        ip_command(f"route replace {route} proto {protocol} table {table}")
+
+    def drop_route(self, dst: ip.Network) -> None:
+        ip_command(f"route del {dst}")
+
+
+def new_netns() -> int:
+    """A descriptor of a new, empty network namespace; it lives as long as the descriptor."""
+    made: list[int] = []
+
+    def work() -> None:
+        if ctypes.CDLL(None, use_errno=True).unshare(netns.CLONE_NEWNET) == 0:
+            made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert made, "no network namespace could be made: run the tests as root"
+    return made[0]
+
+
+@contextmanager
+def linux_machine() -> Iterator[LinuxMachine]:
+    """A machine in a namespace of its own, which the calling thread and those it starts are in meanwhile."""
+    descriptor = new_netns()
+    with ExitStack() as closing:
+        closing.callback(os.close, descriptor)
+        closing.enter_context(netns.inside(descriptor))
+        machine = LinuxMachine(closing)
+        machine.add_link(UPLINK, UPLINK_ADDRESS)
+        yield machine
+
+
+@contextmanager
+def fake_machine() -> Iterator[FakeMachine]:
+    """The same in dictionaries."""
+    machine = FakeMachine()
+    machine.add_link(UPLINK, UPLINK_ADDRESS)
+    yield machine
+
+
+def ip_command(words: str) -> str:
+    """What `ip` prints; raises AssertionError with what it complains of."""
+    assert shutil.which("ip"), "ip is missing: apt-get install iproute2"
+    done = subprocess.run(["ip", *words.split()], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, f"ip {words}: {done.stderr}"
+    return done.stdout
+
+
+def named_routes(conf: str) -> str:
+    """`ip route` with our names of protocols: their file is bound where iproute2 looks for it."""
+    script = 'mount -t tmpfs none /etc/iproute2/rt_protos.d && cp "$0" /etc/iproute2/rt_protos.d/ && exec ip route'
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, conf]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0, done.stderr
+    return "\n".join(line.rstrip() for line in done.stdout.splitlines())
+
+
+def wiring(netns_: int, number: int = 1, container: str = "c1", ifname: str = "eth0") -> Wiring:
+    """Pod number N of 10.0.0.0/24: link, address and MAC follow from it."""
+    return Wiring(
+        link=pod_link(f"default/pod-{number}", "", "eth0"),
+        ifname=ifname,
+        netns=netns_,
+        address=ip.address(f"10.0.0.{number}"),
+        mac=f"0a:58:0a:00:00:{number:02x}",
+        mtu=1480,
+        alias=Alias(container, ifname, "2026-01-01T00:00:00Z"),
+    )
+
+
+def eventually(holds: Callable[[], bool], within: float = 10.0) -> bool:
+    """Whether it comes to hold before the deadline."""
+    deadline = time.monotonic() + within
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.005)
+    return True
