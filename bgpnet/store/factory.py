@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 
 from bgpnet.errors import UsageError
 from bgpnet.store.api import Store
 
 
-def open_store(url: str) -> Store:
+def open_store(url: str, environ: Mapping[str, str] | None = None) -> Store:
     """The datastore of that URL. Raises UsageError for a URL that nothing serves, StoreUnreachable.
 
-    `sqlite:///absolute/path` (taken literally: no escapes, no options); `memory:`, a new one at each call, for tests.
+    `sqlite:///absolute/path` (taken literally: no escapes, no options); `etcd://host:port,host:port,…`, with files and
+    user from the ETCD_ variables of `environ` (None: the process's own); `memory:`, a new one at each call, for tests.
     """
     scheme, colon, rest = url.partition(":")
     if not colon or scheme not in _STORES:
         hint = f"; a file is named sqlite://{url}" if url.startswith("/") else ""
         raise UsageError(f"datastore {url!r}: begins with no scheme of {', '.join(_STORES)}{hint}")
-    return _STORES[scheme](url, rest)
+    return _STORES[scheme](url, rest, os.environ if environ is None else environ)
 
 
-def _sqlite(url: str, rest: str) -> Store:
+def _sqlite(url: str, rest: str, environ: Mapping[str, str]) -> Store:
     from bgpnet.store.sqlite import SqliteStore
 
     path = rest.removeprefix("//")
@@ -31,7 +33,16 @@ def _sqlite(url: str, rest: str) -> Store:
     return SqliteStore(path)
 
 
-def _memory(url: str, rest: str) -> Store:
+def _etcd(url: str, rest: str, environ: Mapping[str, str]) -> Store:
+    from bgpnet.store import etcd_options
+
+    options = etcd_options.read(url, environ)  # before the import of gRPC, which takes ten times as long
+    from bgpnet.store.etcd import EtcdStore
+
+    return EtcdStore(options)
+
+
+def _memory(url: str, rest: str, environ: Mapping[str, str]) -> Store:
     from bgpnet.store.memory import MemoryStore
 
     if rest:
@@ -39,16 +50,16 @@ def _memory(url: str, rest: str) -> Store:
     return MemoryStore()
 
 
-def _not_built(url: str, rest: str) -> Store:
+def _not_built(url: str, rest: str, environ: Mapping[str, str]) -> Store:
     raise UsageError(
         f"datastore {url!r}: not built yet (issue “Resources and datastore”); "
         "use sqlite:///var/lib/bgpnet/store.db on one machine"
     )
 
 
-_STORES: dict[str, Callable[[str, str], Store]] = {
+_STORES: dict[str, Callable[[str, str, Mapping[str, str]], Store]] = {
     "sqlite": _sqlite,
-    "etcd": _not_built,
+    "etcd": _etcd,
     "kubernetes": _not_built,
     "memory": _memory,
 }
