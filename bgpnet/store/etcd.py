@@ -34,6 +34,7 @@ class EtcdStore:
         self._cluster = Cluster(options)
         self._history = history
         self._identity = ""  # of the cluster that answered last
+        self._newest = 0  # the newest revision that it told us
 
     def __repr__(self) -> str:
         return f"EtcdStore({self._cluster.options})"
@@ -95,7 +96,7 @@ class EtcdStore:
 
     def _range(self, start: str, end: str, revision: int) -> Rows:
         answer = self._cluster.ask(lambda link, terms: link.range(terms, start, end, _PAGE, revision)).value
-        self._identity = f"{answer.cluster:x}"
+        self._note(answer.cluster, answer.revision)
         return answer
 
     def _list(self, prefix: str, end: str) -> Listing:
@@ -111,11 +112,12 @@ class EtcdStore:
 
     def _swap(self, key: str, value: bytes | None, number: int) -> Swapped:
         """Compare and swap; a write in doubt is settled by what is found there."""
+        before = self._newest
         answer = self._cluster.ask(lambda link, terms: link.swap(terms, key, value, number))
         swapped = answer.value
-        self._identity = f"{swapped.cluster:x}"
-        if answer.doubt and not swapped.done:
-            found = swapped.found
+        self._note(swapped.cluster, swapped.revision)
+        found = swapped.found
+        if answer.doubt and not swapped.done and not (found and found.revision <= before):
             if (found.value if found else None) != value:
                 raise StoreUnreachable(
                     f"{key}: {self._cluster.options} lost the answer to a write, and others wrote since; read it again"
@@ -124,6 +126,11 @@ class EtcdStore:
         if swapped.done:
             self._trim(swapped.revision)
         return swapped
+
+    def _note(self, cluster: int, revision: int) -> None:
+        identity = f"{cluster:x}"
+        self._newest = max(self._newest, revision) if identity == self._identity else revision
+        self._identity = identity
 
     def _force(self, key: str, value: bytes | None, number: int) -> Revision:
         """Swap against whatever is there."""

@@ -13,11 +13,14 @@ from bgpnet.store import etcd_faults as faults
 from bgpnet.store import keys
 from bgpnet.store.api import Deleted, Entry, Event, Revision
 from bgpnet.store.etcd3_door import News, Row, Stream
-from bgpnet.store.etcd_cluster import DEADLINE, Cluster
+from bgpnet.store.etcd_cluster import Cluster
 from bgpnet.store.etcd_faults import RpcFailed
 
 IDLE = 0.5
 """Seconds after which a watch without news yields None."""
+_CAUGHT_UP = 0.2  # seconds after news that count as idle, too; etcd looks at watches that are behind every 0.1 s
+LOST = 4.0
+"""Seconds without a stream after which a watch is given up (StoreUnreachable): the caller lists, which takes longer."""
 _CREATION = 3.0  # seconds that an endpoint is given to confirm a watch
 _AHEAD = 16  # messages read before the caller wants them; then etcd waits, not our memory
 _DENIALS = 2  # an expired token on a watch looks like a missing permission (etcd answers PermissionDenied to both)
@@ -37,7 +40,7 @@ class Watch:
         self._denials = 0
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Event | None]:
-        """What happens after that revision, as Store.watch says; StoreUnreachable after DEADLINE without any stream."""
+        """What happens after that revision, as Store.watch says; raises StoreUnreachable after LOST seconds in vain."""
         if self._seen == keys.FOREIGN:
             raise self._compacted()
         while not stop():
@@ -57,15 +60,18 @@ class Watch:
         start, base = max(self._seen, 1), self._seen
         link, token = self._cluster.link(index), self._cluster.token(index)
         pump = _Pump(link.watch(token, self._prefix, self._end, start))
-        created = False
-        opened = monotonic()
+        created, opened, patience = False, monotonic(), IDLE
         try:
             while not stop():
-                news = pump.next(IDLE)
-                if news is None and not created and monotonic() - opened > _CREATION:
+                news = pump.next(patience)
+                patience = _CAUGHT_UP if news else IDLE
+                if news:
+                    created = True
+                    yield from self._told(news, base)
+                elif created:
+                    yield None
+                elif monotonic() - opened > _CREATION:
                     raise RpcFailed("DEADLINE_EXCEEDED", "Deadline Exceeded: the watch was not confirmed")
-                created |= news is not None
-                yield from self._told(news, base) if news else (None,)
                 self._note_life(created)
         finally:
             pump.close()
@@ -110,7 +116,7 @@ class Watch:
             self._cluster.leave(index)
         else:
             self._cluster.refuse(fault)
-        if self._cluster.closed.is_set() or monotonic() - self._lost_at > DEADLINE:
+        if self._cluster.closed.is_set() or monotonic() - self._lost_at > LOST:
             self._cluster.give_up(fault)
 
     def _compacted(self) -> Compacted:
