@@ -1,8 +1,9 @@
 """The datastore of clusters: etcd v3, several endpoints, any of which may fail.
 
 A revision is `<cluster id>.<etcd's revision>`. Every write is a transaction of one comparison and one operation on one
-key (etcd allows 128): it can be repeated, and a repetition that finds its own value there knows that the first one was
-carried out. What remains in doubt is said to be so. Values must therefore tell their writers apart, as those of the
+key (etcd allows 128), so that it can be repeated. When the answer to the first was lost and the repetition fails, the
+key's history tells whether the first was carried out. What remains in doubt (a create that others wrote over, a history
+that is compacted) is said to be so. Values must therefore tell their writers apart, as those of the
 repository do by uid and owner.
 """
 
@@ -116,16 +117,26 @@ class EtcdStore:
         answer = self._cluster.ask(lambda link, terms: link.swap(terms, key, value, number))
         swapped = answer.value
         self._note(swapped.cluster, swapped.revision)
-        found = swapped.found
-        if answer.doubt and not swapped.done and not (found and found.revision <= before):
-            if (found.value if found else None) != value:
-                raise StoreUnreachable(
-                    f"{key}: {self._cluster.options} lost the answer to a write, and others wrote since; read it again"
-                )
-            swapped = replace(swapped, done=True, revision=found.revision if found else swapped.revision)
+        if answer.doubt and not swapped.done:
+            swapped = self._settle(key, value, number, swapped, before)
         if swapped.done:
             self._trim(swapped.revision)
         return swapped
+
+    def _settle(self, key: str, value: bytes | None, number: int, swapped: Swapped, before: int) -> Swapped:
+        """What became of a write in doubt: what stands in the key's history right after the expected revision."""
+        found = swapped.found
+        if found and found.revision <= before:  # it was there before the first attempt
+            return swapped
+        if number:
+            change = self._cluster.ask(lambda link, terms: link.next_change(terms, key, number + 1)).value
+            if change:
+                return replace(swapped, done=True, revision=change.revision) if change.value == value else swapped
+        if (found.value if found else None) == value:
+            return replace(swapped, done=True, revision=found.revision if found else swapped.revision)
+        raise StoreUnreachable(
+            f"{key}: {self._cluster.options} lost the answer to a write, and others wrote since; read it again"
+        )
 
     def _note(self, cluster: int, revision: int) -> None:
         identity = f"{cluster:x}"

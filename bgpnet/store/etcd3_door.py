@@ -168,8 +168,24 @@ class Link:
         """Forget what was superseded before that revision."""
         _call(self._client.kvstub.Compact, _rpc.CompactionRequest(revision=revision), terms)
 
-    def watch(self, token: str, key: str, end: str, start: int) -> Stream:
-        """Follow the range from that revision on, it included. The stream breaks when the member has no leader."""
+    def next_change(self, terms: Terms, key: str, start: int) -> Row | None:
+        """The key's first change at that revision or later, which there must have been; None when it is compacted."""
+        stream = self.watch(terms.token, key, "", start, terms.timeout)
+        try:
+            for news in stream:
+                if news.canceled and not news.compacted:
+                    raise RpcFailed("UNAVAILABLE", news.reason or "the watch was cancelled")
+                if news.compacted or news.changes:
+                    return None if news.compacted else news.changes[0]
+        finally:
+            stream.cancel()
+        raise RpcFailed("UNAVAILABLE", "the watch ended")
+
+    def watch(self, token: str, key: str, end: str, start: int, timeout: float | None = None) -> Stream:
+        """Follow the range (or `key` alone) from that revision on, it included, at most so many seconds.
+
+        The stream breaks when the member has no leader.
+        """
         create = _rpc.WatchCreateRequest(
             key=_bytes(key), range_end=_bytes(end), start_revision=start, progress_notify=True
         )
@@ -177,7 +193,7 @@ class Link:
         requests.put(_rpc.WatchRequest(create_request=create))
         metadata = (*Terms(0, token).metadata, ("hasleader", "true"))
         try:
-            return Stream(self._watch.Watch(iter(requests.get, None), metadata=metadata), requests)
+            return Stream(self._watch.Watch(iter(requests.get, None), timeout=timeout, metadata=metadata), requests)
         except ValueError as error:
             raise RpcFailed("CANCELLED", str(error)) from None
 

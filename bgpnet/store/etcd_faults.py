@@ -17,7 +17,16 @@ class RpcFailed(Exception):
 
 
 _PASSING_CODES = {"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "ABORTED"}
-_PASSING_WORDS = ("leader", "stopped", "transport", "RST_STREAM", "timed out", "too many requests", "GOAWAY")
+_PASSING_WORDS = (
+    "leader",
+    "stopped",
+    "transport",
+    "RST_STREAM",
+    "timed out",
+    "too many requests",
+    "GOAWAY",
+    "context ",
+)
 _NOT_SENT = ("failed to connect", "connections to all backends failing", "no leader", "too many requests", "DNS")
 _TOKEN = ("invalid auth token", "auth store is old", "revision in the header is old")
 
@@ -36,7 +45,7 @@ _REMEDIES = (
     ("DNS", "correct the host names, or write addresses"),
     ("leader", "see that most of its members run, with `etcdctl endpoint health`"),
     ("timed out", "see that most of its members run, with `etcdctl endpoint health`"),
-    ("Deadline", "see that most of its members run and are reached, with `etcdctl endpoint health`"),
+    ("eadline", "see that most of its members run and are reached, with `etcdctl endpoint health`"),
 )
 _ELSE = "check that etcd runs there, and whether it asks for TLS (ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE)"
 
