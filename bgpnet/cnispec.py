@@ -128,7 +128,7 @@ def error(version: str, problem: CniError) -> bytes:
 def _config(stdin: bytes) -> dict[str, object]:
     try:
         config = json.loads(stdin)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise CniError(UNDECODABLE, f"the network configuration is not JSON: {problem}; correct the conflist") from None
     if not isinstance(config, dict):
         raise CniError(UNDECODABLE, "the network configuration is not a JSON object; correct the conflist")

@@ -9,6 +9,7 @@ from bgpnet.agent.plan import Plan
 from bgpnet.agent.world import Seen
 from bgpnet.cnispec import Attachment
 from bgpnet.diff import diff
+from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import (
     Change,
     DropNeighbour,
@@ -25,11 +26,12 @@ from bgpnet.model import ip
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What came of it: how many changes, what was refused (a sentence each), and links to be reaped."""
+    """What came of it: how many changes, what was refused (a sentence each), links to be reaped, links that went."""
 
     changes: int
     refusals: tuple[str, ...]
     stale: tuple[PodLink, ...]
+    lost: frozenset[str]
 
 
 def apply(plan: Plan, kernel: Kernel) -> Applied:
@@ -44,8 +46,12 @@ def apply(plan: Plan, kernel: Kernel) -> Applied:
     refusals += [str(one) for one in kernel.change(rest)] if rest else []
     stale = stale_links(plan, have)
     for link in stale:
-        kernel.unwire(link.name, link.alias)
-    return Applied(len(changes), (*refusals, *lost_links(plan, have)), stale)
+        try:
+            kernel.unwire(link.name, link.alias)
+        except KernelRefused as problem:
+            refusals.append(str(problem))
+    lost = lost_links(plan, have)
+    return Applied(len(changes), (*refusals, *lost.values()), stale, frozenset(lost))
 
 
 def _needs(change: Change, lacking: set[str]) -> bool:
@@ -111,13 +117,13 @@ def _wanted(plan: Plan, link: PodLink) -> bool:
     return want is not None and (want.alias.container, want.alias.ifname) == (link.alias.container, link.alias.ifname)
 
 
-def lost_links(plan: Plan, have: KernelState) -> list[str]:
-    """Pods whose link is gone though nobody deleted the pod: their namespace ended, or somebody removed the link."""
-    return [
-        f"pod link {name} of container {link.alias.container} is gone; the runtime's DEL will release its address"
+def lost_links(plan: Plan, have: KernelState) -> dict[str, str]:
+    """Links that are gone though nobody deleted the pod: its namespace ended, or somebody removed the link."""
+    return {
+        name: f"pod link {name} of container {link.alias.container} is gone; the runtime's DEL will release its address"
         for name, link in plan.kernel.pods.items()
         if name not in have.pods and name not in plan.hold_links
-    ]
+    }
 
 
 def seen(have: KernelState) -> dict[Attachment, Seen]:

@@ -20,6 +20,7 @@ from bgpnet.agent.events import (
     CniAsked,
     Effect,
     JournalBlocks,
+    KernelApplied,
     PodRefused,
     PodUnwired,
     PodWired,
@@ -56,8 +57,9 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     its own DEL. failed: see `place`.
     """
     pod = world.pods.get(request.attachment)
-    if pod is not None and pod.phase is Phase.READY:
-        return world, [answer(number, request.version, pod)]
+    if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
+        known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
+        return _with_pod(world, known), [answer(number, request.version, known)]
     if (busy := _busy(world, pod, request)) is not None:
         problem = CniError(
             cnispec.TRY_AGAIN,
@@ -143,7 +145,7 @@ def ensure_tunnel(world: World) -> Step:
         permitted = ipam.pools_for(facts.pools(world).values(), Use.TUNNEL, facts.labels(world))
     except NoAddress as problem:
         return replace(world, no_address=str(problem)), []
-    who = ipam.Claimant(world.me.node, facts.TUNNEL_CLAIM, "", Use.TUNNEL)
+    who = ipam.Claimant("", facts.TUNNEL_CLAIM, "", Use.TUNNEL)
     for block in _blocks_in(world, permitted):
         if assigned := ipam.assign(block, who, world.now, world.me.rest, pressed=True):
             return _with_block(world, assigned[0]), [JournalBlocks((assigned[0],))]
@@ -178,10 +180,13 @@ def delete(world: World, number: int, request: CniRequest) -> Step:
     pod = world.pods.get(request.attachment)
     if pod is None:
         pod = _unknown(world, request)
-    elif pod.phase in (Phase.LEAVING, Phase.WIRING):
+    elif pod.phase is Phase.CUT:
+        return world, [*effects, Answer(number, 0, b"")]
+    elif pod.phase is Phase.LEAVING:
+        numbers = (*world.also_deleting.get(request.attachment, ()), number)
+        return replace(world, also_deleting={**world.also_deleting, request.attachment: numbers}), effects
+    elif pod.phase is Phase.WIRING:
         # A DEL that overtakes its ADD is answered when the ADD has ended: the runtime asks again.
-        if pod.phase is Phase.LEAVING:
-            return world, [*effects, Answer(number, 0, b"")]
         problem = CniError(cnispec.TRY_AGAIN, f"container {pod.attachment.container} is being wired; ask again")
         return world, [*effects, refuse(number, request.version, problem)]
     else:
@@ -191,32 +196,53 @@ def delete(world: World, number: int, request: CniRequest) -> Step:
 
 
 def unwired(world: World, event: PodUnwired) -> Step:
-    """The pod is cut off and its release is durable: answer, and reap."""
-    return world, [Answer(event.number, 0, b""), Reap(event.attachment)]
+    """The pod is cut off and its release is durable: answer everybody who asked for it, and reap."""
+    pod = world.pods.get(event.attachment)
+    if pod is not None:
+        world = _with_pod(world, replace(pod, phase=Phase.CUT))
+    world, also = _also(world, event.attachment)
+    return world, [*(Answer(number, 0, b"") for number in (event.number, *also)), Reap(event.attachment)]
 
 
 def unwire_failed(world: World, event: UnwireFailed) -> Step:
     """Not released: the pod stays as it was, the runtime asks again."""
     pod = world.pods.get(event.attachment)
+    world, also = _also(world, event.attachment)
     if pod is not None:
         rivals = _rivals(world, pod.link, pod.attachment)
         before = Phase.LOST if any(one.phase in (Phase.WIRING, Phase.READY) for one in rivals) else Phase.READY
         world = _with_pod(world, replace(pod, phase=before))
-    return world, [refuse(event.number, event.version, CniError(cnispec.TRY_AGAIN, event.reason))]
+    problem = CniError(cnispec.TRY_AGAIN, event.reason)
+    return world, [refuse(number, event.version, problem) for number in (event.number, *also)]
+
+
+def _also(world: World, attachment: Attachment) -> tuple[World, tuple[int, ...]]:
+    """The further DELs of a pod that was being cut off."""
+    left = {key: numbers for key, numbers in world.also_deleting.items() if key != attachment}
+    return replace(world, also_deleting=left), world.also_deleting.get(attachment, ())
+
+
+def applied(world: World, event: KernelApplied) -> Step:
+    """What the kernel refused is for the status; a pod whose link is gone is lost until it is wired or deleted."""
+    pods = {
+        attachment: replace(pod, phase=Phase.LOST) if pod.phase is Phase.READY and pod.link in event.lost else pod
+        for attachment, pod in world.pods.items()
+    }
+    return replace(world, refusals=event.refusals, pods=pods), []
 
 
 def reaped(world: World, event: Reaped) -> Step:
     """The links are gone: the addresses rest from now on."""
     for attachment in event.attachments:
         pod = world.pods.get(attachment)
-        if pod is not None and pod.phase is Phase.LEAVING:
+        if pod is not None and pod.phase is Phase.CUT:
             world = _released(world, attachment)
     return _again(world)
 
 
 def expire(world: World) -> Step:
     """Requests that waited long enough are told why, and to try again."""
-    late = {number: one for number, one in world.waiting.items() if one.until <= world.now}
+    late = {number: one for number, one in world.waiting.items() if one.until <= world.clock}
     if not late:
         return world, []
     left = {number: one for number, one in world.waiting.items() if number not in late}
@@ -287,7 +313,7 @@ def _rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:
 
 def _busy(world: World, pod: Pod | None, request: CniRequest) -> Pod | None:
     """Who is at work on the link that this ADD needs."""
-    if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING):
+    if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT):
         return pod
     link = names.pod_link(request.pod, request.attachment.container, request.attachment.ifname)
     return next((one for one in _rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)
@@ -312,7 +338,7 @@ def _unknown(world: World, request: CniRequest) -> Pod:
 
 
 def _wait(world: World, number: int, request: CniRequest, reason: str) -> World:
-    waiting = Waiting(request, world.now + CLAIM_PATIENCE, reason)
+    waiting = Waiting(request, world.clock + CLAIM_PATIENCE, reason)
     return replace(world, waiting={**world.waiting, number: waiting})
 
 

@@ -15,9 +15,10 @@ from bgpnet.wire import CniCall
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed; `now` is in seconds since 1970."""
+    """Time has passed. now: seconds since 1970, for what is written down; clock: seconds that never jump."""
 
     now: float
+    clock: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +138,10 @@ class KernelLooked:
 
 @dataclass(frozen=True, slots=True)
 class KernelApplied:
-    """What the kernel refused of the last plan, each a sentence."""
+    """What the kernel refused of the last plan, each a sentence; and the pod links that are gone."""
 
     refusals: tuple[str, ...]
+    lost: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +176,13 @@ class ClaimBlock:
     pools: tuple[IPPool, ...]
     owner: Owner
     known: tuple[IPAMBlock, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetBlock:
+    """Make it durable that a block is no longer ours."""
+
+    cidr: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,4 +226,4 @@ Event = (
     | KernelLooked
     | KernelApplied
 )
-Effect = WirePod | UnwirePod | Reap | ClaimBlock | JournalBlocks | Answer | Stop
+Effect = WirePod | UnwirePod | Reap | ClaimBlock | JournalBlocks | ForgetBlock | Answer | Stop

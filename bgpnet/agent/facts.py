@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import cast
 
 from bgpnet import ipam
 from bgpnet.agent.world import World
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import DEFAULT_AS, DEFAULT_PORT, BGPConfiguration, BGPConfigurationSpec
+from bgpnet.model.instant import seconds
 from bgpnet.model.ipamblock import Owner
 from bgpnet.model.ippool import Encap, IPPool
-from bgpnet.model.node import Node
+from bgpnet.model.node import Identity, Node
 
 IPIP_OVERHEAD = 20
 """Bytes of the outer IPv4 header (RFC 2003)."""
 
 TUNNEL_CLAIM = "tunl0"
-"""The interface name under which a node's own tunnel address is allocated; the container is the node."""
+"""The interface name under which a node's own tunnel address is allocated; it has no container, as every pod has."""
 
 
 def pools(world: World) -> Mapping[str, IPPool]:
@@ -39,6 +41,14 @@ def labels(world: World) -> Mapping[str, str]:
 def owner(world: World) -> Owner:
     """This node as the owner of blocks."""
     return Owner(name=world.me.node, uid=world.me.uuid)
+
+
+def silence(world: World, identity: Identity) -> float:
+    """Seconds since the machine said that it lives; infinite when it wrote no instant, negative by a clock ahead."""
+    try:
+        return world.now - seconds(identity.heartbeat)
+    except ValueError:
+        return inf
 
 
 def bgp(world: World) -> BGPConfigurationSpec:
@@ -75,14 +85,15 @@ def tunnel_mtu(world: World) -> int:
 
 
 def pod_mtu(world: World) -> int:
-    """What fits through every way a pod's packet may take."""
-    return tunnel_mtu(world) if uses_ipip(world) else world.me.uplink_mtu
+    """What fits through every way a pod's packet may take; a tunnel among them while the pools are not known."""
+    tunnelled = uses_ipip(world) or not world.is_synced(kinds.IPPOOL)
+    return tunnel_mtu(world) if tunnelled else world.me.uplink_mtu
 
 
 def tunnel_address(world: World) -> ip.Address | None:
     """The address of tunl0, which lies in one of the node's own blocks."""
     for net in sorted(world.blocks, key=ip.order):
-        if found := ipam.find(world.blocks[net], world.me.node, TUNNEL_CLAIM):
+        if found := ipam.find(world.blocks[net], "", TUNNEL_CLAIM):
             return found[0]
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from time import time
+from time import monotonic, time
 
 from bgpnet.agent.events import Changed, Event, Gone, Listed, StoreAway, Tick
 from bgpnet.errors import Compacted, StoreError
@@ -22,7 +22,7 @@ RETRY = 1.0
 def clock(emit: Emit, stop: Stop) -> None:
     """A Tick a second."""
     while not stop.wait(1.0):
-        emit(Tick(time()))
+        emit(Tick(time(), monotonic()))
 
 
 def datastore(repo: Repo, kind: Kind, emit: Emit, stop: Stop) -> None:

@@ -23,10 +23,15 @@ from bgpnet.agent.world import Phase, Pod
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import JournalFailed
 from bgpnet.model import ip
+from bgpnet.model.instant import seconds
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
 
 HISTORY = 1000
 """Lines beyond four times what lives before the file is rewritten."""
+
+
+LONGEST_REST = 1200.0
+"""Seconds; the most that the setting address_rest takes."""
 
 
 class Boot(msgspec.Struct, frozen=True, tag="boot", tag_field="line"):
@@ -58,39 +63,57 @@ class PodCame(msgspec.Struct, frozen=True, tag="pod", tag_field="line"):
 
 
 class PodWent(msgspec.Struct, frozen=True, tag="gone", tag_field="line"):
-    """A pod's address was released."""
+    """A pod's address was released, at that instant (RFC 3339): it rests from then on."""
 
     container: str
     ifname: str
+    at: str
 
 
-Line = Boot | BlockIs | PodCame | PodWent
+class BlockWent(msgspec.Struct, frozen=True, tag="block gone", tag_field="line"):
+    """A block is another node's now."""
+
+    cidr: str
+
+
+Line = Boot | BlockIs | BlockWent | PodCame | PodWent
 _DECODER = msgspec.json.Decoder(Line)
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a journal says: own blocks by CIDR and the pods that have addresses."""
+    """What a journal says: own blocks by CIDR, the pods that have addresses, and who had one that may still rest."""
 
     boot: str
     blocks: dict[str, IPAMBlock] = field(default_factory=dict)
     pods: dict[Attachment, PodCame] = field(default_factory=dict)
+    rests: dict[str, tuple[PodCame, str]] = field(default_factory=dict)
 
     def take(self, line: Line) -> None:
         """Apply one line."""
         match line:
             case BlockIs(block):
                 self.blocks[block.spec.cidr] = block
+            case BlockWent(cidr):
+                self.blocks.pop(cidr, None)
             case PodCame():
                 self.pods[Attachment(line.container, line.ifname)] = line
+                self.rests.pop(line.address, None)
             case PodWent():
-                self.pods.pop(Attachment(line.container, line.ifname), None)
+                if (pod := self.pods.pop(Attachment(line.container, line.ifname), None)) is not None:
+                    self.rests[pod.address] = (pod, line.at)
             case Boot(boot):
                 self.boot = boot
 
     def lines(self) -> list[Line]:
         """The shortest journal that says the same."""
-        return [Boot(self.boot), *map(BlockIs, self.blocks.values()), *self.pods.values()]
+        resting = [line for pod, at in self.rests.values() for line in (pod, PodWent(pod.container, pod.ifname, at))]
+        return [Boot(self.boot), *map(BlockIs, self.blocks.values()), *resting, *self.pods.values()]
+
+    def forget_old_rests(self) -> None:
+        """Keep those of the last while before the newest: the others have rested by any setting."""
+        newest = max((seconds(at) for _, at in self.rests.values()), default=0.0)
+        self.rests = {key: one for key, one in self.rests.items() if seconds(one[1]) > newest - LONGEST_REST}
 
 
 def encode(line: Line) -> bytes:
@@ -148,9 +171,12 @@ def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network,
             stands = pod is not None and pod.address == block.network[ordinal]
             if allocation.freedAt is None and allocation.use is Use.WORKLOAD and not stands:
                 block = ipam.release(block, allocation.container, allocation.ifname, now)
+        for line, at in contents.rests.values():
+            if ip.contains(block.network, ip.address(line.address)):
+                block = _rested(block, line, at)
         for pod in pods.values():
             if ip.contains(block.network, pod.address):
-                block = ipam.restore(block, pod.address, _allocation(pod))
+                block = ipam.restore(block, pod.address, _allocation(came(pod)))
         blocks[block.network] = block
     return blocks, pods
 
@@ -171,14 +197,23 @@ def _pod(line: PodCame) -> Pod:
     )
 
 
-def _allocation(pod: Pod) -> Allocation:
+def _allocation(line: PodCame, freed: str | None = None) -> Allocation:
     return Allocation(
-        container=pod.attachment.container,
-        ifname=pod.attachment.ifname,
-        pod=pod.pod,
-        since=pod.since,
-        sequence=pod.sequence,
+        container=line.container,
+        ifname=line.ifname,
+        pod=line.pod,
+        since=line.since,
+        sequence=line.sequence,
+        freedAt=freed,
     )
+
+
+def _rested(block: IPAMBlock, line: PodCame, at: str) -> IPAMBlock:
+    """The block with an address that was released after the block was written: it rests from then on."""
+    there = block.spec.allocations.get(int(ip.address(line.address)) - int(block.network.network_address))
+    if there is not None:
+        return block  # released above, or somebody else's by now
+    return ipam.restore(block, ip.address(line.address), _allocation(line, at))
 
 
 class Journal:
@@ -232,14 +267,24 @@ class Journal:
                 self._written += 1
                 mine = self._written
             with self._sync:
-                if self._synced >= mine:
-                    return
-                with self._write:
-                    upto = self._written
-                    if self._lines > HISTORY + 4 * (len(self._live.pods) + len(self._live.blocks)):
-                        self._rewrite()
-                os.fdatasync(self._fd)
-                self._synced = upto
+                if self._synced < mine:
+                    self._commit()
+
+    def _commit(self) -> None:
+        """One fdatasync for all that was written so far; when it fails, nothing of it counts as written."""
+        with self._write:
+            upto = self._written
+            if self._lines > HISTORY + 4 * (len(self._live.pods) + len(self._live.blocks)):
+                self._rewrite()
+            fd = os.dup(self._fd)  # another thread may replace the file meanwhile
+        try:
+            os.fdatasync(fd)
+        except OSError:
+            self._torn = True  # the kernel reports a failed write once: the next one must not trust this file
+            raise
+        finally:
+            os.close(fd)
+        self._synced = upto
 
     def close(self) -> None:
         """Let go of the file."""
@@ -248,8 +293,10 @@ class Journal:
             self._fd = -1
 
     def _rewrite(self) -> None:
+        self._torn = True
         fresh = self._path.with_suffix(".new")
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        self._live.forget_old_rests()
         lines = self._live.lines()
         try:
             _write_all(fd, b"".join(map(encode, lines)))
@@ -258,11 +305,14 @@ class Journal:
         except OSError:
             os.close(fd)
             raise
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.fsync(folder)
-        os.close(folder)
         self.close()
-        self._fd, self._lines, self._torn = fd, len(lines), False
+        self._fd, self._lines = fd, len(lines)
+        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._torn = False
 
     def _guard(self) -> _Guard:
         return _Guard(self._path)

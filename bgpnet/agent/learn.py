@@ -54,18 +54,22 @@ def synced(world: World, event: Synced) -> World:
             table = table.mark_stale(state.peer)
     for peer in table.peers() - set(sessions):
         table = table.drop(peer)
-    return replace(world, table=_held(world, table, sessions), sessions=sessions, speaker_away="", heard=world.now)
+    return replace(world, table=_held(world, table, sessions), sessions=sessions, speaker_away="", heard=world.clock)
 
 
 def _found(world: World, state: PeerState) -> Session:
     """A session as the speaker has it now; what was known of the same session before stays known."""
+    restart = float(RESTART_TIME) if state.graceful else None
     before = world.sessions.get(state.peer)
     if before is not None and before.up == state.up:
-        return before
-    session = Session(state.peer, state.asn, up=state.up, since=world.now)
+        if not state.up:
+            return before
+        # What was withdrawn meanwhile is held as stale, and no End-of-RIB need follow: it goes with the deadline.
+        return replace(before, complete=False, deadline=world.clock + SETTLE)
+    session = Session(state.peer, state.asn, up=state.up, since=world.now, restart=restart)
     if state.up:
-        return replace(session, info="Established", deadline=world.now + SETTLE)
-    return replace(session, info="waiting for the peer", deadline=world.now + RESTART_TIME)
+        return replace(session, info="Established", deadline=world.clock + SETTLE)
+    return replace(session, info="waiting for the peer", deadline=world.clock + RESTART_TIME)
 
 
 def _held(world: World, table: Table, sessions: dict[Address, Session]) -> Table:
@@ -91,7 +95,7 @@ def peer_up(world: World, event: PeerUp) -> World:
         since=world.now,
         info="Established",
         restart=restart,
-        deadline=world.now + RESTART_TIME,
+        deadline=world.clock + RESTART_TIME,
     )
     return _with(world, session)
 
@@ -104,7 +108,7 @@ def peer_down(world: World, event: PeerDown) -> World:
     table = world.table
     if table is not None and before.up:
         table = table.mark_stale(event.peer) if patience else table.drop(event.peer)
-    deadline = world.now + (patience or 0) if before.up else before.deadline
+    deadline = world.clock + (patience or 0) if before.up else before.deadline
     return replace(_with(world, replace(session, deadline=deadline)), table=table)
 
 
@@ -118,7 +122,7 @@ def ended(world: World, peer: Address) -> World:
 def expire(world: World) -> World:
     """Peers whose time is over lose what is still stale of theirs."""
     for session in world.sessions.values():
-        if session.complete or session.deadline is None or session.deadline > world.now:
+        if session.complete or session.deadline is None or session.deadline > world.clock:
             continue
         if session.up:
             world = _with(world, replace(session, complete=True, deadline=None))

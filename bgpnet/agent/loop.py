@@ -14,7 +14,7 @@ from dataclasses import replace
 from time import monotonic, time
 
 from bgpnet.agent import status
-from bgpnet.agent.apply import apply
+from bgpnet.agent.apply import Applied, apply
 from bgpnet.agent.events import Answer, Asked, Effect, KernelApplied, Stop, Tick
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Workers
@@ -58,6 +58,7 @@ class Loop:
         self._planned = 0.0
         self._audited = 0.0
         self._audit = True
+        self._lost: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self.reason = ""
 
@@ -72,13 +73,15 @@ class Loop:
     def stop(self) -> None:
         """End the loop with its next event. Nothing is cleaned up: everything stays as it is."""
         self._stop.set()
-        self.emit(Tick(time()))
+        self.emit(Tick(time(), monotonic()))
 
     def run(self, server: Server, workers: Workers, records: Records, speech: Speech) -> str:
         """Until stopped; returns the reason when the agent itself decided to stop, else nothing."""
         while not self._stop.is_set():
             events = self._drain()
             for event in events:
+                if self._stop.is_set():
+                    break  # what we decide from here on is not ours to decide
                 if isinstance(event, KernelChanged):
                     log.info("kernel changed: %s", event.reason)
                     self._audit = True
@@ -87,7 +90,7 @@ class Loop:
                     server.answer(event.number, *status.answer(self._world, self._plan, dict(event.question)))
                 else:
                     self._step(event, server, workers)
-            if self._due(quiet=not events):
+            if self._due(quiet=not events) and not self._stop.is_set():
                 self._replan(workers, records, speech)
         return self.reason
 
@@ -110,7 +113,7 @@ class Loop:
             self._dirty_since = monotonic()
 
     def _step(self, event: Happening, server: Server, workers: Workers) -> None:
-        before = self._world if isinstance(event, Tick) else replace(self._world, now=time())
+        before = self._world if isinstance(event, Tick) else replace(self._world, now=time(), clock=monotonic())
         self._world, effects = step(before, event)
         for effect in effects:
             self._carry_out(effect, server, workers)
@@ -147,15 +150,22 @@ class Loop:
         try:
             done = apply(wish, self._kernel)
         except KernelRefused as problem:
-            self.emit(KernelApplied((str(problem),)))
+            self._tell(Applied(0, (str(problem),), (), frozenset()))
             return
         self._audit = False
         self._audited = monotonic()
         if done.stale:
             workers.reap_now()
-        if done.refusals != self._world.refusals:
-            for refusal in done.refusals:
-                log.warning("%s", refusal)
-            self.emit(KernelApplied(done.refusals))
+        self._tell(done)
         if done.changes:
             log.info("kernel: %d changes", done.changes)
+
+    def _tell(self, done: Applied) -> None:
+        """The World hears of what is new only; what was refused is tried again with the tide, not at once."""
+        if done.refusals == self._world.refusals and not done.lost - self._lost:
+            return
+        self._lost = done.lost
+        for refusal in done.refusals:
+            if refusal not in self._world.refusals:
+                log.warning("%s", refusal)
+        self.emit(KernelApplied(done.refusals, done.lost))

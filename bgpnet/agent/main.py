@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import TYPE_CHECKING
 
 import click
@@ -110,6 +111,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.bgp.speaker import Speaker
     from bgpnet.kernel.linux import LinuxKernel
     from bgpnet.store.factory import open_store
+    from bgpnet.store.lazy import LazyStore
     from bgpnet.store.repo import Repo
 
     sys.setswitchinterval(SWITCH)
@@ -121,9 +123,11 @@ def _run(settings: config.Settings, uuid: str) -> str:
     now = time()
     blocks, pods = restore(contents, identity.boot(), now) if contents else ({}, {})
     journal.start(blocks.values(), pods.values())
-    world = World(me=me, now=now, started=now, blocks=blocks, pods=pods)
+    world = World(me=me, now=now, clock=monotonic(), blocks=blocks, pods=pods)
 
-    repo = Repo(open_store(settings.datastore))
+    store = LazyStore(partial(open_store, settings.datastore))
+    store.try_now()
+    repo = Repo(store)
     loop = Loop(world, kernel)
     loop.emit(KernelLooked(seen(kernel.read())))
     kernel.reap(abandoned=True)

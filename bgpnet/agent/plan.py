@@ -19,7 +19,7 @@ from bgpnet.bgp.mesh import mesh
 from bgpnet.bgp.rib import Path, best
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
 from bgpnet.model import ip, kinds
-from bgpnet.model.instant import seconds, stamp
+from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.ippool import Encap, IPPool
 from bgpnet.model.kinds import Resource
@@ -55,7 +55,7 @@ def plan(world: World) -> Plan:
     routes: dict[Owner, Mapping[ip.Network, Route]] = {Owner.LOCAL: local_routes(world)}
     if learned is not None:
         routes[Owner.LEARNED] = learned
-    busy = [pod for pod in world.pods.values() if pod.phase in (Phase.WIRING, Phase.LEAVING)]
+    busy = [pod for pod in world.pods.values() if pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT)]
     return Plan(
         kernel=KernelState(
             tunnels=tunnels(world),
@@ -94,8 +94,8 @@ def learned_is_complete(world: World) -> bool:
 
 def _has_spoken(world: World, session: Session | None) -> bool:
     if session is None:
-        return world.now >= world.heard + RESTART_TIME
-    return session.complete or (session.deadline is not None and world.now >= session.deadline)
+        return world.clock >= world.heard + RESTART_TIME
+    return session.complete or (session.deadline is not None and world.clock >= session.deadline)
 
 
 RESTART_TIME = 120
@@ -188,7 +188,7 @@ def pod_links(world: World) -> dict[str, PodLink]:
     """
     return {
         pod.link: PodLink(pod.link, names.Alias(pod.attachment.container, pod.attachment.ifname, pod.since), pod.mtu)
-        for pod in sorted(world.pods.values(), key=lambda pod: pod.phase not in (Phase.LOST, Phase.LEAVING))
+        for pod in sorted(world.pods.values(), key=lambda pod: pod.phase not in (Phase.LOST, Phase.LEAVING, Phase.CUT))
     }
 
 
@@ -251,9 +251,8 @@ def _own_node(world: World) -> Node | None:
         ipv4IPIPTunnelAddr=str(tunnel) if tunnel else bgp.ipv4IPIPTunnelAddr if not world.adopted else "",
     )
     identity = before.status.identity if before.status else None
-    fresh = (
-        identity is not None and identity.uuid == world.me.uuid and world.now - seconds(identity.heartbeat) < HEARTBEAT
-    )
+    ours = identity is not None and identity.uuid == world.me.uuid
+    fresh = identity is not None and ours and 0 <= facts.silence(world, identity) < HEARTBEAT
     if stored is not None and stored.spec.bgp == bgp and fresh:
         return None
     alive = identity if fresh else Identity(uuid=world.me.uuid, heartbeat=stamp(world.now))

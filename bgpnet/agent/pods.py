@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import time
 
 from bgpnet import ipam, names
 from bgpnet.agent.events import (
@@ -16,6 +17,7 @@ from bgpnet.agent.events import (
     Claimed,
     ClaimFailed,
     Event,
+    ForgetBlock,
     JournalBlocks,
     PodRefused,
     PodUnwired,
@@ -26,7 +28,7 @@ from bgpnet.agent.events import (
     UnwirePod,
     WirePod,
 )
-from bgpnet.agent.journal import BlockIs, Journal, PodWent, came
+from bgpnet.agent.journal import BlockIs, BlockWent, Journal, PodWent, came
 from bgpnet.agent.threads import loudly, start
 from bgpnet.agent.world import Pod
 from bgpnet.cnispec import Attachment
@@ -34,6 +36,7 @@ from bgpnet.errors import AlreadyExists, Invalid, JournalFailed, KernelRefused, 
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import Wiring
 from bgpnet.model import kinds
+from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.store.repo import Repo
 
@@ -44,7 +47,7 @@ Netns = Callable[[int], int | None]
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
-PodWork = WirePod | UnwirePod | JournalBlocks | ClaimBlock
+PodWork = WirePod | UnwirePod | JournalBlocks | ForgetBlock | ClaimBlock
 
 
 class Workers:
@@ -75,6 +78,8 @@ class Workers:
                 self._pods.submit(loudly(self._unwire), work)
             case JournalBlocks():
                 self._keep(work)  # here and now: a pod's DEL must not be journalled before it
+            case ForgetBlock(cidr):
+                self._journal.append([BlockWent(cidr)])
 
     def reap_now(self) -> None:
         """Have marked links deleted though no attachment waits for it."""
@@ -97,7 +102,7 @@ class Workers:
     def _take_back(self, pod: Pod) -> None:
         """The pod never came. If even that cannot be journalled, the DEL that follows a failed ADD will say it."""
         try:
-            self._journal.append([PodWent(pod.attachment.container, pod.attachment.ifname)])
+            self._journal.append([PodWent(pod.attachment.container, pod.attachment.ifname, stamp(time()))])
         except JournalFailed:
             return
 
@@ -106,7 +111,7 @@ class Workers:
         alias = names.Alias(attachment.container, attachment.ifname, work.pod.since)
         try:
             self._kernel.unwire(work.pod.link, alias)
-            self._journal.append([PodWent(attachment.container, attachment.ifname)])
+            self._journal.append([PodWent(attachment.container, attachment.ifname, stamp(time()))])
         except (JournalFailed, KernelRefused) as problem:
             self._emit(UnwireFailed(work.number, attachment, work.version, str(problem)))
             return

@@ -10,18 +10,22 @@ import array
 import contextlib
 import itertools
 import json
+import logging
 import os
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Protocol
 
-from bgpnet import wire
+from bgpnet import cnispec, wire
 from bgpnet.agent.events import Asked, CniAsked, Event
 from bgpnet.agent.threads import start
-from bgpnet.cnispec import TRY_AGAIN
-from bgpnet.errors import UsageError
+from bgpnet.cnispec import BAD_ENVIRONMENT, TRY_AGAIN
+from bgpnet.errors import CniError, UsageError
+
+log = logging.getLogger("bgpnet.agent")
 
 READ_DEADLINE = 5.0
 """Seconds a client has to say its request, and to take its answer."""
@@ -46,12 +50,14 @@ class Connection:
 
     def __init__(self, client: socket.socket) -> None:
         self._client = client
+        self._deadline = monotonic() + READ_DEADLINE
         self.netns: int | None = None
 
     def read(self) -> tuple[wire.Kind, bytes]:
         """The request; raises BadFrame or OSError (a deadline that passed included)."""
         self._client.settimeout(READ_DEADLINE)
-        first, ancillary, _, _ = self._client.recvmsg(65536, socket.CMSG_SPACE(4 * 4))
+        room = socket.CMSG_SPACE(4 * 4)
+        first, ancillary, _, _ = self._client.recvmsg(65536, room, socket.MSG_CMSG_CLOEXEC)
         self._take_descriptor(ancillary)
         data = bytearray(first)
         self._fill(data, wire.REQUEST.size)
@@ -60,9 +66,24 @@ class Connection:
         return kind, bytes(data[wire.REQUEST.size : wire.REQUEST.size + length])
 
     def send(self, status: int, body: bytes) -> None:
-        with contextlib.suppress(OSError):  # the client is gone: nobody to tell
+        """As much as the client takes at once; a thread waits with the rest, because the loop waits for nobody."""
+        data = wire.answer(status, body)
+        try:
+            self._client.setblocking(False)
+            sent = self._client.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the client is gone: nobody to tell
+            sent = len(data)
+        if sent < len(data):
+            start("answer", self._send_rest, data[sent:])
+        else:
+            self.close()
+
+    def _send_rest(self, data: bytes) -> None:
+        with contextlib.suppress(OSError):
             self._client.settimeout(READ_DEADLINE)
-            self._client.sendall(wire.answer(status, body))
+            self._client.sendall(data)
         self.close()
 
     def close(self) -> None:
@@ -74,6 +95,7 @@ class Connection:
 
     def _fill(self, data: bytearray, size: int) -> None:
         while len(data) < size:
+            self._client.settimeout(max(self._deadline - monotonic(), 0.001))
             more = self._client.recv(min(65536, size - len(data)))
             if not more:
                 raise wire.BadFrame("a request that ends early")
@@ -91,13 +113,16 @@ class Connection:
 class Tombstone:
     """A DEL made without an agent: its file goes with the answer, unless that is to try again later."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, answered: Callable[[Path], None]) -> None:
         self._path = path
+        self._answered = answered
         self.netns: int | None = None
 
     def send(self, status: int, body: bytes) -> None:
+        """Remove the file, or have it looked at again."""
         if status == 0 or not _later(body):
             self._path.unlink(missing_ok=True)
+        self._answered(self._path)
 
 
 class Server:
@@ -110,6 +135,8 @@ class Server:
         self._replies: dict[int, Reply] = {}
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
+        self._burying: set[Path] = set()
+        self._pause = threading.Event()
 
     def listen(self) -> None:
         """Take the socket's place; raises UsageError when a living agent has it."""
@@ -125,6 +152,7 @@ class Server:
             os.umask(before)
         listener.listen(BACKLOG)
         self._listener = listener
+        self._bury_all()  # before anybody may ask for the same container anew
         start("accept", self._accept, listener)
         start("tombstones", self._tombstones)
 
@@ -143,15 +171,19 @@ class Server:
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
-            client, _ = listener.accept()
+            try:
+                client, _ = listener.accept()
+            except OSError as problem:  # descriptors ran out, say; who waits in the backlog is served later
+                log.warning("a client could not be accepted: %s", problem.strerror)
+                self._pause.wait(1.0)
+                continue
             start("client", self._serve, Connection(client))
 
     def _serve(self, connection: Connection) -> None:
         try:
             kind, body = connection.read()
             if kind is wire.Kind.CNI:
-                call = wire.unpack_cni(body)
-                self._emit(CniAsked(self._register(connection), call))
+                self._cni(connection, body)
             else:
                 question = _question(body)
                 self._emit(Asked(self._register(connection), question))
@@ -160,6 +192,15 @@ class Server:
         except OSError:
             connection.close()
 
+    def _cni(self, connection: Connection, body: bytes) -> None:
+        try:
+            call = wire.unpack_cni(body)
+        except wire.BadFrame as problem:
+            refusal = CniError(BAD_ENVIRONMENT, f"the request cannot be read: {problem}")
+            connection.send(1, cnispec.error(cnispec.LATEST, refusal))
+            return
+        self._emit(CniAsked(self._register(connection), call))
+
     def _register(self, reply: Reply) -> int:
         number = next(self._numbers)
         with self._lock:
@@ -167,13 +208,15 @@ class Server:
         return number
 
     def _tombstones(self) -> None:
-        folder = self._path.parent / "tombstones"
-        pause = threading.Event()
         while True:
-            for path in sorted(folder.glob("[!.]*")):  # a leading dot: the plugin is still writing it
+            self._pause.wait(TOMBSTONES)
+            self._bury_all()
+
+    def _bury_all(self) -> None:
+        for path in sorted((self._path.parent / "tombstones").glob("[!.]*")):  # a leading dot: still being written
+            if path not in self._burying:
                 with contextlib.suppress(FileNotFoundError):
                     self._bury(path)
-            pause.wait(TOMBSTONES)
 
     def _bury(self, path: Path) -> None:
         try:
@@ -181,7 +224,8 @@ class Server:
         except wire.BadFrame:
             path.unlink(missing_ok=True)
             return
-        self._emit(CniAsked(self._register(Tombstone(path)), call))
+        self._burying.add(path)
+        self._emit(CniAsked(self._register(Tombstone(path, self._burying.discard)), call))
 
 
 def _later(body: bytes) -> bool:
@@ -202,7 +246,7 @@ def _answers(path: Path) -> bool:
 def _question(body: bytes) -> dict[str, object]:
     try:
         question = json.loads(body)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise wire.BadFrame(f"a question that is not JSON ({problem})") from problem
     if not isinstance(question, dict):
         raise wire.BadFrame("a question that is not a JSON object")

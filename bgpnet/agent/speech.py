@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -14,6 +15,8 @@ from bgpnet.bgp.export import Advert
 from bgpnet.bgp.speaker import Speaker
 from bgpnet.errors import SpeakerAway
 from bgpnet.model.ip import Address
+
+log = logging.getLogger("bgpnet.agent")
 
 Wish = tuple[SpeakerConf | None, Mapping[Address, frozenset[Advert]] | None]
 
@@ -37,6 +40,7 @@ class Speech:
         self._new.set()
 
     def _run(self) -> None:
+        told = ""
         while True:
             self._new.wait()
             self._new.clear()
@@ -47,8 +51,13 @@ class Speech:
                     self._speaker.reload()
                 if exports is not None:
                     self._speaker.set(exports)
-            except SpeakerAway:
-                continue  # its return is an event, after which the loop plans and wishes again
+            except SpeakerAway as problem:
+                # Its return is an event, after which the loop plans and wishes again.
+                if str(problem) != told:
+                    log.warning("%s", problem)
+                told = str(problem)
+            else:
+                told = ""
 
     def _write(self, text: str) -> bool:
         """Put the file in place in one step; false when it says the same already."""

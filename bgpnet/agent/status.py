@@ -12,6 +12,9 @@ from bgpnet.bgp.conf import Neighbour
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 
+WARNINGS = 100
+"""How many warnings a status carries before it only counts the others."""
+
 NEEDED = (kinds.IPPOOL, kinds.NODE, kinds.BGPCONFIGURATION, kinds.IPAMBLOCK)
 
 
@@ -115,4 +118,6 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         for plural, names in world.broken.items()
         for name in names
     ]
-    return [*fenced, *broken, *world.refusals, *plan.refused.values()]
+    listed = [*fenced, *broken, *world.refusals, *plan.refused.values()]
+    hidden = len(listed) - WARNINGS
+    return [*listed[:WARNINGS], f"and {hidden} more"] if hidden > 0 else listed

@@ -18,8 +18,8 @@ Happening = events.Event | SpeakerEvent
 def step(world: World, event: Happening) -> Step:
     """The World after the event, and what is to be done."""
     match event:
-        case events.Tick(now):
-            return tick(replace(world, now=now))
+        case events.Tick(now, clock):
+            return tick(replace(world, now=now, clock=clock))
         case events.CniAsked():
             return attach.asked(world, event)
         case events.PodWired():
@@ -46,8 +46,8 @@ def step(world: World, event: Happening) -> Step:
             return sync.away(world, event)
         case events.KernelLooked():
             return sync.looked(world, event)
-        case events.KernelApplied(refusals):
-            return replace(world, refusals=refusals), []
+        case events.KernelApplied():
+            return attach.applied(world, event)
         case _:
             return learn.heard(world, event)
 

@@ -10,11 +10,10 @@ from msgspec import structs
 from bgpnet import ipam
 from bgpnet.agent import attach, facts
 from bgpnet.agent.attach import Step
-from bgpnet.agent.events import Changed, Effect, Gone, JournalBlocks, KernelLooked, Listed, Stop, StoreAway
+from bgpnet.agent.events import Changed, Effect, ForgetBlock, Gone, JournalBlocks, KernelLooked, Listed, Stop, StoreAway
 from bgpnet.agent.world import Phase, Pod, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
-from bgpnet.model.instant import seconds
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Node
@@ -49,13 +48,25 @@ def changed(world: World, event: Changed) -> Step:
     resource = event.resource
     kind = {**world.of_kind(event.kind), resource.metadata.name: resource}
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
-    return _heard(world, event.kind, (resource,))
+    return _heard(_mended(world, event.kind, resource.metadata.name), event.kind, (resource,))
 
 
 def gone(world: World, event: Gone) -> Step:
     """One object was deleted. Our own blocks and Node are written again by the next plan: we are their truth."""
     kind = {name: one for name, one in world.of_kind(event.kind).items() if name != event.name}
-    return attach.resume(replace(world, resources={**world.resources, event.kind.plural: kind}, store_away=""))
+    world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
+    return _heard(_mended(world, event.kind, event.name), event.kind, ())
+
+
+def _mended(world: World, kind: Kind, name: str) -> World:
+    """An object that could not be read is readable or gone: with the last such, its kind counts as heard."""
+    before = world.broken.get(kind.plural, ())
+    if name not in before:
+        return world
+    left = tuple(other for other in before if other != name)
+    unknown = [other for other in left if other not in world.of_kind(kind)]
+    synced = world.synced if unknown else world.synced | {kind.plural}
+    return replace(world, broken={**world.broken, kind.plural: left}, synced=synced)
 
 
 def away(world: World, event: StoreAway) -> Step:
@@ -76,12 +87,13 @@ def _heard(world: World, kind: Kind, resources: Iterable[Resource]) -> Step:
     if kind is kinds.NODE and (reason := _usurper(world)):
         return world, [Stop(reason)]
     effects: list[Effect] = []
-    if kind is kinds.IPAMBLOCK:
-        for resource in resources:
-            if isinstance(resource, IPAMBlock):
-                world = _fence(world, resource)
+    for resource in resources:
+        if isinstance(resource, IPAMBlock):
+            world, more = _fence(world, resource)
+            effects += more
     if not world.adopted and world.is_synced(kinds.IPAMBLOCK, kinds.NODE):
-        world, effects = _adopt(world)
+        world, more = _adopt(world)
+        effects += more
     world, more = attach.resume(world)
     return world, effects + more
 
@@ -92,7 +104,7 @@ def _usurper(world: World) -> str:
     identity = node.status.identity if isinstance(node, Node) and node.status else None
     if identity is None or identity.uuid == world.me.uuid:
         return ""
-    age = world.now - seconds(identity.heartbeat)
+    age = facts.silence(world, identity)
     if age >= LIVING:
         return ""
     return (
@@ -102,20 +114,17 @@ def _usurper(world: World) -> str:
     )
 
 
-def _fence(world: World, stored: IPAMBlock) -> World:
-    """A block of ours whose owner is another node now: we are fenced from it."""
+def _fence(world: World, stored: IPAMBlock) -> Step:
+    """A block of ours whose owner is another node now: we are fenced from it, also after a restart."""
     mine = world.blocks.get(stored.network)
     owner = stored.spec.owner
     if mine is None or owner is None or owner.name == world.me.node:
-        return world
+        return world, []
     reason = f"block {stored.spec.cidr} of this node belongs to node {owner.name} now"
     blocks = {net: block for net, block in world.blocks.items() if net != stored.network}
     remedy = f"{reason}; delete the pods that still have addresses from it, so that they start again"
-    return replace(world, blocks=blocks, fenced="" if _unused(mine) else remedy)
-
-
-def _unused(block: IPAMBlock) -> bool:
-    return ipam.is_empty(block)
+    fenced = world.fenced if ipam.is_empty(mine) else remedy
+    return replace(world, blocks=blocks, fenced=fenced), [ForgetBlock(stored.spec.cidr)]
 
 
 def _adopt(world: World) -> Step:

@@ -37,12 +37,15 @@ class Me:
 
 
 class Phase(StrEnum):
-    """Where a pod stands. LOST: journalled or recovered, but its link was not there when the agent looked."""
+    """Where a pod stands. LOST: journalled or recovered, but its link was not there when the agent looked.
+    LEAVING: being cut off. CUT: cut off for good, its link waits to be reaped and its address with it.
+    """
 
     WIRING = "wiring"
     READY = "ready"
     LOST = "lost"
     LEAVING = "leaving"
+    CUT = "cut off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +105,15 @@ class Session:
 class World:
     """One consistent picture. `resources` is the datastore as last heard; `blocks` are our own, ahead of it.
 
+    now: seconds since 1970, for what is written down. clock: seconds that never jump, for what is waited for.
+    also_deleting: further DELs of a pod that is being cut off; they are answered with the first.
+
     broken: by kind, the names of stored objects that cannot be read; they are not absent.
     """
 
     me: Me
     now: float
-    started: float
+    clock: float
     resources: Mapping[str, Mapping[str, Resource]] = field(default_factory=dict)
     synced: frozenset[str] = frozenset()
     broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -117,6 +123,7 @@ class World:
     links: Mapping[Attachment, Seen] = field(default_factory=dict)
     pods: Mapping[Attachment, Pod] = field(default_factory=dict)
     waiting: Mapping[int, Waiting] = field(default_factory=dict)
+    also_deleting: Mapping[Attachment, tuple[int, ...]] = field(default_factory=dict)
     claiming: bool = False
     no_address: str = ""
     sessions: Mapping[Address, Session] = field(default_factory=dict)

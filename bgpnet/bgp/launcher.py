@@ -1,13 +1,14 @@
 """ExaBGP 5.0.15 in this process, with what it needs to serve a node corrected. The one door to exabgp.
 
-The corrections, each for a fault that was reproduced with the stock release (tests/integration/test_speaker_faults.py):
+The corrections, each for a fault that was reproduced with the stock release (tests/integration/test_speaker_real.py):
 
 1. the descriptor of a lost session stays in the poll set, and every turn of the loop then sleeps 10 ms: it is removed;
 2. the loop sleeps although commands are queued: it does not;
 3. of two commands for one prefix in the outgoing queue, the earlier one may be sent last: the last one wins;
 4. connections that ExaBGP opens delay small messages (Nagle): TCP_NODELAY, as on those it accepts;
 5. the pause between attempts to connect grows to 60 s: it ends at BACK_OFF;
-6. a reload is forgotten when some neighbour has updates to be sent: it is not.
+6. a reload is forgotten when some neighbour has updates to be sent: it is not;
+7. a SIGTERM that comes while a reload is under way is ignored: it is heeded.
 
 A reload also follows a changed listening address or port.
 """
@@ -24,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from bgpnet.bgp.conf import read_environment
 from bgpnet.errors import UsageError
@@ -40,15 +41,18 @@ LOOK = 0.02
 def serve(conf: Path, say: Callable[[str], None]) -> int:
     """Run ExaBGP with this configuration file, once it is there, until SIGTERM; its exit code.
 
-    `say` takes one line for people. Raises UsageError when another version of ExaBGP is installed.
+    `say` takes one line for people. Raises UsageError when another version of ExaBGP is installed, and SystemExit(0)
+    when told to end before ExaBGP runs. To be called in the main thread, which is where signals arrive.
     """
     check_version(installed())
-    text = _wait_for(conf, say)
-    if text is None:
-        return 0
-    settings = read_environment(text)
+    signal.signal(signal.SIGTERM, _leave)
+    settings = read_environment(_wait_for(conf, say))
     os.environ.update(settings)
     return _run(conf, settings)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    raise SystemExit(0)
 
 
 def check_version(found: str) -> None:
@@ -67,28 +71,17 @@ def installed() -> str:
         return ""
 
 
-def _wait_for(conf: Path, say: Callable[[str], None]) -> str | None:
-    """The file's text once it is there; None when told to stop before."""
-    stop = threading.Event()
-
-    def told(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        waiting = False
-        while not stop.is_set():
-            try:
-                return conf.read_text()
-            except FileNotFoundError:
-                if not waiting:
-                    say(f"waiting for {conf}, which the agent writes")
-                    waiting = True
-            stop.wait(LOOK)
-        return None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _wait_for(conf: Path, say: Callable[[str], None]) -> str:
+    """The file's text, once it is there."""
+    pause, waiting = threading.Event(), False
+    while True:
+        try:
+            return conf.read_text()
+        except FileNotFoundError:
+            if not waiting:
+                say(f"waiting for {conf}, which the agent writes")
+                waiting = True
+        pause.wait(LOOK)
 
 
 def _listening(settings: Mapping[str, str]) -> tuple[str, str]:
@@ -101,12 +94,31 @@ def _run(conf: Path, settings: Mapping[str, str]) -> int:
     from exabgp.environment import getenv
     from exabgp.logger import log
     from exabgp.protocol.ip import IP
+    from exabgp.reactor.interrupt import Signal
     from exabgp.reactor.loop import Reactor
+
+    class Heeded(Signal):  # type: ignore[misc]  # exabgp has no types
+        """Correction 7: whatever else is being handled when SIGTERM comes, it is handled next."""
+
+        ending = False
+
+        def sigterm(self, number: int, frame: FrameType | None) -> None:
+            self.ending = True
+            super().sigterm(number, frame)
+
+        def rearm(self) -> None:
+            super().rearm()
+            if self.ending:
+                self.received, self.number = Signal.SHUTDOWN, signal.SIGTERM
 
     class Corrected(Reactor):  # type: ignore[misc]  # exabgp has no types
         """The loop, with corrections 1, 2 and 6, and a reload that follows the listening address."""
 
         listening = _listening(settings)
+
+        def __init__(self, configuration: Any) -> None:
+            super().__init__(configuration)
+            self.signal = Heeded()
 
         def _wait_for_io(self, sleep: int) -> Iterator[int]:
             if not self.asynchronous.ready():

@@ -289,9 +289,9 @@ class Talk:
         want = {advert.prefix: _normal(advert, self._peers[peer]) for advert in wish}
         have = self._told.get(peer, {})
         put: dict[tuple[Address | None, tuple[str, ...]], list[Network]] = {}
-        for prefix in sorted(want, key=ip.order):
-            if peer in self._fresh or have.get(prefix) != want[prefix]:
-                put.setdefault((want[prefix].next_hop, want[prefix].communities), []).append(prefix)
+        new = [prefix for prefix in want if peer in self._fresh or have.get(prefix) != want[prefix]]
+        for prefix in sorted(new, key=ip.order):
+            put.setdefault((want[prefix].next_hop, want[prefix].communities), []).append(prefix)
         if peer in self._fresh:
             self._fresh.discard(peer)
             self._ending.add(peer)

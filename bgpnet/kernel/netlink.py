@@ -105,8 +105,13 @@ class Netlink:
         self._write(numbered(raw, self._seq))
         while True:
             for one in self._receive():
+                if one.seq == self._seq and one.kind != NLMSG_ERROR:
+                    return one
                 if one.seq == self._seq:
-                    return None if one.kind == NLMSG_ERROR else one
+                    code, told = failure(one)
+                    if code in (errno.ENODEV, errno.ENOENT):
+                        return None
+                    raise KernelRefused(f"the kernel refused an rtnetlink question: {told or os.strerror(code)}")
 
     def close(self) -> None:
         """Let go of the socket."""

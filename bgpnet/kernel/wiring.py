@@ -54,6 +54,8 @@ class Wirer:
                 _host_side(netlink, wiring, host)
                 _pod_side(wiring, pod)
                 keep_mac(netlink, wiring.link, host)
+                # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
+                netlink.ask([encode.mark(host, wiring.alias)])
             except OSError as problem:
                 told = problem.strerror or str(problem)
                 raise KernelRefused(f"pod link {wiring.link} ({wiring.ifname}) could not be wired: {told}") from problem
@@ -65,7 +67,13 @@ class Wirer:
         found = table.link(netlink, name=name)
         if found is None or found.group == encode.REAPING or not _may_go(found, alias):
             return False
-        drops = [encode.drop_route(Owner.LOCAL, dst) for dst in _destinations(netlink, found)]
+        try:
+            destinations = _destinations(netlink, found)
+        except KernelRefused:
+            if table.link(netlink, index=found.index) is not None:
+                raise
+            return False  # the pod's namespace ended meanwhile, and the link with it
+        drops = [encode.drop_route(Owner.LOCAL, dst) for dst in destinations]
         marked = netlink.send([*drops, encode.reaping(found.index)])[-1]
         if marked is not None and marked.errno == errno.ENODEV:
             return False
@@ -103,7 +111,7 @@ class Wirer:
             if refusal is None:
                 return host, pod
             if refusal.errno == errno.EEXIST:
-                _make_place(netlink, wiring)
+                _make_place(netlink, wiring, host)
             elif refusal.errno != errno.EBUSY:  # that: an index is taken, here or there
                 raise KernelRefused(
                     f"pod link {wiring.link} could not be made with {wiring.ifname} in the pod's namespace, "
@@ -127,10 +135,12 @@ def _check(wiring: Wiring) -> None:
         raise refusals.own_namespace(wiring)
 
 
-def _make_place(netlink: Netlink, wiring: Wiring) -> None:
-    """EEXIST: either our own old link has the name on the host, or the pod's namespace has such an interface."""
+def _make_place(netlink: Netlink, wiring: Wiring, index: int) -> None:
+    """EEXIST: our own old link has the name, another link the chosen index, or the pod's namespace the interface."""
     found = table.link(netlink, name=wiring.link)
     if found is None:
+        if table.link(netlink, index=index) is not None:
+            return  # the next try has another index
         raise refusals.interface_exists(wiring.ifname)
     if not _may_go(found, None):
         raise refusals.strangers_link(wiring.link)
@@ -162,7 +172,7 @@ def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
     route = encode.put_route(Owner.LOCAL, Route(dst, (Hop(wiring.link),)), lambda _: index, new=True)
     key = NeighbourKey(wiring.link, wiring.address)
     neighbour = encode.neighbour(rtnl.RTM_NEWNEIGH, key, wiring.mac, index)
-    outcome = netlink.send([route, encode.inet_conf(index), neighbour, encode.mark(index, wiring.alias)])
+    outcome = netlink.send([route, encode.inet_conf(index), neighbour])
     if outcome[0] is not None and outcome[0].errno == errno.EEXIST:
         raise refusals.address_led_elsewhere(wiring, dst)
     for refusal in outcome:

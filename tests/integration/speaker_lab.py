@@ -142,10 +142,14 @@ class Node:
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         assert self.process is not None
-        self.process.send_signal(how)
-        code = self.process.wait(PATIENCE)
-        self.process = None
-        return code
+        process, self.process = self.process, None
+        process.send_signal(how)
+        try:
+            return process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(PATIENCE)
+            raise
 
     def connect(self) -> Agent:
         self._agent = Agent(self.socket)

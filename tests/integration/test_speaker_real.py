@@ -134,6 +134,55 @@ def test_what_is_said_fast_ends_right(lab: Lab) -> None:
     until(lambda: not any(path.communities for path in b.agent.table.paths()), "the last attributes")
 
 
+def queue(node: Node, *commands: str) -> None:
+    """Give commands all at once, without waiting for answers in between, in place of the node's agent."""
+    node.disconnect()
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.settimeout(PATIENCE)
+        raw.connect(str(node.socket))
+        raw.sendall("".join(f"{command}\n" for command in commands).encode())
+        with raw.makefile() as answers:
+            for _ in commands:
+                while next(answers) not in ("done\n", "error\n"):
+                    pass
+    node.connect()
+
+
+def test_of_commands_for_one_prefix_queued_together_the_last_one_wins(lab: Lab) -> None:
+    """Stock ExaBGP sends them by attributes: the peer ends with 64512:2, or without what was announced last."""
+    a, b = lab.mesh("127.50.11.1", "127.50.11.2")
+    to = f"neighbor {b.address}"
+    one, two = (f"{to} announce attributes next-hop self community [ 64512:{n} ] nlri" for n in (1, 2))
+    gone = f"{to} withdraw attributes next-hop self nlri"
+    queue(
+        a,
+        *(f"{what} {FIRST}" for what in (one, two, one)),
+        *(f"{what} {SECOND}" for what in (one, gone, one)),
+        *(f"{what} {THIRD}" for what in (two, one, gone)),
+        f"{one} {MARK}",
+    )
+    b.await_routes(a, FIRST, SECOND, MARK)
+    assert {path.communities for path in b.agent.table.paths()} == {("64512:1",)}
+
+
+def test_a_reload_is_not_forgotten_while_updates_wait(lab: Lab) -> None:
+    """Stock ExaBGP answers done, and does not reload."""
+    a, b = lab.mesh("127.50.12.1", "127.50.12.2")
+    c = lab.node("127.50.12.3")
+    a.configure(a.neighbour(b), a.neighbour(c))
+    nlri = " ".join(f"10.{n // 256}.{n % 256}.0/26" for n in range(1000))
+    a.disconnect()
+    with socket.socket(socket.AF_UNIX) as raw, raw.makefile() as answers:
+        raw.settimeout(PATIENCE)
+        raw.connect(str(a.socket))
+        raw.sendall(f"neighbor {b.address} announce attributes next-hop self nlri {nlri}\nreload\n".encode())
+        while next(answers) != "reload in progress\n":
+            pass
+        raw.sendall(b"show neighbor json\n")
+        neighbours = next(line for line in answers if line.startswith("["))
+    assert str(c.address) in neighbours
+
+
 def test_a_lost_session_does_not_slow_the_others(lab: Lab) -> None:
     """Stock ExaBGP keeps the dead descriptor in its poll set: these updates would take 15 s and more."""
     a, b, c = lab.mesh("127.50.5.1", "127.50.5.2", "127.50.5.3")
@@ -242,6 +291,18 @@ def test_it_ends_when_told(lab: Lab) -> None:
     until(lambda: b.agent.of(PeerDown), "the other sees it")
     assert b.agent.of(PeerDown)[0].lost
     assert a.agent.of(PeerDown)[0].lost
+
+
+def test_it_ends_when_told_during_a_reload(lab: Lab) -> None:
+    """Stock ExaBGP ignores a SIGTERM that comes between the command and the reload."""
+    a, b = lab.mesh("127.50.13.1", "127.50.13.2")
+    a.disconnect()
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(a.socket))
+        raw.sendall(b"reload\n" * 500)
+        raw.recv(1)
+        assert a.stop() == 0
+    until(lambda: b.agent.of(PeerDown), "the other sees it")
 
 
 def test_another_exabgp_is_refused_in_one_sentence() -> None:

@@ -7,14 +7,26 @@ from dataclasses import replace
 
 from bgpnet import ipam
 from bgpnet.agent import events
-from bgpnet.agent.events import Answer, ClaimBlock, Effect, JournalBlocks, Reap, UnwirePod, WirePod
+from bgpnet.agent.events import (
+    Answer,
+    ClaimBlock,
+    Effect,
+    ForgetBlock,
+    JournalBlocks,
+    Reap,
+    Stop,
+    UnwirePod,
+    WirePod,
+)
 from bgpnet.agent.step import step
 from bgpnet.agent.world import CLAIM_PATIENCE, Me, Phase, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
+from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock, Owner
 from bgpnet.model.ippool import Encap, IPPool, IPPoolSpec
 from bgpnet.model.kinds import Kind, Resource
+from bgpnet.model.node import Identity, Node, NodeStatus
 from bgpnet.model.resource import Metadata
 from bgpnet.wire import CniCall
 
@@ -48,7 +60,7 @@ def run(world: World, *happenings: events.Event) -> tuple[World, list[Effect]]:
 
 
 def fresh() -> World:
-    return World(me=ME, now=NOW, started=NOW)
+    return World(me=ME, now=NOW, clock=0.0)
 
 
 def listed(kind: Kind, *resources: Resource) -> events.Listed:
@@ -134,7 +146,7 @@ def test_without_a_block_it_waits_for_one_claim_whoever_asks() -> None:
 def test_before_the_datastore_has_spoken_nothing_is_claimed_and_patience_ends_with_the_reason() -> None:
     world, effects = run(fresh(), events.StoreAway("it is down"), events.CniAsked(1, call("ADD", "c1")))
     assert effects == []
-    world, effects = run(world, events.Tick(NOW + CLAIM_PATIENCE))
+    world, effects = run(world, events.Tick(NOW + CLAIM_PATIENCE, CLAIM_PATIENCE))
     [(number, status, error)] = told(effects)
     assert (number, status, error["code"]) == (1, 1, 11)
     assert "the datastore is away (it is down)" in str(error["msg"])
@@ -272,3 +284,84 @@ def test_a_block_that_belongs_to_another_node_now_is_fenced() -> None:
     world, _ = run(world, events.Changed(kinds.IPAMBLOCK, theirs))
     assert not world.blocks
     assert "belongs to node node2 now" in world.fenced
+
+
+def test_every_del_of_a_pod_is_answered_with_the_first() -> None:
+    world, _ = add(with_block(), "c1")
+    world, effects = run(world, events.CniAsked(2, call("DEL", "c1")), events.CniAsked(3, call("DEL", "c1")))
+    assert told(effects) == []
+    world, effects = run(world, events.PodUnwired(2, Attachment("c1", "eth0")))
+    assert [(number, status) for number, status, _ in told(effects)] == [(2, 0), (3, 0)]
+    _, effects = run(world, events.CniAsked(4, call("DEL", "c1")))
+    assert told(effects) == [(4, 0, {})]
+
+
+def test_dels_that_failed_are_all_asked_again() -> None:
+    world, _ = add(with_block(), "c1")
+    world, _ = run(world, events.CniAsked(2, call("DEL", "c1")), events.CniAsked(3, call("DEL", "c1")))
+    _, effects = run(world, events.UnwireFailed(2, Attachment("c1", "eth0"), "1.0.0", "the disk is full"))
+    assert [(number, status) for number, status, _ in told(effects)] == [(2, 1), (3, 1)]
+
+
+def test_a_container_that_comes_back_in_another_namespace_is_wired_there() -> None:
+    world, _ = add(with_block(), "c1")
+    again = call("ADD", "c1")
+    moved = CniCall({**again.env, "CNI_NETNS": "/run/netns/other"}, again.stdin)
+    _, effects = run(world, events.CniAsked(2, moved))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert (wire.pod.address, wire.pod.netns) == (ip.address("10.244.0.0"), "/run/netns/other")
+
+
+def test_a_pod_whose_link_went_is_lost_and_an_add_wires_it_again() -> None:
+    world, _ = add(with_block(), "c1")
+    link = world.pods[Attachment("c1", "eth0")].link
+    world, _ = run(world, events.KernelApplied((f"{link} is gone",), frozenset({link})))
+    assert world.pods[Attachment("c1", "eth0")].phase is Phase.LOST
+    _, effects = run(world, events.CniAsked(2, call("ADD", "c1")))
+    assert isinstance(only(effects, WirePod), WirePod)
+
+
+def test_a_fenced_block_is_forgotten_for_good() -> None:
+    theirs = ipam.new_block(NET, Owner(name="node2", uid="uuid-2"), NOW)
+    _, effects = run(with_block(), events.Changed(kinds.IPAMBLOCK, theirs))
+    assert only(effects, ForgetBlock) == ForgetBlock("10.244.0.0/26")
+
+
+def test_blocks_are_not_adopted_before_it_is_known_who_has_the_name() -> None:
+    block = ipam.new_block(NET, Owner(name="node1", uid="another-machine"), NOW)
+    world, _ = run(fresh(), listed(kinds.IPPOOL, pool()), listed(kinds.IPAMBLOCK, block))
+    assert not world.adopted
+    assert not world.blocks
+    alive = Identity(uuid="another-machine", heartbeat=stamp(NOW - 5))
+    holder = Node(metadata=Metadata(name="node1"), status=NodeStatus(identity=alive))
+    world, effects = run(world, listed(kinds.NODE, holder))
+    stop = only(effects, Stop)
+    assert isinstance(stop, Stop)
+    assert "bgpnetctl node release node1 --yes" in stop.reason
+    assert not world.blocks
+
+
+def test_a_name_whose_machine_is_silent_for_long_is_taken_with_its_blocks() -> None:
+    block = ipam.new_block(NET, Owner(name="node1", uid="another-machine"), NOW)
+    gone = Identity(uuid="another-machine", heartbeat=stamp(NOW - 60))
+    holder = Node(metadata=Metadata(name="node1"), status=NodeStatus(identity=gone))
+    world, _ = run(fresh(), listed(kinds.NODE, holder), listed(kinds.IPPOOL, pool()), listed(kinds.IPAMBLOCK, block))
+    assert world.blocks[NET].spec.owner == OWNER
+
+
+def test_an_object_that_could_not_be_read_counts_as_heard_once_it_is_mended() -> None:
+    world, _ = run(fresh(), listed(kinds.NODE), events.Listed(kinds.IPPOOL, (), ("blue",)))
+    assert not world.is_synced(kinds.IPPOOL)
+    mended, _ = run(world, events.Changed(kinds.IPPOOL, pool("blue")))
+    assert mended.is_synced(kinds.IPPOOL)
+    deleted, _ = run(world, events.Gone(kinds.IPPOOL, "blue"))
+    assert deleted.is_synced(kinds.IPPOOL)
+
+
+def test_before_the_pools_are_known_a_pod_gets_the_mtu_that_fits_a_tunnel() -> None:
+    world = replace(fresh(), blocks={NET: ipam.new_block(NET, OWNER, NOW)})
+    _, effects = run(world, events.CniAsked(1, call("ADD", "c1")))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert wire.pod.mtu == 1480

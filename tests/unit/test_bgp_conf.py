@@ -26,7 +26,7 @@ def conf(*neighbours: Neighbour) -> SpeakerConf:
 def neighbour(address: str, **changes: object) -> Neighbour:
     return Neighbour(
         **{"address": ip.address(address), "local_address": ME, "local_as": 64512, "peer_as": 64512} | changes
-    )  # type: ignore[arg-type]
+    )
 
 
 @pytest.mark.parametrize(

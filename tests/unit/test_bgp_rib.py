@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
-from time import perf_counter
+from time import process_time
 
 import pytest
 
@@ -17,7 +17,7 @@ NET, NET2 = ip.network("10.244.0.0/26"), ip.network("10.244.0.64/26")
 
 
 def path(peer: ip.Address = A, prefix: ip.Network = NET, **more: object) -> Path:
-    return Path(**{"prefix": prefix, "next_hop": peer, "peer": peer} | more)  # type: ignore[arg-type]
+    return Path(**{"prefix": prefix, "next_hop": peer, "peer": peer} | more)
 
 
 def test_announce_replace_withdraw() -> None:
@@ -93,17 +93,17 @@ def test_ten_thousand_prefixes_in_updates_of_eight_hundred() -> None:
     updates = [
         Update(A, tuple(path(prefix=net) for net in nets[start : start + 800])) for start in range(0, len(nets), 800)
     ]
-    began = perf_counter()
+    began = process_time()
     table = Table()
     for update in updates:
         table = table.apply(update)
     chosen = best(table)
     assert len(chosen) == 10_000
-    assert perf_counter() - began < 1.0  # 0.03 s on an idle machine; copying per prefix takes minutes
+    assert process_time() - began < 1.0  # 0.03 s on an idle machine; copying per prefix takes minutes
 
 
 def pool(cidr: str, **more: object) -> IPPool:
-    return IPPool(spec=IPPoolSpec(**{"cidr": cidr} | more))  # type: ignore[arg-type]
+    return IPPool(spec=IPPoolSpec(**{"cidr": cidr} | more))
 
 
 def test_exports() -> None:

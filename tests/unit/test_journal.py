@@ -69,7 +69,7 @@ def test_what_was_appended_is_there_again(tmp_path: Path) -> None:
     one = opened(tmp_path / "journal")
     one.append([BlockIs(ipam.new_block(NET, OWNER, NOW))])
     one.append([came(pod) for pod in pods])
-    one.append([PodWent("c1", "eth0")])
+    one.append([PodWent("c1", "eth0", stamp(NOW))])
     blocks, found = read(tmp_path / "journal")
     assert set(found) == {Attachment("c0", "eth0"), Attachment("c2", "eth0")}
     assert found[pods[0].attachment] == pods[0]
@@ -83,7 +83,7 @@ def test_a_pod_that_went_after_the_block_was_written_rests(tmp_path: Path) -> No
     block, _ = allocated(1)
     one = opened(tmp_path / "journal")
     one.append([BlockIs(block)])
-    one.append([PodWent("c0", "eth0")])
+    one.append([PodWent("c0", "eth0", stamp(NOW))])
     blocks, found = read(tmp_path / "journal")
     assert not found
     assert ipam.usage(blocks[NET], NOW).resting == 1
@@ -149,7 +149,7 @@ def test_history_is_dropped_when_it_outgrows_what_lives(tmp_path: Path) -> None:
     one.append([BlockIs(block)])
     for _ in range(journal.HISTORY):
         one.append([came(pods[0])])
-        one.append([PodWent("c0", "eth0")])
+        one.append([PodWent("c0", "eth0", stamp(NOW))])
     one.append([came(pods[0])])
     assert len((tmp_path / "journal").read_bytes().splitlines()) < journal.HISTORY + 10
     _, found = read(tmp_path / "journal")

@@ -1,0 +1,480 @@
+"""Nodes with real agents and speakers: a segment of namespaces, one datastore, pods by the CNI programs.
+
+The kernel under the tests need not have ipip: pools here say ipipMode Never, and what needs tunl0 is tested elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bgpnet.client import AgentClient
+from bgpnet.errors import AgentAway, UsageError
+from bgpnet.lab import nodes, processes
+from bgpnet.lab.nodes import Lab
+from bgpnet.lab.parse import parse
+from bgpnet.lab.probe import Place
+from bgpnet.lab.wait import until
+from bgpnet.model import ip, kinds
+from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.store.factory import open_store
+from bgpnet.store.repo import Repo
+
+ROOT = Path(__file__).parents[2]
+SHARED = "/srv/test"
+"""Where the nodes see the test's own folder: the datastore and the CNI programs."""
+POOL = "10.244.0.0/16"
+PATIENCE = 20.0
+"""Seconds in which everything has to come about; most takes a fraction of one."""
+
+MORE = 20
+"""Replies of a ping that are waited for after what is tested has happened."""
+
+POOL_TEXT = """
+apiVersion: bgpnet.io/v1
+kind: IPPool
+metadata: {{name: {name}}}
+spec: {{cidr: {cidr}, ipipMode: Never, blockSize: {size}}}
+"""
+
+TOPOLOGY = """
+name: {name}
+topology:
+  defaults: {{kind: linux}}
+  nodes:
+    switch:
+      exec:
+        - ip link add br0 type bridge
+        - ip link set br0 up
+        {ports}
+    {nodes}
+  links:
+    {links}
+"""
+NODE = """
+    {node}:
+      env:
+        BGPNET_NODE: {node}
+        BGPNET_IP: {address}/24
+        BGPNET_DATASTORE: sqlite://{shared}/store/store.db
+        BGPNET_ADDRESS_REST: "{rest}"
+        PYTHONPATH: {root}
+        PYTHONDONTWRITEBYTECODE: "1"
+      sysctls: {{net.ipv4.conf.all.rp_filter: 1, net.ipv4.conf.default.rp_filter: 1}}
+      binds:
+        - {folder}:{shared}
+        - {root}/bgpnet/kernel/rt_protos.conf:/etc/iproute2/rt_protos.d/bgpnet.conf:ro
+      exec:
+        - ip address add {address}/24 dev eth1
+"""
+
+
+@cache
+def plugin() -> Path:
+    """The CNI program in C, built from this tree."""
+    out = ROOT / "build" / "cni" / "bgpnet"
+    source = ROOT / "bgpnet" / "cni" / "plugin.c"
+    newest = max(one.stat().st_mtime for one in source.parent.glob("*.c"))
+    if not out.is_file() or out.stat().st_mtime < newest:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        fresh = out.with_suffix(f".{os.getpid()}")
+        subprocess.run(["cc", "-O2", "-static", "-o", str(fresh), str(source)], check=True, timeout=120)
+        fresh.rename(out)
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a CNI program said: its exit code, and its standard output as an object."""
+
+    code: int
+    said: dict[str, Any]
+    raw: str
+
+    @property
+    def message(self) -> str:
+        """The sentence of a refusal."""
+        return str(self.said.get("msg", ""))
+
+    @property
+    def error(self) -> int:
+        """The code of the CNI error object; 0 where there is none."""
+        return int(self.said.get("code", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that has its address."""
+
+    name: str
+    container: str
+    node: str
+    address: str
+    link: str
+    result: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Process:
+    """A program inside a node; killed and waited for by its number on this machine."""
+
+    lab: Lab
+    node: str
+    argv: Sequence[str]
+    log: Path
+    env: dict[str, str] = field(default_factory=dict)
+    popen: subprocess.Popen[bytes] | None = None
+    pid: int = 0
+
+    def start(self) -> None:
+        """Run it; its output goes to the log."""
+        argv = ["env", *(f"{key}={value}" for key, value in self.env.items()), *self.argv]
+        with self.log.open("ab") as out:
+            self.popen = self.lab.popen(self.node, argv, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+        until(self._found, PATIENCE)
+
+    def _found(self) -> str:
+        """nsenter forks to enter the pid namespace: ours is its only child."""
+        assert self.popen is not None
+        with suppress(OSError):
+            children = Path(f"/proc/{self.popen.pid}/task/{self.popen.pid}/children").read_text().split()
+            if children:
+                self.pid = int(children[0])
+                return ""
+        return "" if self.popen.poll() is not None else f"{' '.join(self.argv)} has not started"
+
+    def end(self, number: int = signal.SIGKILL) -> int:
+        """Send the signal and wait for the end; its exit code, negative for a signal."""
+        if self.popen is None:
+            return 0
+        if self.popen.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+        code = self.popen.wait(PATIENCE)
+        self.popen = None
+        return code
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        """Its exit code, when it ends by itself."""
+        assert self.popen is not None
+        return self.popen.wait(seconds)
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.popen is not None and self.popen.poll() is None
+
+
+class Machine:
+    """One node."""
+
+    def __init__(self, cluster: Cluster, name: str, address: str) -> None:
+        self.cluster = cluster
+        self.name = name
+        self.address = address
+        self.agent = self.process("agent", sys.executable, "-m", "bgpnet", "agent")
+        self.speaker = self.process("speaker", sys.executable, "-m", "bgpnet", "speaker")
+
+    @property
+    def lab(self) -> Lab:
+        """The lab that it is a node of."""
+        return self.cluster.lab
+
+    @property
+    def root(self) -> Path:
+        """Its root directory, seen from outside."""
+        return Path(f"/proc/{self.lab.node(self.name).pid}/root")
+
+    @property
+    def state(self) -> Path:
+        """Its state directory, seen from outside."""
+        return self.root / "var/lib/bgpnet"
+
+    @property
+    def place(self) -> Place:
+        """The node as an end of a connection."""
+        return Place(self.name, Path(f"/proc/{self.lab.node(self.name).pid}/ns/net"), self.address, is_pod=False)
+
+    def process(self, part: str, *argv: str, **env: str) -> Process:
+        """A program that is not started yet; its log is in the test's folder."""
+        return Process(self.lab, self.name, argv, self.cluster.folder / f"{self.name}-{part}.log", env)
+
+    def run(self, *argv: str, stdin: str = "", check: bool = True) -> str:
+        """What a command inside the node prints."""
+        done = self.lab.exec(self.name, argv, stdin=stdin)
+        assert not check or done.returncode == 0, f"{self.name}: {argv}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def ctl(self, *argv: str, stdin: str = "", code: int = 0) -> str:
+        """bgpnetctl: what it prints, standard error included."""
+        done = self.lab.exec(self.name, [sys.executable, "-m", "bgpnet_ctl", *argv], stdin=stdin)
+        assert done.returncode == code, f"{argv}: {done.returncode}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    def status(self) -> dict[str, Any]:
+        """The agent's own word; raises AgentAway."""
+        return AgentClient(self.root / "run/bgpnet/agent.sock", timeout=5).ask("status")
+
+    def start(self) -> None:
+        """Agent and speaker; does not wait."""
+        self.speaker.start()
+        self.agent.start()
+
+    def restart_agent(self) -> None:
+        """kill -9, a new one, and its first word."""
+        self.agent.end()
+        self.agent.start()
+        self.ready()
+
+    def kill_speaker(self) -> int:
+        """kill -9 of ExaBGP and its relay; how many processes that were."""
+        killed = processes.kill(self.lab.node(self.name), "speaker")
+        self.speaker.end()
+        return killed
+
+    def ready(self, peers: int = 0) -> None:
+        """Wait until the agent is ready, in sync, and has so many sessions up."""
+
+        def missing() -> str:
+            assert self.agent.running, self.log()
+            try:
+                status = self.status()
+            except AgentAway as problem:
+                return str(problem)
+            up = sum(peer["state"] == "up" for peer in status["peers"])
+            if not status["ready"] or status["datastore"] != "in sync" or up < peers:
+                return f"{self.name}: {status}"
+            return ""
+
+        until(missing, PATIENCE)
+
+    def log(self) -> str:
+        """The agent's log."""
+        return self.agent.log.read_text()
+
+    def routes(self) -> list[str]:
+        """`ip route`, stripped."""
+        return [line.strip() for line in self.run("ip", "route").splitlines()]
+
+    def cali(self) -> list[str]:
+        """The names of all cali… links."""
+        return sorted(re.findall(r"^\d+: (cali[0-9a-z]+)", self.run("ip", "-o", "link"), re.MULTILINE))
+
+    # pods
+
+    def netns(self, name: str) -> None:
+        """A namespace for a pod."""
+        self.run("ip", "netns", "add", name)
+
+    def cni(
+        self,
+        command: str,
+        container: str,
+        name: str,
+        *,
+        pod: str | None = None,
+        twin: bool = False,
+        config: str | None = None,
+        **more: Any,
+    ) -> Said:
+        """Execute the CNI program. `name` is the namespace, `pod` (if not None) the K8S_POD_NAME."""
+        env = {
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": container,
+            "CNI_NETNS": f"/run/netns/{name}" if name else "",
+            "CNI_IFNAME": more.pop("ifname", "eth0"),
+            "CNI_PATH": "/opt/cni/bin",
+            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=test;K8S_POD_NAME={pod}" if pod else "",
+        }
+        text = json.dumps({"cniVersion": "1.0.0", "name": "bgpnet", "type": "bgpnet", **more})
+        program = [sys.executable, "-I", "-S", "-E", str(ROOT / "bgpnet/cni/plugin.py")] if twin else [str(plugin())]
+        argv = ["env", *(f"{key}={value}" for key, value in env.items() if value), *program]
+        done = self.lab.exec(self.name, argv, stdin=config if config is not None else text)
+        said = json.loads(done.stdout) if done.stdout.strip() else {}
+        return Said(done.returncode, said, done.stdout + done.stderr)
+
+    def add(self, name: str, container: str = "", *, pod: str | None = "", **more: Any) -> Pod:
+        """A namespace and an ADD that has to succeed."""
+        container = container or f"{self.name}-{name}"
+        self.netns(name)
+        return self.added(name, container, self.cni("ADD", container, name, pod=name if pod == "" else pod, **more))
+
+    def added(self, name: str, container: str, answer: Said) -> Pod:
+        """The pod that an ADD tells of."""
+        assert answer.code == 0, answer.raw
+        address = answer.said["ips"][0]["address"].partition("/")[0]
+        return Pod(name, container, self.name, address, answer.said["interfaces"][0]["name"], answer.said)
+
+    def delete(self, pod: Pod, **more: Any) -> None:
+        """A DEL that has to succeed, and its namespace away."""
+        answer = self.cni("DEL", pod.container, pod.name, pod=pod.name, **more)
+        assert answer.code == 0, answer.raw
+        self.run("ip", "netns", "del", pod.name)
+
+    def pod_place(self, pod: Pod) -> Place:
+        """The pod as an end of a connection."""
+        return Place(pod.name, self.root / "run/netns" / pod.name, pod.address, is_pod=True)
+
+    @contextmanager
+    def ping(self, source: Pod, address: str, every: float = 0.01) -> Iterator[Pings]:
+        """A ping from a pod while the block runs and for some replies more; what came of it is in the value then."""
+        argv = ["ip", "netns", "exec", source.name, "ping", "-n", "-i", str(every), "-W", "3", address]
+        pings = Pings()
+        process = self.process(f"ping-{source.name}", *argv)
+        process.log = self.cluster.folder / f"{self.name}-ping-{source.name}-{address}.log"
+        process.log.write_text("")
+        process.start()
+        try:
+            self._replies(process, 1)
+            yield pings
+            self._replies(process, MORE)
+        finally:
+            process.end(signal.SIGINT)
+        told = process.log.read_text()
+        found = re.search(r"(\d+) packets transmitted, (\d+) received", told)
+        assert found, told
+        pings.sent, pings.received = int(found[1]), int(found[2])
+
+    def _replies(self, ping: Process, more: int) -> None:
+        """Wait for so many replies more."""
+        before = ping.log.read_text().count("icmp_seq")
+        eventually(lambda: ping.log.read_text().count("icmp_seq") >= before + more, ping.log.read_text)
+
+    @contextmanager
+    def monitor(self) -> Iterator[list[str]]:
+        """`ip monitor` of routes, links and neighbours while the block runs; its lines are in the list afterwards.
+
+        Neighbours of the segment come and go by ARP, which is nobody's doing: they are left out.
+        """
+        lines: list[str] = []
+        process = self.process("monitor", "ip", "-4", "monitor", "route", "link", "neigh")
+        process.log.write_text("")
+        process.start()
+
+        # The monitor is listening once it tells of something: a route that nobody minds comes and goes.
+        def heard() -> str:
+            self.run("ip", "route", "add", "203.0.113.1", "dev", "eth1")
+            self.run("ip", "route", "del", "203.0.113.1")
+            return "" if "203.0.113.1" in process.log.read_text() else "ip monitor does not listen"
+
+        until(heard, PATIENCE)
+        yield lines
+        process.end(signal.SIGTERM)
+        lines += [
+            line
+            for line in process.log.read_text().splitlines()
+            if line.strip()
+            and "203.0.113.1" not in line
+            and not re.search(r"dev eth1 lladdr|dev eth1 .*(FAILED|PROBE)", line)
+        ]
+
+
+@dataclass(slots=True)
+class Pings:
+    """How many were sent, and how many came back."""
+
+    sent: int = 0
+    received: int = 0
+
+    @property
+    def lost(self) -> int:
+        """How many did not come back."""
+        return self.sent - self.received
+
+
+class Cluster:
+    """Nodes n1, n2, … on one segment."""
+
+    def __init__(self, lab: Lab, folder: Path, addresses: dict[str, str]) -> None:
+        self.lab = lab
+        self.folder = folder
+        self.machines = [Machine(self, name, address) for name, address in addresses.items()]
+
+    def __getitem__(self, number: int) -> Machine:
+        return self.machines[number]
+
+    def repo(self) -> Repo:
+        """The datastore, opened by the test itself."""
+        return Repo(open_store(f"sqlite://{self.folder}/store/store.db"))
+
+    def blocks(self) -> dict[str, IPAMBlock]:
+        """All blocks of the datastore by CIDR."""
+        repo = self.repo()
+        found, _ = repo.list(kinds.IPAMBLOCK)
+        repo.store.close()
+        return {one.spec.cidr: one for one in found if isinstance(one, IPAMBlock)}
+
+    def live(self) -> dict[str, str]:
+        """The live allocations of the datastore: address to container."""
+        return {
+            str(block.network[ordinal]): one.container
+            for block in self.blocks().values()
+            for ordinal, one in block.spec.allocations.items()
+            if one.freedAt is None
+        }
+
+    def start(self) -> None:
+        """All agents and speakers; waits until all sessions are up."""
+        for machine in self.machines:
+            machine.start()
+        for machine in self.machines:
+            machine.ready(peers=len(self.machines) - 1)
+
+    def end(self) -> None:
+        """All programs of the test."""
+        for machine in self.machines:
+            machine.agent.end()
+            machine.kill_speaker()
+
+
+def eventually(true: Callable[[], bool], what: str | Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Wait until it is so; `what` is shown when it does not come about."""
+    try:
+        until(lambda: "" if true() else "not yet", seconds)
+    except UsageError:
+        raise AssertionError(what if isinstance(what, str) else str(what())) from None
+
+
+@contextmanager
+def cluster(
+    folder: Path, count: int, name: str, *, pool: str = POOL, size: int = 26, rest: float = 30.0
+) -> Iterator[Cluster]:
+    """So many nodes on one segment and a pool in their datastore; nothing runs on them yet. `pool` may be empty."""
+    (folder / "store").mkdir()
+    addresses = {f"n{number}": f"192.0.2.{number}" for number in range(1, count + 1)}
+    text = TOPOLOGY.format(
+        name=name,
+        ports="\n        ".join(f"- ip link set eth{number} master br0" for number in range(1, count + 1)),
+        nodes="".join(
+            NODE.format(node=node, address=address, shared=SHARED, root=ROOT, folder=folder, rest=rest)
+            for node, address in addresses.items()
+        ),
+        links="\n    ".join(
+            f'- {{endpoints: ["{node}:eth1", "switch:eth{number}"], mtu: 1500}}'
+            for number, node in enumerate(addresses, 1)
+        ),
+    )
+    plugin()
+    with ExitStack() as stack:
+        lab = nodes.deploy(parse(text, str(folder / f"{name}.clab.yml"), {}), lambda line: None)
+        stack.callback(lab.destroy)
+        made = Cluster(lab, folder, addresses)
+        stack.callback(made.end)
+        if pool:
+            made[0].ctl("create", "-f", "-", stdin=POOL_TEXT.format(name="pods", cidr=pool, size=size))
+        yield made
+
+
+def in_network(address: str, network: str) -> bool:
+    """Whether the address lies in the network."""
+    return ip.contains(ip.network(network), ip.address(address))
