@@ -29,10 +29,11 @@ TRIES = 16
 class Wirer:
     """A socket for each thread that wires."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int | None = None) -> None:
+        """first: the first index to be chosen; unless given, one that a predecessor hardly chose."""
         self._local = threading.local()
         self._sockets: dict[int, Netlink] = {}
-        self._indexes = itertools.count(FIRST_INDEX + int.from_bytes(os.urandom(3), "big"))
+        self._indexes = itertools.count(int.from_bytes(os.urandom(3), "big") if first is None else first - FIRST_INDEX)
 
     def ports(self) -> frozenset[int]:
         """The netlink ports of our sockets, by which notifications of our own changes are told from others'."""

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kernels import UPLINK, LinuxMachine, eventually, ip_command, linux_machine, wiring
+from kernels import UPLINK, LinuxMachine, eventually, ip_command, linux_machine, new_netns, wiring
 
 from bgpnet.agent.apply import apply
 from bgpnet.agent.plan import Plan
@@ -23,7 +23,7 @@ from bgpnet.kernel.api import Change, DropRoute, PutRoute
 from bgpnet.kernel.monitor import GROUPS
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route
-from bgpnet.kernel.wiring import keep_mac
+from bgpnet.kernel.wiring import FIRST_INDEX, Wirer, keep_mac
 from bgpnet.model import ip
 from bgpnet.names import HOST_MAC
 
@@ -320,6 +320,31 @@ def _heard_of_lo(machine: LinuxMachine, reasons: list[str]) -> bool:
     machine.set_link("lo", up=False)
     machine.set_link("lo", up=True)
     return bool(reasons)
+
+
+@pytest.mark.parametrize("where", ["host", "pod"])
+def test_an_index_in_use_is_passed_over(machine: LinuxMachine, where: str) -> None:
+    first, pod = FIRST_INDEX + 7, machine.netns()
+    taken = first if where == "host" else first + 1
+    with netns.inside(pod if where == "pod" else machine.host_netns()):
+        ip_command(f"link add taken index {taken} type veth peer name taken1")
+    wirer = Wirer(first)
+    wirer.wire(wiring(pod))
+    wirer.close()
+    assert machine.kernel.read().pods.keys() == {wiring(pod).link}
+    assert "eth0" in machine.interfaces(pod)
+
+
+def test_a_namespace_that_ends_while_its_pod_is_unwired(machine: LinuxMachine) -> None:
+    for number in range(1, 21):
+        pod = new_netns()
+        wish = wiring(pod, number)
+        machine.kernel.wire(wish)
+        os.close(pod)
+        machine.kernel.unwire(wish.link, wish.alias)
+    machine.kernel.reap()
+    assert eventually(lambda: machine.kernel.read().pods == {})
+    assert machine.kernel.read().routes[Owner.LOCAL] == {}
 
 
 def test_a_table_that_was_never_written_to_is_empty(machine: LinuxMachine) -> None:
