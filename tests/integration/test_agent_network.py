@@ -8,7 +8,6 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from agents import MORE, Cluster, Machine, Pod, cluster, eventually, in_network
