@@ -188,11 +188,15 @@ def _pod_side(wiring: Wiring, index: int) -> None:
         outcome = netlink.send(list(steps.values()))
     finally:
         netlink.close()
-    for step, refusal in zip(steps, outcome, strict=True):
-        if refusal is not None:
-            raise KernelRefused(
-                f"pod link {wiring.link}: could not {step} in the pod's namespace ({wiring.ifname}): {refusal.told}"
-            )
+    told = {step: refusal for step, refusal in zip(steps, outcome, strict=True) if refusal is not None}
+    to_gateway = next((refusal for step, refusal in told.items() if "route to the gateway" in step), None)
+    if to_gateway is not None and to_gateway.errno == errno.EEXIST:
+        # Only we lead there: the pod has an interface of ours, which keeps the gateway and the default route.
+        told = {step: refusal for step, refusal in told.items() if "route" not in step}
+    for step, refusal in told.items():
+        raise KernelRefused(
+            f"pod link {wiring.link}: could not {step} in the pod's namespace ({wiring.ifname}): {refusal.told}"
+        )
 
 
 def _keep_mac(netlink: Netlink, wiring: Wiring, index: int) -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from threading import Event
 from time import monotonic
 
 from bgpnet.client import AgentClient
@@ -25,6 +26,7 @@ from bgpnet.lab.pods import LabPod
 from bgpnet.lab.probe import Place, Reached, listeners, reach
 from bgpnet.lab.topology import Topology
 from bgpnet.lab.wait import until
+from bgpnet.lab.watch import watched
 from bgpnet.model import ip
 
 Say = Callable[[str], None]
@@ -38,8 +40,9 @@ TABLES = (
     ("node", "status"),
     ("ipam", "show", "--show-blocks"),
 )
-PINGS = 100
 PING_EVERY = 0.05
+AFTER_KILL = 1.0
+"""Seconds that the ping goes on after the agents are back."""
 NEEDED = {"ip": "iproute2", "ping": "iputils-ping", "tcpdump": "tcpdump"}
 
 
@@ -198,24 +201,23 @@ class Demo:
         """SIGKILL every agent while a ping runs; their supervisors start them again; nobody may notice."""
         source, target = self._far_pair()
         before = {name: self._routes(name) for name in self.names}
-        quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        monitors = {name: self.lab.popen(name, ["ip", "-4", "monitor", "route"], **quiet) for name in self.names}
-        with self.lab.popen(source.node, self._ping_argv(source, target, PINGS), **quiet) as ping:
-            killed = sum(processes.kill(self.lab.node(name), "agent") for name in self.names)
-            for name in self.names:
-                until(partial(self._missing, name), UP_WITHIN)
-            told = ping.communicate(timeout=60)[0]
-        changes = []
-        for name, monitor in monitors.items():
-            monitor.terminate()
-            changes += [f"{name}: {line}" for line in monitor.communicate(timeout=10)[0].splitlines() if line.strip()]
+        with watched(self.lab, self.names) as changes:
+            quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+            with self.lab.popen(
+                source.node, self._ping_argv(source, target, "-w", str(int(UP_WITHIN))), **quiet
+            ) as ping:
+                killed = sum(processes.kill(self.lab.node(name), "agent") for name in self.names)
+                for name in self.names:
+                    until(partial(self._missing, name), UP_WITHIN)
+                Event().wait(AFTER_KILL)
+                processes.interrupt(self.lab.node(source.node), "ping")
+                told = ping.communicate(timeout=60)[0]
         after = {name: self._routes(name) for name in self.names}
         found = re.search(r"(\d+) packets transmitted, (\d+) received", told)
         sent, received = (int(found[1]), int(found[2])) if found else (0, 0)
-        self.findings.kill = (
-            f"{killed} agents killed: {sent} pings sent, {sent - received} lost; {len(changes)} route changes"
-        )
-        if killed < len(self.names) or sent == 0 or sent != received or changes or before != after:
+        lost = sent - received
+        self.findings.kill = f"{killed} agents killed: {sent} pings sent, {lost} lost; {len(changes)} route changes"
+        if killed < len(self.names) or sent == 0 or lost or changes or before != after:
             self.findings.problems.append(f"kill: {self.findings.kill}" + "".join(f"; {line}" for line in changes[:3]))
 
     def see_tables(self) -> None:
@@ -294,26 +296,12 @@ class Demo:
         first = self.findings.pods[0]
         return first, next(pod for pod in self.findings.pods if pod.node != first.node)
 
-    def _ping_argv(self, source: LabPod, target: LabPod, count: int) -> list[str]:
-        every = str(PING_EVERY)
-        return [
-            "ip",
-            "netns",
-            "exec",
-            source.name,
-            "ping",
-            "-n",
-            "-i",
-            every,
-            "-c",
-            str(count),
-            "-W",
-            "2",
-            target.address,
-        ]
+    def _ping_argv(self, source: LabPod, target: LabPod, *limit: str) -> list[str]:
+        ping = ["ping", "-n", "-i", str(PING_EVERY), *limit, "-W", "2", target.address]
+        return ["ip", "netns", "exec", source.name, *ping]
 
     def _ping(self, source: LabPod, target: LabPod, count: int) -> None:
-        self.lab.exec(source.node, self._ping_argv(source, target, count))
+        self.lab.exec(source.node, self._ping_argv(source, target, "-c", str(count)))
 
     def _pod_place(self, pod: LabPod) -> Place:
         root = Path(f"/proc/{self.lab.node(pod.node).pid}/root")

@@ -61,6 +61,14 @@ def kill(node: NodeRecord, part: str) -> int:
     return len(chosen)
 
 
+def interrupt(node: NodeRecord, program: str) -> None:
+    """SIGINT to that program's processes in the node, at which ping prints what it counted."""
+    for process in of(node):
+        if process.argv and Path(process.argv[0]).name == program:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)
+
+
 def _pss(pid: int) -> float:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_the_demo_holds_and_its_data_say_the_same(tmp_path: Path) -> None:
     pods = {pod["name"]: pod["ip"] for pod in data["pods"]}
     assert all(one["seen_as"] == pods[one["from"]] for one in data["reachability"] if one["from"] in pods)
     assert "IPIP (4)" in data["capture"]
-    assert data["kill"] == "3 agents killed: 100 pings sent, 0 lost; 0 route changes"
+    assert re.fullmatch(r"3 agents killed: \d{2,4} pings sent, 0 lost; 0 route changes", data["kill"])
     for parts in data["memory"].values():
         assert 0 < parts["agent"] + parts["speaker"] < 80
     assert "All of it held" in done.stdout
