@@ -401,7 +401,7 @@ def test_a_second_agent_on_the_same_machine_is_refused_and_harms_nobody(tmp_path
         assert new.code == 0, new.raw
         contents = journal.decode((made.folder / "state" / "journal").read_bytes())
         assert contents is not None
-        assert "c2" in {one.container for one in contents.pods}
+        assert {one.container for one in contents.pods} == {pod.container, "c2"}
 
 
 @pytest.mark.parametrize(
