@@ -82,8 +82,9 @@ def _refusals(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Iterator
     for resource in resources:
         name = subject(resource)
         if kind_of(resource).derived:
-            problem = f"is written by the agents alone; take it out of what you {verb.name}"
-            yield Invalid(name, [Finding("kind", kind_of(resource).name, problem)])
+            kind = kind_of(resource)
+            problem = f"{kind.origin}; take it out of what you {verb.name}, and {kind.remedy}"
+            yield Invalid(name, [Finding("kind", kind.name, problem)])
         if name in seen:
             problem = f"occurs twice in what you {verb.name}; keep one of the two"
             yield Invalid(name, [Finding("metadata.name", resource.metadata.name, problem)])

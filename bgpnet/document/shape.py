@@ -14,8 +14,8 @@ from msgspec import inspect
 from bgpnet.document.reader import Plain
 from bgpnet.errors import Finding
 
-AS_FIELDS = frozenset({"asNumber", "localASNumber"})
-"""These may be written dotted, `1.10`, as RFC 5396 has it."""
+AS_FIELDS = frozenset({"asNumber", "localASNumber", "asPathPrefix", "prefix"})
+"""These, and the entries of such lists, may be written dotted, `1.10`, as RFC 5396 has it."""
 
 T = TypeVar("T")
 
@@ -129,7 +129,7 @@ class Shaper:
     def _int(self, value: object, path: str) -> object:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        if path.rpartition(".")[2] in AS_FIELDS and isinstance(value, str):
+        if path.rpartition(".")[2].partition("[")[0] in AS_FIELDS and isinstance(value, str):
             return self._as_number(value, path)
         if isinstance(value, Plain) and _INTEGER.match(value):
             return int(value)

@@ -152,7 +152,7 @@ class Repo:
         Raises NotFound, Invalid when admission refuses, or Conflict when others keep changing the object.
         """
         if kind.derived:
-            raise Invalid(f"{kind.name}({name})", [_DERIVED])
+            raise Invalid(f"{kind.name}({name})", [_derived(kind)])
         for _ in range(ATTEMPTS):
             entry = self.store.get(key(kind, name))
             if entry is None:
@@ -228,7 +228,7 @@ class Repo:
     def _obey(self, resource: Resource) -> Resource:
         """The resource normalised; raises Invalid with every broken rule."""
         if kind_of(resource).derived:
-            raise Invalid(subject(resource), [_DERIVED])
+            raise Invalid(subject(resource), [_derived(kind_of(resource))])
         normal = table.normalise(resource)
         findings = list(table.check(normal))
         if findings:
@@ -279,7 +279,8 @@ class Repo:
             return None  # `broken` has it
 
 
-_DERIVED = Finding("kind", IPAMBLOCK.name, "is written by the agents alone; change the pool that it belongs to")
+def _derived(kind: Kind) -> Finding:
+    return Finding("kind", kind.name, f"{kind.origin}; {kind.remedy}")
 
 
 def _with_metadata(resource: R, **fields: str) -> R:
