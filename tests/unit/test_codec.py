@@ -307,12 +307,12 @@ BROKEN = {
         "pools.yaml: kind = 'ippools': unknown kind; write IPPool",
     ),
     "another version": (
-        NODE.replace("bgpnet.io/v1", "crd.projectcalico.org/v1"),
-        "Node(n1): apiVersion = 'crd.projectcalico.org/v1': must be bgpnet.io/v1 or projectcalico.org/v3; write bgpnet",
+        NODE.replace("bgpnet.io/v1", "projectcalico.org/v1"),
+        "Node(n1): apiVersion = 'projectcalico.org/v1': must be bgpnet.io/v1, projectcalico.org/v3 or crd.projectcal",
     ),
     "no version": (
         "{kind: Node, metadata: {name: n1}}",
-        "Node(n1): apiVersion: must be bgpnet.io/v1 or projectcalico.org/v3",
+        "Node(n1): apiVersion: must be bgpnet.io/v1, projectcalico.org/v3 or",
     ),
     "no metadata": ("{apiVersion: bgpnet.io/v1, kind: Node}", "pools.yaml: metadata.name: is required"),
     "no spec": (
