@@ -165,7 +165,12 @@ def _fill(found: Examined, tree: dict[str, object], kind: Kind) -> None:
             found.findings.append(Finding("the object", None, f"{error}; correct it"))
         return
     said = tuple(finding.path for finding in found.findings)
-    found.findings += [each for each in table.check(found.resource) if not (said and each.path.startswith(said))]
+    found.findings += [each for each in table.check(found.resource) if not _follows(each.path, said)]
+
+
+def _follows(path: str, said: tuple[str, ...]) -> bool:
+    """Whether a finding may be there only because what another one is about was left out: it stands below or above."""
+    return path.startswith(said) or any(other.startswith((f"{path}.", f"{path}[")) for other in said)
 
 
 def _envelope(tree: dict[str, object], kind: Kind | None) -> Iterator[Finding]:
