@@ -59,7 +59,7 @@ def read(text: str) -> list[Mark]:
                 break
     except reader.Stop:
         pass  # the reader says what is wrong with the text, and where
-    return documents
+    return documents[:-1] if stack else documents
 
 
 def _take(event: yaml.Event, stack: list[_Frame], documents: list[Mark]) -> bool:
