@@ -162,10 +162,16 @@ def wired(world: World, event: PodWired) -> Step:
 
 
 def refused(world: World, event: PodRefused) -> Step:
-    """The pod could not be wired: its address goes back, the runtime hears why."""
+    """The pod could not be wired: its address goes back, the runtime hears why.
+
+    The older sandbox whose link it was to have may have kept it; where it has not, the next look at the kernel says so.
+    """
     problem = CniError(cnispec.WIRING_REFUSED, event.reason)
-    pod = world.pods.get(event.attachment)
-    world = _released(world, event.attachment) if pod else world
+    if (pod := world.pods.get(event.attachment)) is not None:
+        world = _released(world, event.attachment)
+        older = [one for one in _rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
+        if older:
+            world = _with_pod(world, replace(max(older, key=lambda one: one.since), phase=Phase.READY))
     return world, [refuse(event.number, event.version, problem)]
 
 
