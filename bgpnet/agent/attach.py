@@ -60,6 +60,8 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
         known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
         return _with_pod(world, known), [answer(number, request.version, known)]
+    if pod is not None and pod.phase is Phase.CUT:
+        return _wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
     if (busy := _busy(world, pod, request)) is not None:
         problem = CniError(
             cnispec.TRY_AGAIN,
@@ -319,7 +321,7 @@ def _rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:
 
 def _busy(world: World, pod: Pod | None, request: CniRequest) -> Pod | None:
     """Who is at work on the link that this ADD needs."""
-    if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT):
+    if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING):
         return pod
     link = names.pod_link(request.pod, request.attachment.container, request.attachment.ifname)
     return next((one for one in _rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)

@@ -405,3 +405,15 @@ def test_a_newer_sandbox_that_is_refused_gives_the_link_back_until_the_kernel_is
     link = world.pods[older].link
     world, _ = run(world, events.KernelApplied(("the link is gone",), frozenset({link})))
     assert world.pods[older].phase is Phase.LOST
+
+
+def test_an_add_right_after_its_del_waits_for_the_link_to_be_reaped() -> None:
+    attachment = Attachment("c1", "eth0")
+    world, _ = add(with_block(), "c1")
+    world, _ = run(world, events.CniAsked(2, call("DEL", "c1")), events.PodUnwired(2, attachment))
+    world, effects = run(world, events.CniAsked(3, call("ADD", "c1")))
+    assert effects == []
+    world, effects = run(world, events.Reaped((attachment,)))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert (wire.number, wire.pod.address) == (3, ip.address("10.244.0.1"))
