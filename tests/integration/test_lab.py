@@ -23,7 +23,7 @@ from bgpnet.lab.parse import parse
 pytestmark = pytest.mark.root
 
 PAIR = """
-name: bgpnettest-{os.getpid()}
+name: bgpnettest
 topology:
   defaults:
     kind: linux
@@ -81,15 +81,11 @@ def traces() -> dict[str, object]:
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
     links = json.loads(subprocess.run(["ip", "-j", "link"], capture_output=True, text=True, check=True).stdout)
     return {
-        "links": sorted(
-            name for link in links if re.match(r"bgpnettest-{os.getpid()}|eth[1-9]|br0", name := link["ifname"])
-        ),
-        "netns": sorted(name for name in os.listdir(netns) if "bgpnettest-{os.getpid()}" in name)
-        if netns.is_dir()
-        else [],
+        "links": sorted(name for link in links if re.match(r"bgpnettest|eth[1-9]|br0", name := link["ifname"])),
+        "netns": sorted(name for name in os.listdir(netns) if "bgpnettest" in name) if netns.is_dir() else [],
         "mounts": [line for line in mounts if "bgpnet" in line],
         "processes": sorted(line for line in processes.splitlines() if "bgpnet-lab" in line or "sleep 1000" in line),
-        "labs": [name for name in nodes.names() if name.startswith("bgpnettest-{os.getpid()}")],
+        "labs": [name for name in nodes.names() if name.startswith("bgpnettest")],
         "forward": Path("/proc/sys/net/ipv4/ip_forward").read_text(),
         "rp_filter": Path("/proc/sys/net/ipv4/conf/all/rp_filter").read_text(),
         "iproute2": sorted(os.listdir("/etc/iproute2")),
@@ -105,7 +101,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     before = traces()
     yield tmp_path
     for name in nodes.names():
-        if name.startswith("bgpnettest-{os.getpid()}"):
+        if name.startswith("bgpnettest"):
             nodes.find(name).destroy()
     until(lambda: traces() == before, f"left behind: {before} became {traces()}")
 
@@ -141,11 +137,11 @@ def test_a_node_has_its_own_name_processes_and_environment(pair: Lab) -> None:
 
 
 def test_the_exit_code_and_both_streams_of_a_command_pass(pair: Lab) -> None:
-    done = pair.exec("clab-bgpnettest-{os.getpid()}-n1", ["sh", "-c", "cat; echo no >&2; exit 7"], stdin="given")
+    done = pair.exec("clab-bgpnettest-n1", ["sh", "-c", "cat; echo no >&2; exit 7"], stdin="given")
     assert (done.returncode, done.stdout, done.stderr) == (7, "given", "no\n")
     with pytest.raises(UsageError, match=r"took longer than 0\.2 s"):
         pair.exec("n1", ["sleep", "1000"], timeout=0.2)
-    with pytest.raises(UsageError, match="lab bgpnettest-{os.getpid()} has n1, n2, switch"):
+    with pytest.raises(UsageError, match="lab bgpnettest has n1, n2, switch"):
         pair.exec("n9", ["true"])
 
 
@@ -178,7 +174,7 @@ def test_the_main_process_logs_and_ip_netns_finds_the_node(pair: Lab) -> None:
     log = Path(pair.nodes["n1"].log)
     until(lambda: log.read_text().splitlines() == ["started", "err"], "the log of cmd")
     done = subprocess.run(
-        ["ip", "netns", "exec", "clab-bgpnettest-{os.getpid()}-n1", "ip", "-br", "address"],
+        ["ip", "netns", "exec", "clab-bgpnettest-n1", "ip", "-br", "address"],
         capture_output=True,
         text=True,
         check=True,
@@ -197,7 +193,7 @@ def test_a_second_deploy_is_refused_and_changes_nothing(pair: Lab, folder: Path)
     done = run_lab("deploy", folder=folder)
     assert done.returncode == 1
     assert done.stderr == (
-        "bgpnet lab: lab bgpnettest-{os.getpid()} is already deployed: destroy it first, or deploy with --reconfigure\n"
+        "bgpnet lab: lab bgpnettest is already deployed: destroy it first, or deploy with --reconfigure\n"
     )
     assert pair.nodes["n1"].running
     assert run_lab("deploy", "--reconfigure", folder=folder).returncode == 0
@@ -206,20 +202,17 @@ def test_a_second_deploy_is_refused_and_changes_nothing(pair: Lab, folder: Path)
 
 def test_the_commands_of_containerlab(pair: Lab, folder: Path) -> None:
     shown = json.loads(run_lab("inspect", "-t", "pair.clab.yml", "-f", "json", folder=folder).stdout)
-    assert [(node["name"], node["state"]) for node in shown["bgpnettest-{os.getpid()}"]] == [
-        ("clab-bgpnettest-{os.getpid()}-n1", "running"),
-        ("clab-bgpnettest-{os.getpid()}-n2", "running"),
-        ("clab-bgpnettest-{os.getpid()}-switch", "running"),
+    assert [(node["name"], node["state"]) for node in shown["bgpnettest"]] == [
+        ("clab-bgpnettest-n1", "running"),
+        ("clab-bgpnettest-n2", "running"),
+        ("clab-bgpnettest-switch", "running"),
     ]
-    assert (
-        "clab-bgpnettest-{os.getpid()}-n2"
-        in run_lab("inspect", "--name", "bgpnettest-{os.getpid()}", folder=folder).stdout
-    )
+    assert "clab-bgpnettest-n2" in run_lab("inspect", "--name", "bgpnettest", folder=folder).stdout
     label = ["--label", "clab-node-name=n2"]
     done = run_lab("exec", "-t", "pair.clab.yml", *label, "--cmd", "hostname", folder=folder)
     assert (done.returncode, done.stdout) == (0, "n2\n")
     done = run_lab("exec", "--label", "role=edge", "--cmd", "sh -c 'echo $COLOUR'", "-f", "json", folder=folder)
-    assert json.loads(done.stdout)["clab-bgpnettest-{os.getpid()}-n1"]["stdout"] == "blue\n"
+    assert json.loads(done.stdout)["clab-bgpnettest-n1"]["stdout"] == "blue\n"
     assert run_lab("exec", "--label", "role=none", "--cmd", "true", folder=folder).returncode == 1
 
 
@@ -258,12 +251,9 @@ def test_ctrl_c_is_the_commands_to_handle(pair: Lab, folder: Path) -> None:
 
 
 def test_destroy_by_name_leaves_nothing(pair: Lab, folder: Path) -> None:
-    assert (
-        run_lab("destroy", "--name", "bgpnettest-{os.getpid()}", folder=folder).stdout
-        == "lab bgpnettest-{os.getpid()}: destroyed\n"
-    )
+    assert run_lab("destroy", "--name", "bgpnettest", folder=folder).stdout == "lab bgpnettest: destroyed\n"
     assert not (folder / "shared").exists()
-    assert run_lab("destroy", "--name", "bgpnettest-{os.getpid()}", folder=folder).returncode == 1
+    assert run_lab("destroy", "--name", "bgpnettest", folder=folder).returncode == 1
 
 
 def test_a_bind_source_that_was_there_stays(folder: Path) -> None:
@@ -299,21 +289,21 @@ def test_what_fails_half_way_is_undone(folder: Path, case: str) -> None:
         nodes.deploy(parse(text, str(folder / "pair.clab.yml"), {}), lambda said: None)
     assert str(caught.value).startswith("node n3: ")
     assert expected in str(caught.value)
-    assert "bgpnettest-{os.getpid()}" not in nodes.names()
+    assert "bgpnettest" not in nodes.names()
     assert not (folder / "shared").exists()
 
 
 def test_a_bridge_of_this_machine(folder: Path) -> None:
-    text = "name: bgpnettest-{os.getpid()}2\ntopology:\n  nodes:\n    bgpnettest-{os.getpid()}br: {kind: bridge}\n    n1: {kind: linux}\n"
-    text += "  links:\n    - endpoints: ['n1:eth1', 'bgpnettest-{os.getpid()}br:bgpnettest-{os.getpid()}1']\n"
-    subprocess.run(["ip", "link", "add", "bgpnettest-{os.getpid()}br", "type", "bridge"], check=True)
+    text = "name: bgpnettest2\ntopology:\n  nodes:\n    bgpnettestbr: {kind: bridge}\n    n1: {kind: linux}\n"
+    text += "  links:\n    - endpoints: ['n1:eth1', 'bgpnettestbr:bgpnettest1']\n"
+    subprocess.run(["ip", "link", "add", "bgpnettestbr", "type", "bridge"], check=True)
     try:
         lab = nodes.deploy(parse(text, str(folder / "b.clab.yml"), {}), lambda said: None)
-        assert Path("/sys/class/net/bgpnettest-{os.getpid()}br/brif/bgpnettest-{os.getpid()}1").exists()
+        assert Path("/sys/class/net/bgpnettestbr/brif/bgpnettest1").exists()
         lab.destroy()
-        assert not Path("/sys/class/net/bgpnettest-{os.getpid()}1").exists()
+        assert not Path("/sys/class/net/bgpnettest1").exists()
     finally:
-        subprocess.run(["ip", "link", "del", "bgpnettest-{os.getpid()}br"], check=True)
+        subprocess.run(["ip", "link", "del", "bgpnettestbr"], check=True)
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.06, 0.1, 0.2])
@@ -324,12 +314,12 @@ def test_a_deploy_that_was_killed_can_be_destroyed(folder: Path, delay: float) -
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     argv = [sys.executable, "-m", "bgpnet.lab.main", "deploy"]
     with subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.DEVNULL) as process:
-        until(lambda: "bgpnettest-{os.getpid()}" in nodes.names(), "the deploy's first trace")
+        until(lambda: "bgpnettest" in nodes.names(), "the deploy's first trace")
         until_time = time.monotonic() + delay
         until(lambda: time.monotonic() >= until_time, "the delay")
         process.send_signal(signal.SIGKILL)
-    done = run_lab("destroy", "--name", "bgpnettest-{os.getpid()}", folder=folder)
-    assert (done.returncode, done.stdout) == (0, "lab bgpnettest-{os.getpid()}: destroyed\n")
+    done = run_lab("destroy", "--name", "bgpnettest", folder=folder)
+    assert (done.returncode, done.stdout) == (0, "lab bgpnettest: destroyed\n")
 
 
 def test_an_interrupted_deploy_undoes_itself(folder: Path) -> None:
@@ -342,7 +332,7 @@ def test_an_interrupted_deploy_undoes_itself(folder: Path) -> None:
         until((folder / "shared" / "x").exists, "the deploy's exec line")
         process.send_signal(signal.SIGINT)
         assert process.wait(20) != 0
-    assert "bgpnettest-{os.getpid()}" not in nodes.names()
+    assert "bgpnettest" not in nodes.names()
 
 
 def test_a_file_that_is_not_there_or_wrong(folder: Path) -> None:
