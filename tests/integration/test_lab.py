@@ -319,7 +319,7 @@ def test_a_deploy_that_was_killed_can_be_destroyed(folder: Path, delay: float) -
         until(lambda: time.monotonic() >= until_time, "the delay")
         process.send_signal(signal.SIGKILL)
     done = run_lab("destroy", "--name", "bgpnettest", folder=folder)
-    assert (done.returncode, done.stdout) == (0, "lab bgpnettest: destroyed\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "lab bgpnettest: destroyed\n", "")
 
 
 def test_an_interrupted_deploy_undoes_itself(folder: Path) -> None:
