@@ -5,10 +5,12 @@ Each function returns all findings at once; none means yes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from bgpnet.errors import Finding
 from bgpnet.model import instant, ip
+from bgpnet.model.bgpfilter import BGPFilter
+from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.ipamblock import IPAMBlock, Use
 from bgpnet.model.ippool import AllowedUse, IPPool
 from bgpnet.model.kinds import Resource, subject
@@ -71,6 +73,29 @@ def on_update(new: Resource, old: Resource) -> list[Finding]:
         problem = "a LoadBalancer pool stays one; create a second pool for the other uses"
         findings.append(Finding("spec.allowedUses", uses, problem))
     return findings
+
+
+def missing(resource: Resource, filters: Collection[str]) -> list[Finding]:
+    """What it refers to and does not exist, given the names of all BGPFilters; for create and update alike."""
+    if not isinstance(resource, BGPPeer):
+        return []
+    absent = [name for name in dict.fromkeys(resource.spec.filters) if name not in filters]
+    if not absent:
+        return []
+    problem = f"BGPFilter(s) not found: {', '.join(absent)}; create them first, or take the names out"
+    return [Finding("spec.filters", list(resource.spec.filters), problem)]
+
+
+def referrers(resource: Resource, peers: Iterable[Resource]) -> list[Finding]:
+    """Who still refers to what is to be deleted, given all BGPPeers."""
+    if not isinstance(resource, BGPFilter):
+        return []
+    name = resource.metadata.name
+    naming = [each.metadata.name for each in peers if isinstance(each, BGPPeer) and name in each.spec.filters]
+    if not naming:
+        return []
+    problem = f"is named in spec.filters of BGPPeer(s) {', '.join(naming)}; take it out there, or delete those first"
+    return [Finding("metadata.name", name, problem)]
 
 
 def on_delete(resource: Resource, blocks: Sequence[IPAMBlock], now: float) -> list[Finding]:

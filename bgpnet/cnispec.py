@@ -63,6 +63,8 @@ class Wired:
 def parse(call: CniCall) -> CniRequest:
     """A request from the plugin's environment and input; raises CniError with the specification's code."""
     config = _config(call.stdin)
+    for name, value in call.env.items():
+        _readable(name, value)
     version = config.get("cniVersion", "0.2.0")
     if version not in VERSIONS:
         raise CniError(INCOMPATIBLE, f"cniVersion {version!r} is not supported; write one of {', '.join(VERSIONS)}")
@@ -133,6 +135,16 @@ def _config(stdin: bytes) -> dict[str, object]:
     if not isinstance(config, dict):
         raise CniError(UNDECODABLE, "the network configuration is not a JSON object; correct the conflist")
     return config
+
+
+def _readable(name: str, value: str) -> None:
+    """Bytes that are not UTF-8 (they came as surrogates) can be in no journal and in no answer."""
+    try:
+        f"{name}{value}".encode()
+    except UnicodeEncodeError:
+        raise CniError(
+            BAD_ENVIRONMENT, f"{name!a} = {value!a} is not UTF-8; the container runtime has to set text"
+        ) from None
 
 
 def _variable(env: Mapping[str, str], name: str) -> str:

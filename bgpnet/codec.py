@@ -1,21 +1,22 @@
 """Resources as text and as stored bytes, both ways.
 
 People write YAML or JSON (`decode`): everything wrong in all documents is said at once. The datastore holds JSON
-without the revision (`encode`, `decode_stored`). `bgpnet.io/v1` is written; `projectcalico.org/v3` is read, too.
+without the revision (`encode`, `decode_stored`). `bgpnet.io/v1` is written; Calico's versions are read, too (`habits`).
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 import yaml
 
-from bgpnet.document import reader
+from bgpnet.document import habits, marks, reader
+from bgpnet.document.marks import Mark
 from bgpnet.document.shape import Shaper, convert
 from bgpnet.errors import Finding, Invalid
 from bgpnet.model.ipamblock import IPAMBlock
@@ -25,10 +26,6 @@ from bgpnet.model.node import Node
 from bgpnet.model.resource import API_VERSION
 from bgpnet.rules import table
 
-ACCEPTED = (API_VERSION, "projectcalico.org/v3")
-BOOKKEEPING = ("managedFields", "generation", "selfLink")
-"""What a Kubernetes API server adds to metadata by itself: read past, as nobody wrote it."""
-
 
 def decode(text: str, source: str = "-") -> list[Resource]:
     """The resources of a YAML or JSON text: documents, lists and kinds that end in List, in their order.
@@ -36,43 +33,94 @@ def decode(text: str, source: str = "-") -> list[Resource]:
     Raises Invalid with every finding of every document; its subject is the object, such as `IPPool(blue)`, or, when
     several are wrong, the source. What it returns is normalised and obeys all rules that need no datastore.
     """
-    where = "standard input" if source == "-" else source
-    reading = reader.read(text)
-    parts = list(_parts(reading.documents, where))
-    wrong = [part for part in parts if part.findings]
-    if len(wrong) == 1 and not reading.findings:
-        raise Invalid(wrong[0].subject, wrong[0].findings)
-    if wrong or reading.findings:
-        raise Invalid(where, reading.findings + [each for part in wrong for each in part.named(where)])
-    return [part.resource for part in parts if part.resource is not None]
+    return settle(examine(text, source), source)
 
 
 @dataclass(slots=True)
-class _Part:
-    """One object of a text: the resource, or what is wrong with it."""
+class Examined:
+    """One object of a text: the resource, or what is wrong with it. subject: `IPPool(blue)`, or its place in the text.
+
+    line: where it begins, from 1, if known. notes: a sentence for each thing that was accepted and is not kept.
+    """
 
     subject: str
     findings: list[Finding]
     resource: Resource | None = None
+    notes: list[str] = field(default_factory=list)
+    line: int | None = None
+    document: int = 0
+    path: str = ""
+    mark: Mark | None = None
 
     def named(self, where: str) -> Iterator[Finding]:
         """The findings among those of other objects: their paths begin with the subject."""
         prefix = self.subject.removeprefix(where).removeprefix(", ")
         for finding in self.findings:
-            yield Finding(f"{prefix} {finding.path}".lstrip(), finding.value, finding.problem)
+            yield replace(finding, path=f"{prefix} {finding.path}".lstrip())
+
+    def locate(self, documents: list[Mark]) -> None:
+        """Gives the object and its findings their lines."""
+        if self.document < len(documents):
+            self.mark = documents[self.document]
+            self.line = self.line_of("")
+            self.findings = [replace(each, line=self.line_of(each.path)) for each in self.findings]
+
+    def add(self, path: str, value: object, problem: str) -> None:
+        """One more finding, with its line."""
+        self.findings.append(Finding(path, value, problem, self.line_of(path)))
+
+    def line_of(self, path: str) -> int | None:
+        """The line of a field of the object, if known."""
+        joint = "." if self.path and path else ""
+        return self.mark.line_of(f"{self.path}{joint}{path}") if self.mark else None
 
 
-def _parts(documents: list[object], where: str) -> Iterator[_Part]:
-    for number, document in enumerate(documents, 1):
-        place = f"{where}, document {number}" if len(documents) > 1 else where
-        items = document if isinstance(document, list) else _items(document)
+def examine(text: str, source: str = "-", lines: bool = False) -> list[Examined]:
+    """Every object of a text, and what was wrong with the text itself; raises nothing.
+
+    Findings have lines; with `lines`, objects without findings have theirs, too, which costs a second reading.
+    """
+    where = _where(source)
+    reading = reader.read(text)
+    objects = list(_objects(reading.documents, where))
+    if lines or any(each.findings for each in objects):
+        documents = marks.read(text)
+        for each in objects:
+            each.locate(documents)
+    if not reading.findings:
+        return objects
+    return [Examined(where, reading.findings, line=reading.findings[0].line), *objects]
+
+
+def settle(objects: list[Examined], source: str = "-") -> list[Resource]:
+    """The resources of what was examined; raises Invalid as `decode` does."""
+    wrong = [each for each in objects if each.findings]
+    if len(wrong) == 1:
+        raise Invalid(wrong[0].subject, wrong[0].findings)
+    if wrong:
+        where = _where(source)
+        raise Invalid(where, [finding for each in wrong for finding in each.named(where)])
+    return [each.resource for each in objects if each.resource is not None]
+
+
+def _where(source: str) -> str:
+    return "standard input" if source == "-" else source
+
+
+def _objects(documents: list[object], where: str) -> Iterator[Examined]:
+    for number, document in enumerate(documents):
+        place = f"{where}, document {number + 1}" if len(documents) > 1 else where
+        array = isinstance(document, list)
+        items = document if array else _items(document)
         if items is None:
-            yield _part(document, place)
+            yield _object(document, place, number)
         elif not isinstance(items, list):
-            yield _Part(place, [Finding("items", None, "must be a list; write each object with - before it")])
+            findings = [Finding("items", None, "must be a list; write each object with - before it")]
+            yield Examined(place, findings, document=number)
         else:
-            for index, item in enumerate(items, 1):
-                yield _part(item, f"{place}, item {index}")
+            for index, item in enumerate(items):
+                path = f"{'' if array else 'items'}[{index}]"
+                yield _object(item, f"{place}, item {index + 1}", number, path)
 
 
 def _items(document: object) -> object | None:
@@ -83,38 +131,54 @@ def _items(document: object) -> object | None:
     return document.get("items") or []
 
 
-def _part(tree: object, place: str) -> _Part:
+def _object(tree: object, place: str, document: int, path: str = "") -> Examined:
+    found = Examined(place, [], document=document, path=path)
     if not isinstance(tree, dict):
-        return _Part(
-            place, [Finding("the object", None, "is not a mapping; write apiVersion, kind, metadata and spec")]
-        )
-    name = tree.get("kind")
+        problem = "is not a mapping; write apiVersion, kind, metadata and spec"
+        found.findings.append(Finding("the object", None, problem))
+        return found
+    name = habits.kind_name(tree.get("apiVersion"), tree.get("kind"))
     kind = BY_NAME.get(name) if isinstance(name, str) else None
-    findings = list(_envelope(tree, kind))
-    if kind is None:
-        return _Part(place, findings)
+    found.findings += _envelope(tree, kind)
+    if kind is not None:
+        _fill(found, tree, kind)
+    return found
+
+
+def _fill(found: Examined, tree: dict[str, object], kind: Kind) -> None:
+    """The resource of a tree, its findings and notes."""
     body = {key: value for key, value in tree.items() if key not in ("apiVersion", "kind")}
     metadata = body.get("metadata")
     if isinstance(metadata, dict):
-        body["metadata"] = {key: value for key, value in metadata.items() if key not in BOOKKEEPING}
-        place = f"{kind.name}({metadata['name']})" if isinstance(metadata.get("name"), str) else place
+        found.subject = f"{kind.name}({metadata['name']})" if isinstance(metadata.get("name"), str) else found.subject
+        reading = habits.read(tree.get("apiVersion"), metadata)
+        body["metadata"] = reading.metadata
+        found.findings += reading.findings
+        found.notes = [f"{found.subject}: {path} is accepted and not kept: {reason}" for path, reason in reading.notes]
     shaper = Shaper(kind.name)
     shaped = shaper.shape(body, kind.type)
-    findings += shaper.findings
+    found.findings += shaper.findings
     try:
-        resource = table.normalise(convert(shaped, kind.type))
+        found.resource = table.normalise(convert(shaped, kind.type))
     except msgspec.ValidationError as error:
-        return _Part(place, findings or [Finding("the object", None, f"{error}; correct it")])
-    said = tuple(finding.path for finding in findings)
-    findings += [each for each in table.check(resource) if not (said and each.path.startswith(said))]
-    return _Part(place, findings, resource)
+        if not found.findings:
+            found.findings.append(Finding("the object", None, f"{error}; correct it"))
+        return
+    said = tuple(finding.path for finding in found.findings)
+    found.findings += [each for each in table.check(found.resource) if not _follows(each.path, said)]
+
+
+def _follows(path: str, said: tuple[str, ...]) -> bool:
+    """Whether a finding may be there only because what another one is about was left out: it stands below or above."""
+    return path.startswith(said) or any(other.startswith((f"{path}.", f"{path}[")) for other in said)
 
 
 def _envelope(tree: dict[str, object], kind: Kind | None) -> Iterator[Finding]:
     version, name = tree.get("apiVersion"), tree.get("kind")
-    if version not in ACCEPTED:
+    if version not in habits.ACCEPTED:
         shown = str(version) if isinstance(version, str) else None
-        yield Finding("apiVersion", shown, f"must be {API_VERSION} or {ACCEPTED[1]}; write {API_VERSION}")
+        known = f"{', '.join(habits.ACCEPTED[:-1])} or {habits.ACCEPTED[-1]}"
+        yield Finding("apiVersion", shown, f"must be {known}; write {API_VERSION}")
     if kind is not None:
         return
     known = ", ".join(row.name for row in KINDS)
@@ -202,13 +266,13 @@ def _parts_of(kind: Kind) -> tuple[str, ...]:
 def _decoder(kind: Kind) -> msgspec.json.Decoder[Any]:
     """Decodes a kind's fields beside apiVersion and kind, which the model does not carry."""
     fields: list[Any] = [("apiVersion", str), ("kind", str)]
-    for field in msgspec.structs.fields(kind.type):
-        if field.required:
-            fields.append((field.name, field.type))
-        elif field.default_factory is not msgspec.NODEFAULT:
-            fields.append((field.name, field.type, msgspec.field(default_factory=field.default_factory)))
+    for each in msgspec.structs.fields(kind.type):
+        if each.required:
+            fields.append((each.name, each.type))
+        elif each.default_factory is not msgspec.NODEFAULT:
+            fields.append((each.name, each.type, msgspec.field(default_factory=each.default_factory)))
         else:
-            fields.append((field.name, field.type, field.default))
+            fields.append((each.name, each.type, each.default))
     return msgspec.json.Decoder(
         msgspec.defstruct(f"Stored{kind.name}", fields, forbid_unknown_fields=True, kw_only=True)
     )

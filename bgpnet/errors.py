@@ -32,11 +32,15 @@ class BgpnetError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One broken rule: where (`spec.blockSize`), the value found there, what is wrong and what to do about it."""
+    """One broken rule: where (`spec.blockSize`), the value found there, what is wrong and what to do about it.
+
+    line: of the text that it stands in, from 1; None where there is no text, or it is not known.
+    """
 
     path: str
     value: object
     problem: str
+    line: int | None = None
 
     def __str__(self) -> str:
         shown = "" if self.value is None else f" = {self.value!r}"

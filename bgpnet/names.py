@@ -55,3 +55,20 @@ def parse_alias(text: str) -> Alias | None:
 def block(net: ip.Network) -> str:
     """10.0.0.0/26 -> `10-0-0-0-26`; `fd00::/122` -> `fd00---122`, as Calico names them."""
     return re.sub(r"[.:/]", "-", str(net))
+
+
+def block_affinity(node: str, net: ip.Network) -> str:
+    """`n1-10-0-0-0-26`, as Calico's custom resources are called; hashed at its end where it would be too long."""
+    name = f"{node}-{block(net)}"
+    if len(name) < 253:
+        return name
+    return f"{name[:200]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def workload_endpoint(node: str, pod: str, container: str, endpoint: str) -> str:
+    """A workload endpoint's name, as Calico's (libcalico-go/lib/names): `n1-k8s-web--1-eth0`, a `-` inside doubled.
+
+    `pod` is its name without the namespace; without a pod, it is called by its container: `n1-cni-<id>-eth0`.
+    """
+    segments = (node, "k8s", pod, endpoint) if pod else (node, "cni", container, endpoint)
+    return "-".join(segment.replace("-", "--") for segment in segments if segment)

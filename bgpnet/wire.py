@@ -90,10 +90,7 @@ def unpack_cni(body: bytes) -> CniCall:
     env: dict[str, str] = {}
     at = 0
     while (end := body.find(b"\0", at)) > at:
-        try:
-            name, equals, value = body[at:end].decode().partition("=")
-        except UnicodeDecodeError:
-            raise BadFrame(f"a variable that is not UTF-8: {body[at:end][:80]!r}") from None
+        name, equals, value = body[at:end].decode("utf-8", "surrogateescape").partition("=")
         if not equals:
             raise BadFrame(f"a variable without a value: {name!r}")
         env[name] = value

@@ -10,6 +10,7 @@ from msgspec import structs
 from bgpnet import admission
 from bgpnet.errors import BgpnetError, Finding, Invalid, NotFound
 from bgpnet.model import kinds
+from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Kind, Resource, kind_of, subject
 from bgpnet.rules import table as rules
@@ -56,8 +57,11 @@ def warnings(resources: Iterable[Resource]) -> Iterator[str]:
 def write(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Outcome:
     """Carry out in order, up to the first that fails; nothing at all when some are known to be refused.
 
+    A filter goes before the peers that name it, wherever the file has it.
+
     A status is the agents' word: what `get` printed a while ago must not be put back in its place.
     """
+    resources = sorted(resources, key=lambda resource: kind_of(resource) is not kinds.BGPFILTER)
     refusals = list(_refusals(repo, verb, resources))
     if refusals:
         return _failure(verb, resources, [], refusals)
@@ -82,8 +86,9 @@ def _refusals(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Iterator
     for resource in resources:
         name = subject(resource)
         if kind_of(resource).derived:
-            problem = f"is written by the agents alone; take it out of what you {verb.name}"
-            yield Invalid(name, [Finding("kind", kind_of(resource).name, problem)])
+            kind = kind_of(resource)
+            problem = f"{kind.origin}; take it out of what you {verb.name}, and {kind.remedy}"
+            yield Invalid(name, [Finding("kind", kind.name, problem)])
         if name in seen:
             problem = f"occurs twice in what you {verb.name}; keep one of the two"
             yield Invalid(name, [Finding("metadata.name", resource.metadata.name, problem)])
@@ -91,6 +96,20 @@ def _refusals(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Iterator
     pools = [resource for resource in resources if kind_of(resource) is kinds.IPPOOL]
     if pools:
         yield from _refused_pools(repo, verb, pools)
+    peers = [resource for resource in resources if isinstance(resource, BGPPeer) and resource.spec.filters]
+    if peers:
+        yield from _refused_peers(repo, peers, [each for each in resources if kind_of(each) is kinds.BGPFILTER])
+
+
+def _refused_peers(repo: Repo, peers: Sequence[Resource], filters: Sequence[Resource]) -> Iterator[Invalid]:
+    """Peers may name filters that exist, or that come with them."""
+    stored = repo.list(kinds.BGPFILTER)[0]
+    broken = {key.rpartition("/")[2] for key in (invalid.subject for invalid in repo.broken)}
+    known = {each.metadata.name for each in [*stored, *filters]} | broken
+    for peer in peers:
+        findings = admission.missing(peer, known)
+        if findings:
+            yield Invalid(subject(peer), findings)
 
 
 def _refused_pools(repo: Repo, verb: Verb, pools: Sequence[Resource]) -> Iterator[Invalid]:
@@ -130,7 +149,8 @@ def _of_kind(of: Iterable[Kind]) -> str:
 
 
 def delete(repo: Repo, targets: Sequence[tuple[Kind, str]], skip_missing: bool) -> Outcome:
-    """Delete each; one that fails does not keep the others."""
+    """Delete each, filters after the peers that name them; one that fails does not keep the others."""
+    targets = sorted(targets, key=lambda target: target[0] is kinds.BGPFILTER)
     done = 0
     failures: list[str] = []
     of_kind = _of_kind(kind for kind, _ in targets)

@@ -13,7 +13,7 @@ import os
 import click
 
 from bgpnet.errors import BgpnetError, UsageError
-from bgpnet_ctl.commands import about, get, ipam, node, write
+from bgpnet_ctl.commands import about, get, ipam, node, validate, write
 from bgpnet_ctl.session import DATASTORE, RUN_DIR, Misused, Refused, Session
 
 
@@ -56,6 +56,7 @@ def cli(ctx: click.Context, datastore: str, run_dir: str) -> None:
     \b
     Examples:
       bgpnetctl get ippool -o wide
+      bgpnetctl validate -f pools.yaml
       bgpnetctl apply -f pools.yaml
       bgpnetctl ipam show --show-blocks
       bgpnetctl node status
@@ -72,6 +73,7 @@ for command in (
     write.apply,
     write.replace,
     write.delete,
+    validate.validate,
     ipam.ipam,
     node.node,
     about.version,

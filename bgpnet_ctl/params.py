@@ -106,7 +106,9 @@ def _names(ctx: click.Context, kind: Kind) -> list[str]:
     options = ctx.find_root().params
     session = Session(options.get("datastore") or DATASTORE, options.get("run_dir") or RUN_DIR)
     try:
-        return [resource.metadata.name for resource in session.repo().list(kind)[0]]
+        from bgpnet_ctl import reading
+
+        return [resource.metadata.name for resource in reading.everything(session.repo(), kind)]
     except BgpnetError:
         return []
     finally:

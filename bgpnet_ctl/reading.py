@@ -2,29 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bgpnet import derived
 from bgpnet.errors import NotFound
+from bgpnet.model import kinds
+from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.store.repo import Repo
 from bgpnet_ctl import params, render, sources
-from bgpnet_ctl.session import Refused
+from bgpnet_ctl.session import Misused, Refused
 
 
-def get(repo: Repo, words: tuple[str, ...], filenames: tuple[str, ...], output: str) -> str:
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """Which namespaces count: one, or all; `shown` puts them into a column of their own."""
+
+    only: str | None = None
+    shown: bool = False
+
+
+def get(
+    repo: Repo,
+    words: tuple[str, ...],
+    filenames: tuple[str, ...],
+    output: str,
+    namespaces: Namespaces = Namespaces(),
+) -> str:
     """The output of `bgpnetctl get`; raises Refused for names that do not exist, all of them at once."""
     wanted = sources.named(filenames) if filenames else list(params.targets(words))
+    for kind, _ in wanted:
+        if namespaces.only is not None and not kind.namespaced:
+            raise Misused(
+                "namespace should not be specified for a non-namespaced resource."
+                f" {kind.name} is not a namespaced resource: leave --namespace out"
+            )
     if len(wanted) == 1 and not wanted[0][1]:
-        return render.listing(wanted[0][0], list(repo.list(wanted[0][0])[0]), output, repo)
-    return render.resources(_named(repo, wanted), output, repo)
+        found = [each for each in everything(repo, wanted[0][0]) if _counts(each, namespaces)]
+        return render.listing(wanted[0][0], found, output, repo, namespaces.shown)
+    return render.resources(_named(repo, wanted, namespaces), output, repo, namespaces.shown)
 
 
-def _named(repo: Repo, wanted: list[tuple[Kind, str]]) -> list[Resource]:
+def _counts(resource: Resource, namespaces: Namespaces) -> bool:
+    return namespaces.only in (None, resource.metadata.namespace)
+
+
+def everything(repo: Repo, kind: Kind) -> Sequence[Resource]:
+    """All objects of a kind; those of a computed kind are made from the blocks."""
+    if not kind.computed:
+        return repo.list(kind)[0]
+    blocks = [block for block in repo.list(kinds.IPAMBLOCK)[0] if isinstance(block, IPAMBlock)]
+    return derived.endpoints(blocks) if kind is kinds.WORKLOADENDPOINT else derived.affinities(blocks)
+
+
+def _named(repo: Repo, wanted: list[tuple[Kind, str]], namespaces: Namespaces) -> list[Resource]:
     found: list[Resource] = []
     missing: list[str] = []
     for kind, name in wanted:
         try:
-            found.append(repo.get(kind, name))
+            found += _called(repo, kind, name, namespaces)
         except NotFound as error:
             missing.append(f"failed to get resources: {error}")
     if missing:
         raise Refused("\n".join(missing))
+    return found
+
+
+def _called(repo: Repo, kind: Kind, name: str, namespaces: Namespaces) -> Sequence[Resource]:
+    """The object of that name; of a namespaced kind, one in each namespace that has it. Raises NotFound."""
+    if not kind.computed:
+        return [repo.get(kind, name)]
+    found = [each for each in everything(repo, kind) if each.metadata.name == name and _counts(each, namespaces)]
+    if not found:
+        raise NotFound(
+            f"resource does not exist: {kind.name}({name}); see `bgpnetctl get {kind.plural}` for those that do"
+        )
     return found

@@ -13,7 +13,7 @@ from bgpnet.store.repo import Repo
 from bgpnet_ctl import params, text, views
 
 
-def resources(items: list[Resource], output: str, repo: Repo) -> str:
+def resources(items: list[Resource], output: str, repo: Repo, namespaces: bool = False) -> str:
     """The whole output; `repo` is asked only for what a cell needs beside its resource."""
     match output:
         case params.YAML:
@@ -25,15 +25,15 @@ def resources(items: list[Resource], output: str, repo: Repo) -> str:
     around = views.Around(repo)
     tables = []
     for kind, group in groupby(items, kind_of):
-        tables.append(text.plain(*views.OF_KIND[kind].table(list(group), around, output == params.WIDE)))
+        tables.append(text.plain(*views.OF_KIND[kind].table(list(group), around, output == params.WIDE, namespaces)))
     return "".join(tables)
 
 
-def listing(kind: Kind, items: list[Resource], output: str, repo: Repo) -> str:
+def listing(kind: Kind, items: list[Resource], output: str, repo: Repo, namespaces: bool = False) -> str:
     """All of a kind; none is a header alone, or an empty list."""
     if not items and output in (params.TABLE, params.WIDE):
-        return text.plain(*views.OF_KIND[kind].table([], views.Around(repo), output == params.WIDE))
-    return resources(items, output, repo)
+        return text.plain(*views.OF_KIND[kind].table([], views.Around(repo), output == params.WIDE, namespaces))
+    return resources(items, output, repo, namespaces)
 
 
 def tree(value: dict[str, Any] | list[Any], output: str) -> str:

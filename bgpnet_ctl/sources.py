@@ -9,7 +9,7 @@ from pathlib import Path
 from bgpnet import codec
 from bgpnet.errors import BgpnetError, Invalid, UsageError
 from bgpnet.model.kinds import Kind, Resource, kind_of
-from bgpnet_ctl.session import Refused
+from bgpnet_ctl.session import Refused, warn
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -17,15 +17,19 @@ SUFFIXES = (".yaml", ".yml", ".json")
 def read(filenames: tuple[str, ...]) -> list[Resource]:
     """Every resource of every source, in order.
 
-    Raises UsageError for a source that cannot be read, and Refused with every source's findings, one line each.
+    What is accepted and not kept is warned about. Raises UsageError for a source that cannot be read, and Refused with
+    every source's findings, one line each.
     """
     resources: list[Resource] = []
     problems: list[str] = []
-    for source, text in _texts(filenames):
+    for source, text in texts(filenames):
+        objects = codec.examine(text, source)
         try:
-            resources += codec.decode(text, source)
+            resources += codec.settle(objects, source)
         except Invalid as error:
             problems.append(str(error))
+        for note in (note for each in objects for note in each.notes):
+            warn(note)
     if problems:
         raise Refused("\n".join(f"failed to execute command: {problem}" for problem in problems))
     if not resources:
@@ -38,7 +42,8 @@ def named(filenames: tuple[str, ...]) -> list[tuple[Kind, str]]:
     return [(kind_of(resource), resource.metadata.name) for resource in read(filenames)]
 
 
-def _texts(filenames: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def texts(filenames: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The name and text of every source; raises UsageError, or BgpnetError for what is not UTF-8."""
     for filename in filenames:
         if filename == "-":
             yield "standard input", _text("standard input", sys.stdin.buffer.read())

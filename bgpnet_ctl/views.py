@@ -1,6 +1,6 @@
 """One table: each kind's columns. A new kind is one new row.
 
-The columns and their order are calicoctl's (resourcemgr); IPAMBlock, which calicoctl does not show, is ours.
+The columns and their order are calicoctl's (resourcemgr); those of IPAMBlock and BlockAffinity are ours.
 """
 
 from __future__ import annotations
@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bgpnet.model import kinds
 from bgpnet.model.bgpconfiguration import DEFAULT_AS, BGPConfiguration
+from bgpnet.model.bgpfilter import BGPFilter
 from bgpnet.model.bgppeer import BGPPeer
+from bgpnet.model.blockaffinity import BlockAffinity
+from bgpnet.model.clusterinformation import ClusterInformation
 from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.ipamconfiguration import IPAMConfiguration
 from bgpnet.model.ippool import IPPool
+from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Node
+from bgpnet.model.workloadendpoint import WorkloadEndpoint
 
 if TYPE_CHECKING:
     from bgpnet.store.repo import Repo
@@ -50,9 +56,13 @@ class View(Generic[R]):
     narrow: dict[str, Cell[R]]
     wide: dict[str, Cell[R]] | None = None
 
-    def table(self, resources: list[R], around: Around, wide: bool) -> tuple[list[str], list[list[str]]]:
-        """The header and the rows."""
+    def table(
+        self, resources: list[R], around: Around, wide: bool, namespaces: bool = False
+    ) -> tuple[list[str], list[list[str]]]:
+        """The header and the rows; namespaces: with a leading column of theirs."""
         columns = self.wide if wide and self.wide is not None else self.narrow
+        if namespaces and self.kind.namespaced:
+            columns = {"NAMESPACE": lambda item, _: item.metadata.namespace, **columns}
         return list(columns), [[shown(cell(item, around)) for cell in columns.values()] for item in resources]
 
 
@@ -81,6 +91,18 @@ BLOCK: dict[str, Cell[IPAMBlock]] = {
     "CIDR": lambda block, _: block.spec.cidr,
     "OWNER": lambda block, _: block.spec.owner and block.spec.owner.name,
     "STATE": lambda block, _: block.spec.state,
+}
+
+IPAM: dict[str, Cell[IPAMConfiguration]] = {
+    "NAME": lambda conf, _: conf.metadata.name,
+    "STRICTAFFINITY": lambda conf, _: conf.spec.strictAffinity,
+    "AUTOALLOCATEBLOCKS": lambda conf, _: conf.spec.autoAllocateBlocks,
+}
+ENDPOINT: dict[str, Cell[WorkloadEndpoint]] = {
+    "WORKLOAD": lambda wep, _: wep.spec.pod or wep.spec.workload or wep.spec.containerID,
+    "NODE": lambda wep, _: wep.spec.node,
+    "NETWORKS": lambda wep, _: ",".join(wep.spec.ipNetworks),
+    "INTERFACE": lambda wep, _: wep.spec.interfaceName,
 }
 
 VIEWS: tuple[View[Any], ...] = (
@@ -117,6 +139,64 @@ VIEWS: tuple[View[Any], ...] = (
             "LOGSEVERITY": lambda conf, _: conf.spec.logSeverityScreen,
             "MESHENABLED": lambda conf, _: conf.spec.nodeToNodeMeshEnabled,
             "ASNUMBER": lambda conf, _: conf.spec.asNumber,
+        },
+    ),
+    View[BGPFilter](
+        kinds.BGPFILTER,
+        BGPFilter,
+        narrow={
+            "NAME": lambda one, _: one.metadata.name,
+            "NUMEXPORTV4": lambda one, _: len(one.spec.exportV4),
+            "NUMIMPORTV4": lambda one, _: len(one.spec.importV4),
+            "NUMEXPORTV6": lambda one, _: len(one.spec.exportV6),
+            "NUMIMPORTV6": lambda one, _: len(one.spec.importV6),
+        },
+    ),
+    View[IPReservation](
+        kinds.IPRESERVATION,
+        IPReservation,
+        narrow={"NAME": lambda one, _: one.metadata.name},
+        wide={
+            "NAME": lambda one, _: one.metadata.name,
+            "CIDRS": lambda one, _: ",".join(one.spec.reservedCIDRs),
+        },
+    ),
+    View[IPAMConfiguration](
+        kinds.IPAMCONFIGURATION,
+        IPAMConfiguration,
+        narrow=IPAM,
+        wide={**IPAM, "MAXBLOCKSPERHOST": lambda conf, _: conf.spec.maxBlocksPerHost},
+    ),
+    View[ClusterInformation](
+        kinds.CLUSTERINFORMATION,
+        ClusterInformation,
+        narrow={
+            "NAME": lambda info, _: info.metadata.name,
+            "CLUSTERGUID": lambda info, _: info.spec.clusterGUID,
+            "CLUSTERTYPE": lambda info, _: info.spec.clusterType,
+            "CALICOVERSION": lambda info, _: info.spec.calicoVersion,
+            "DATASTOREREADY": lambda info, _: info.spec.datastoreReady,
+        },
+    ),
+    View[WorkloadEndpoint](
+        kinds.WORKLOADENDPOINT,
+        WorkloadEndpoint,
+        narrow=ENDPOINT,
+        wide={
+            "NAME": lambda wep, _: wep.metadata.name,
+            **ENDPOINT,
+            "PROFILES": lambda wep, _: ",".join(wep.spec.profiles),
+            "NATS": lambda wep, _: ",".join(nat.externalIP for nat in wep.spec.ipNATs),
+        },
+    ),
+    View[BlockAffinity](
+        kinds.BLOCKAFFINITY,
+        BlockAffinity,
+        narrow={
+            "NAME": lambda affinity, _: affinity.metadata.name,
+            "CIDR": lambda affinity, _: affinity.spec.cidr,
+            "NODE": lambda affinity, _: affinity.spec.node,
+            "STATE": lambda affinity, _: affinity.spec.state,
         },
     ),
     View[Node](

@@ -60,6 +60,8 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
         known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
         return _with_pod(world, known), [answer(number, request.version, known)]
+    if pod is not None and pod.phase is Phase.CUT:
+        return _wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
     if (busy := _busy(world, pod, request)) is not None:
         problem = CniError(
             cnispec.TRY_AGAIN,
@@ -162,10 +164,16 @@ def wired(world: World, event: PodWired) -> Step:
 
 
 def refused(world: World, event: PodRefused) -> Step:
-    """The pod could not be wired: its address goes back, the runtime hears why."""
+    """The pod could not be wired: its address goes back, the runtime hears why.
+
+    The older sandbox whose link it was to have may have kept it; where it has not, the next look at the kernel says so.
+    """
     problem = CniError(cnispec.WIRING_REFUSED, event.reason)
-    pod = world.pods.get(event.attachment)
-    world = _released(world, event.attachment) if pod else world
+    if (pod := world.pods.get(event.attachment)) is not None:
+        world = _released(world, event.attachment)
+        older = [one for one in _rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
+        if older:
+            world = _with_pod(world, replace(max(older, key=lambda one: one.since), phase=Phase.READY))
     return world, [refuse(event.number, event.version, problem)]
 
 
@@ -313,7 +321,7 @@ def _rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:
 
 def _busy(world: World, pod: Pod | None, request: CniRequest) -> Pod | None:
     """Who is at work on the link that this ADD needs."""
-    if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT):
+    if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING):
         return pod
     link = names.pod_link(request.pod, request.attachment.container, request.attachment.ifname)
     return next((one for one in _rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)

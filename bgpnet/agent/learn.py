@@ -66,7 +66,8 @@ def _found(world: World, state: PeerState) -> Session:
             return before
         # What was withdrawn meanwhile is held as stale, and no End-of-RIB need follow: it goes with the deadline.
         return replace(before, complete=False, deadline=world.clock + SETTLE)
-    session = Session(state.peer, state.asn, up=state.up, since=world.now, restart=restart)
+    known = before is not None and before.known
+    session = Session(state.peer, state.asn, up=state.up, since=world.now, restart=restart, known=known)
     if state.up:
         return replace(session, info="Established", deadline=world.clock + SETTLE)
     return replace(session, info="waiting for the peer", deadline=world.clock + RESTART_TIME)
@@ -95,6 +96,7 @@ def peer_up(world: World, event: PeerUp) -> World:
         since=world.now,
         info="Established",
         restart=restart,
+        known=before.known,
         deadline=world.clock + RESTART_TIME,
     )
     return _with(world, session)
@@ -114,7 +116,7 @@ def peer_down(world: World, event: PeerDown) -> World:
 
 def ended(world: World, peer: Address) -> World:
     """End-of-RIB: what the peer did not say again is gone (RFC 4724, 4.2)."""
-    session = replace(_session(world, peer), complete=True, deadline=None)
+    session = replace(_session(world, peer), complete=True, known=True, deadline=None)
     table = world.table.sweep(peer) if world.table is not None else None
     return replace(_with(world, session), table=table)
 
@@ -125,7 +127,7 @@ def expire(world: World) -> World:
         if session.complete or session.deadline is None or session.deadline > world.clock:
             continue
         if session.up:
-            world = _with(world, replace(session, complete=True, deadline=None))
+            world = _with(world, replace(session, complete=True, known=True, deadline=None))
         table = world.table.sweep(session.address) if world.table is not None else None
         if table is not world.table:
             world = replace(world, table=table)

@@ -86,7 +86,10 @@ def swept(world: World) -> frozenset[Owner]:
 
 
 def learned_is_complete(world: World) -> bool:
-    """Every peer that should speak has ended its table (End-of-RIB), or has had its time."""
+    """Every peer that should speak has once ended its table (End-of-RIB), or has had its time.
+
+    Once: what a lost peer taught us is in our table, stale, for as long as it is waited for, and is wanted.
+    """
     if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
         return False
     return all(_has_spoken(world, world.sessions.get(peer.address)) for peer in mesh_peers(world))
@@ -95,7 +98,7 @@ def learned_is_complete(world: World) -> bool:
 def _has_spoken(world: World, session: Session | None) -> bool:
     if session is None:
         return world.clock >= world.heard + RESTART_TIME
-    return session.complete or (session.deadline is not None and world.clock >= session.deadline)
+    return session.known or (session.deadline is not None and world.clock >= session.deadline)
 
 
 RESTART_TIME = 120

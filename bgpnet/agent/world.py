@@ -88,6 +88,7 @@ class Waiting:
 class Session:
     """A BGP session. restart: seconds of graceful restart the peer offered; complete: its End-of-RIB was heard.
 
+    known: its table was complete once; since then nothing in the kernel is from it that is not in our table.
     deadline: while the peer is away, when its stale routes go; while it is up and not complete, when we stop waiting.
     """
 
@@ -98,6 +99,7 @@ class Session:
     info: str = "Idle"
     restart: float | None = None
     complete: bool = False
+    known: bool = False
     deadline: float | None = None
 
 

@@ -75,9 +75,9 @@ class _Builder:
     def read(self, text: str) -> Reading:
         """Every document up to the first that is not YAML."""
         try:
-            for event in _events(text):
+            for event in events(text):
                 self._take(event)
-        except _Stop as stop:
+        except Stop as stop:
             self.reading.findings.append(stop.finding)
         return self.reading
 
@@ -96,14 +96,14 @@ class _Builder:
                 self._scalar(event)
             case yaml.AliasEvent():
                 if event.anchor not in self.anchors:
-                    raise _Stop(_place(event), f"*{event.anchor} has no &{event.anchor} before it; write the value out")
+                    raise _stop(event, f"*{event.anchor} has no &{event.anchor} before it; write the value out")
                 self._put(self.anchors[event.anchor], None, event)
 
     def _open(self, value: list[object] | dict[str, object], event: yaml.CollectionStartEvent) -> None:
         if len(self.stack) >= DEPTH_LIMIT:
-            raise _Stop(_place(event), f"is nested deeper than {DEPTH_LIMIT} levels; no resource is, write it flatter")
+            raise _stop(event, f"is nested deeper than {DEPTH_LIMIT} levels; no resource is, write it flatter")
         if self.stack and isinstance(self.stack[-1].value, dict) and self.stack[-1].key is None:
-            raise _Stop(_place(event), "a key is a list or a mapping; write keys as text")
+            raise _stop(event, "a key is a list or a mapping; write keys as text")
         self.stack.append(_Frame(value, event.anchor))
 
     def _scalar(self, event: yaml.ScalarEvent) -> None:
@@ -112,12 +112,12 @@ class _Builder:
             top.key = event.value
             if event.value in top.value:
                 problem = f"the key {event.value!r} is written twice in one mapping; keep one of them"
-                self.reading.findings.append(Finding(_place(event), None, problem))
+                self.reading.findings.append(_stop(event, problem).finding)
             return
         if event.style:
             self._put(event.value, event.anchor, event)
         else:
-            self._put(None if event.value in _NULLS else Plain(event.value), event.anchor, event)
+            self._put(None if is_null(event) else Plain(event.value), event.anchor, event)
 
     def _put(self, value: object, anchor: str | None, event: yaml.Event) -> None:
         if anchor:
@@ -130,31 +130,41 @@ class _Builder:
         if isinstance(top.value, list):
             top.value.append(value)
         elif top.key is None:
-            raise _Stop(_place(event), "a key is a list or a mapping; write keys as text")
+            raise _stop(event, "a key is a list or a mapping; write keys as text")
         else:
             top.value[top.key] = value
             top.key = None
 
 
-class _Stop(Exception):
+class Stop(Exception):
     """The text cannot be read any further."""
 
-    def __init__(self, place: str, problem: str) -> None:
+    def __init__(self, place: str, problem: str, line: int | None = None) -> None:
         super().__init__(problem)
-        self.finding = Finding(place, None, problem)
+        self.finding = Finding(place, None, problem, line)
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
+def events(text: str) -> Iterator[yaml.Event]:
+    """The text as YAML's events; raises Stop."""
     try:
         yield from yaml.parse(text, Loader=_LOADER)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "the text"
         problem = f"is not YAML: {error.problem or error.context}; check the indentation, colons and quotes there"
-        raise _Stop(place, problem) from error
+        raise Stop(place, problem, mark.line + 1 if mark else None) from error
     except (yaml.YAMLError, UnicodeError) as error:
         reason = str(getattr(error, "reason", error))
-        raise _Stop("the text", f"is not YAML: {reason}; save it as UTF-8 text without control characters") from error
+        raise Stop("the text", f"is not YAML: {reason}; save it as UTF-8 text without control characters") from error
+
+
+def is_null(event: yaml.ScalarEvent) -> bool:
+    """Whether a scalar says nothing: empty, or null without quotes."""
+    return not event.style and event.value in _NULLS
+
+
+def _stop(event: yaml.Event, problem: str) -> Stop:
+    return Stop(_place(event), problem, event.start_mark.line + 1 if event.start_mark else None)
 
 
 def _place(event: yaml.Event) -> str:

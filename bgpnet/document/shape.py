@@ -14,8 +14,8 @@ from msgspec import inspect
 from bgpnet.document.reader import Plain
 from bgpnet.errors import Finding
 
-AS_FIELDS = frozenset({"asNumber", "localASNumber"})
-"""These may be written dotted, `1.10`, as RFC 5396 has it."""
+AS_FIELDS = frozenset({"asNumber", "localASNumber", "asPathPrefix", "prefix"})
+"""These, and the entries of such lists, may be written dotted, `1.10`, as RFC 5396 has it."""
 
 T = TypeVar("T")
 
@@ -38,7 +38,7 @@ class Shaper:
     findings: list[Finding] = field(default_factory=list)
 
     def shape(self, value: object, cls: type, path: str = "") -> object:
-        """The value in the types that JSON has; what is null or wrong is left out, with every list it stood in."""
+        """The value in the types that JSON has; what is null or wrong is left out, with what cannot be without it."""
         return self._any(value, _info(cls), path)
 
     def _any(self, value: object, info: inspect.Type, path: str) -> object:
@@ -78,13 +78,11 @@ class Shaper:
                 self._wrong(below, None, self._unknown(str(key), sorted(fields), path))
             elif entry is not None:
                 _set(shaped, str(key), self._any(entry, fields[key].type, below))
-        for name, each in fields.items():
-            if each.required and name not in shaped and not self._found_at(f"{path}.{name}"):
+        required = [name for name, each in fields.items() if each.required]
+        for name in required:
+            if value.get(name) is None:
                 self._wrong(f"{path}.{name}" if path else name, None, "is required and not there; write it")
-        return shaped
-
-    def _found_at(self, path: str) -> bool:
-        return any(finding.path == path for finding in self.findings)
+        return shaped if all(name in shaped for name in required) else _WRONG
 
     def _unknown(self, key: str, known: list[str], path: str) -> str:
         close = difflib.get_close_matches(key.lower(), [name.lower() for name in known], n=1)
@@ -129,7 +127,7 @@ class Shaper:
     def _int(self, value: object, path: str) -> object:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        if path.rpartition(".")[2] in AS_FIELDS and isinstance(value, str):
+        if path.rpartition(".")[2].partition("[")[0] in AS_FIELDS and isinstance(value, str):
             return self._as_number(value, path)
         if isinstance(value, Plain) and _INTEGER.match(value):
             return int(value)

@@ -21,7 +21,7 @@ class LinuxKernel:
     """Implements kernel.api.Kernel, in the namespace of the thread that makes it. Any method from any thread of it."""
 
     def __init__(self) -> None:
-        self._netlink = Netlink()
+        self._netlink = Netlink.open()
         self._lock = threading.Lock()
         self._wirer = Wirer()
 

@@ -28,7 +28,7 @@ class Monitor:
     def __init__(self, changed: Callable[[str], None], own: Callable[[], Collection[int]]) -> None:
         self._changed = changed
         self._own = own
-        self._netlink = Netlink(GROUPS)
+        self._netlink = Netlink.open(GROUPS)
         self._links: dict[int, tuple[str, bool]] = {}
         self._look_around()
 
@@ -60,7 +60,7 @@ class Monitor:
 
     def _look_around(self) -> None:
         """The links as they are, to tell a change from a repetition; with a socket that hears no notifications."""
-        netlink = Netlink()
+        netlink = Netlink.open()
         try:
             self._links = {one.index: (one.name, one.up) for one in table.links(netlink, torn=True)}
         finally:

@@ -46,19 +46,26 @@ class Refusal(OSError):
 
 
 class Netlink:
-    """One NETLINK_ROUTE socket in the namespace of the thread that makes it; to be used by one thread at a time."""
+    """One NETLINK_ROUTE socket; to be used by one thread at a time."""
 
-    def __init__(self, groups: int = 0) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-        self._enlarge()
-        self._socket.bind((0, groups))
-        self._socket.settimeout(DEADLINE)
-        self.port = int(self._socket.getsockname()[0])
-        """Who we are in notifications of our own changes."""
+    def __init__(self, connection: socket.socket, port: int, deadline: float = DEADLINE) -> None:
+        """port: who we are in notifications of our own changes. deadline: seconds the kernel has to answer."""
+        self._socket = connection
+        self._socket.settimeout(deadline)
+        self._deadline = deadline
         self._seq = 0
+        self.port = port
+
+    @classmethod
+    def open(cls, groups: int = 0) -> Netlink:
+        """In the namespace of the calling thread, hearing the notifications of the groups. Raises OSError."""
+        made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        made.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        made.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        made.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
+        _enlarge(made)
+        made.bind((0, groups))
+        return cls(made, int(made.getsockname()[0]))
 
     def fileno(self) -> int:
         """For poll."""
@@ -110,13 +117,6 @@ class Netlink:
         """Let go of the socket."""
         self._socket.close()
 
-    def _enlarge(self) -> None:
-        """Bursts of notifications and acknowledgements must fit, whatever net.core.rmem_max says."""
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        except PermissionError:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-
     def _send(self, batch: Sequence[bytes]) -> list[Refusal | None]:
         """Refusals come unasked, so that only the last message has to be acknowledged: half the time for routes."""
         first = self._seq + 1
@@ -160,9 +160,17 @@ class Netlink:
         try:
             return self.receive()
         except TimeoutError:
-            raise KernelRefused(f"the kernel did not answer a netlink request within {DEADLINE:g} s") from None
+            raise KernelRefused(f"the kernel did not answer a netlink request within {self._deadline:g} s") from None
         except OSError as problem:
             raise KernelRefused(f"the kernel's answer to a netlink request was lost: {problem.strerror}") from problem
+
+
+def _enlarge(made: socket.socket) -> None:
+    """Bursts of notifications and refusals must fit, whatever net.core.rmem_max says."""
+    try:
+        made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+    except PermissionError:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
 def _check_end(kind: int, last: Message) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from bgpnet import names
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import encode, netns, refusals, rtnl, table
-from bgpnet.kernel.netlink import Netlink, Refusal
+from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
 from bgpnet.model import ip
 
@@ -29,10 +29,11 @@ TRIES = 16
 class Wirer:
     """A socket for each thread that wires."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int | None = None) -> None:
+        """first: the first index to be chosen; unless given, one that a predecessor hardly chose."""
         self._local = threading.local()
         self._sockets: dict[int, Netlink] = {}
-        self._indexes = itertools.count(FIRST_INDEX + int.from_bytes(os.urandom(3), "big"))
+        self._indexes = itertools.count(int.from_bytes(os.urandom(3), "big") if first is None else first - FIRST_INDEX)
 
     def ports(self) -> frozenset[int]:
         """The netlink ports of our sockets, by which notifications of our own changes are told from others'."""
@@ -53,7 +54,7 @@ class Wirer:
             try:
                 _host_side(netlink, wiring, host)
                 _pod_side(wiring, pod)
-                _keep_mac(netlink, wiring, host)
+                keep_mac(netlink, wiring.link, host)
                 # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
                 netlink.ask([encode.mark(host, wiring.alias)])
             except OSError as problem:
@@ -99,7 +100,7 @@ class Wirer:
     def _netlink(self) -> Netlink:
         netlink: Netlink | None = getattr(self._local, "netlink", None)
         if netlink is None:
-            netlink = self._local.netlink = Netlink()
+            netlink = self._local.netlink = Netlink.open()
             self._sockets[netlink.port] = netlink
         return netlink
 
@@ -183,7 +184,7 @@ def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
 def _pod_side(wiring: Wiring, index: int) -> None:
     steps = encode.pod_side(index, wiring)
     with netns.inside(wiring.netns):
-        netlink = Netlink()
+        netlink = Netlink.open()
     try:
         outcome = netlink.send(list(steps.values()))
     finally:
@@ -199,17 +200,17 @@ def _pod_side(wiring: Wiring, index: int) -> None:
         )
 
 
-def _keep_mac(netlink: Netlink, wiring: Wiring, index: int) -> None:
+def keep_mac(netlink: Netlink, name: str, index: int) -> None:
     """A MAC given at creation is sometimes changed by udev (Calico reads it back, too); the pod relies on ours."""
     for _ in range(TRIES):
         found = table.link(netlink, index=index)
         if found is None:
-            raise Refusal(errno.ENODEV, "the link is gone: the pod's namespace ended meanwhile")
+            raise KernelRefused(f"pod link {name} is gone: the pod's namespace ended meanwhile")
         if found.mac == names.HOST_MAC:
             return
         netlink.ask([encode.host_mac(index)])
     raise KernelRefused(
-        f"pod link {wiring.link}: somebody keeps changing its MAC {names.HOST_MAC}: "
+        f"pod link {name}: somebody keeps changing its MAC {names.HOST_MAC}: "
         "have udev leave it alone (MACAddressPolicy=none for cali*)"
     )
 

@@ -165,7 +165,7 @@ class Demo:
 
     def connect_all(self) -> None:
         """Every pod to every pod, every node to every pod, every pod to every node."""
-        pod_places = [self._pod_place(pod) for pod in self.findings.pods]
+        pod_places = [self.place(pod) for pod in self.findings.pods]
         node_places = [self._node_place(name) for name in self.names]
         pairs = [
             *itertools.permutations(pod_places, 2),
@@ -303,7 +303,8 @@ class Demo:
     def _ping(self, source: LabPod, target: LabPod, count: int) -> None:
         self.lab.exec(source.node, self._ping_argv(source, target, "-c", str(count)))
 
-    def _pod_place(self, pod: LabPod) -> Place:
+    def place(self, pod: LabPod) -> Place:
+        """Where the pod is probed from."""
         root = Path(f"/proc/{self.lab.node(pod.node).pid}/root")
         return Place(pod.name, root / pod.netns.lstrip("/"), pod.address, is_pod=True)
 

@@ -50,9 +50,12 @@ def start(node: Node, scratch: Path, log: Path, env: dict[str, str]) -> Holder:
     output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
     child = os.fork()
     if child == 0:
-        os.close(report_read)
-        os.close(go_write)
-        _become(node, scratch, env, output, report_write, go_read)
+        try:
+            os.close(report_read)
+            os.close(go_write)
+            _become(node, scratch, env, output, report_write, go_read)
+        finally:  # a child whose deploy was killed meets EPIPE; were it to leave here, it would undo the lab in its place
+            os._exit(1)
     for end in (report_write, go_read, output):
         os.close(end)
     said = _read_line(report_read)
@@ -87,7 +90,9 @@ def _become(node: Node, scratch: Path, env: dict[str, str], output: int, report:
         os.write(report, f"pid {pid}\n".encode())
         os.write(hello_write, b"h")
         os._exit(0)
-    os.read(hello_read, 1)  # the pid is reported before anything of ours
+    os.close(hello_write)
+    if not os.read(hello_read, 1):  # the pid is reported before anything of ours, or there is nobody to report to
+        os._exit(1)
     try:
         _furnish(node, scratch)
     except (OSError, ValueError, HolderFailed) as error:

@@ -226,7 +226,9 @@ def _run_piped(command: list[str], env: dict[str, str]) -> int:
     """Run it with its output passed on as it comes: on our terminal itself it would switch to raw mode."""
     sys.stdout.flush()
     process = subprocess.Popen(
-        ["setpriv", "--pdeathsig", "TERM", *command],
+        # A pid namespace ends whole with its first process. A machine that was only told to end (SIGTERM) has been seen
+        # to go on for ever when its output was gone too, with its memory and a whole CPU.
+        ["setpriv", "--pdeathsig", "KILL", "unshare", "--fork", "--pid", "--kill-child", *command],
         env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -12,9 +12,13 @@ API_VERSION = "bgpnet.io/v1"
 
 
 class Metadata(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """`resourceVersion` is the datastore's revision, opaque; it is never written into the stored value."""
+    """`resourceVersion` is the datastore's revision, opaque; it is never written into the stored value.
+
+    `namespace` is for the namespaced kinds only.
+    """
 
     name: str = ""
+    namespace: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     uid: str = ""

@@ -158,19 +158,15 @@ def not_built(config: BGPConfiguration) -> Iterator[tuple[str, object, str]]:
         yield f"spec.{field.name}", value, instead
 
 
-def _cidr(text: str) -> str:
-    net = common.network("", text, bare=True)
-    return text if isinstance(net, Finding) else str(net)
-
-
 def normalise(config: BGPConfiguration) -> BGPConfiguration:
     """Every CIDR in its usual spelling; what is wrong stays for `check`."""
     spec = config.spec
     ranges = {
-        name: tuple(CidrBlock(cidr=_cidr(block.cidr)) for block in getattr(spec, name)) for name in SERVICE_RANGES
+        name: tuple(CidrBlock(cidr=common.usual_network(block.cidr)) for block in getattr(spec, name))
+        for name in SERVICE_RANGES
     }
     advertisements = tuple(
-        PrefixAdvertisement(cidr=_cidr(entry.cidr), communities=entry.communities)
+        PrefixAdvertisement(cidr=common.usual_network(entry.cidr), communities=entry.communities)
         for entry in spec.prefixAdvertisements
     )
     return structs.replace(config, spec=structs.replace(spec, prefixAdvertisements=advertisements, **ranges))

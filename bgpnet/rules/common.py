@@ -72,6 +72,18 @@ def network(path: str, text: str, bare: bool = False) -> ip.Network | Finding:
     return net
 
 
+def usual_network(text: str) -> str:
+    """The CIDR in its usual spelling, an address alone as its /32 or /128; what is no CIDR as it is."""
+    net = network("", text, bare=True)
+    return text if isinstance(net, Finding) else str(net)
+
+
+def only_default(name: str) -> Iterator[Finding]:
+    """There is one object of the kind, `default`."""
+    if name and name != "default":
+        yield Finding("metadata.name", name, "must be default: a cluster has one object of this kind; rename")
+
+
 def masked(text: str) -> ip.Network | None:
     """The network that a CIDR lies in, host bits or not; None when it is no CIDR."""
     addr, _, length = text.partition("/")

@@ -6,73 +6,74 @@ A new kind is one new row here and one new file beside this one.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import assert_never
+from typing import Any, Protocol
 
 import msgspec
 
 from bgpnet.errors import Finding
-from bgpnet.model.bgpconfiguration import BGPConfiguration
-from bgpnet.model.bgppeer import BGPPeer
-from bgpnet.model.ipamblock import IPAMBlock
-from bgpnet.model.ippool import IPPool
-from bgpnet.model.kinds import Resource, subject
-from bgpnet.model.node import Node
-from bgpnet.rules import bgpconfiguration, bgppeer, common, ipamblock, ippool, node
+from bgpnet.model import kinds
+from bgpnet.model.kinds import Kind, Resource, kind_of, subject
+from bgpnet.rules import (
+    bgpconfiguration,
+    bgpfilter,
+    bgppeer,
+    clusterinformation,
+    common,
+    computed,
+    ipamblock,
+    ipamconfiguration,
+    ippool,
+    ipreservation,
+    node,
+)
+
+
+class Rules(Protocol):
+    """What a file beside this one has, for resources of its kind."""
+
+    def check(self, resource: Any, /) -> Iterator[Finding]:
+        """Every broken rule that needs no datastore to be seen."""
+
+    def not_built(self, resource: Any, /) -> Iterator[tuple[str, object, str]]:
+        """(path, value, what happens instead) of each value that is kept but not acted on."""
+
+    def normalise(self, resource: Any, /) -> Any:
+        """The resource as it is stored."""
+
+
+RULES: dict[Kind, Rules] = {
+    kinds.IPPOOL: ippool,
+    kinds.IPRESERVATION: ipreservation,
+    kinds.IPAMCONFIGURATION: ipamconfiguration,
+    kinds.BGPCONFIGURATION: bgpconfiguration,
+    kinds.BGPPEER: bgppeer,
+    kinds.BGPFILTER: bgpfilter,
+    kinds.NODE: node,
+    kinds.CLUSTERINFORMATION: clusterinformation,
+    kinds.IPAMBLOCK: ipamblock,
+    kinds.WORKLOADENDPOINT: computed,
+    kinds.BLOCKAFFINITY: computed,
+}
 
 
 def check(resource: Resource) -> Iterator[Finding]:
     """Every broken rule that needs no datastore to be seen, all at once."""
-    yield from common.metadata(resource.metadata)
-    match resource:
-        case IPPool():
-            yield from ippool.check(resource)
-        case BGPConfiguration():
-            yield from bgpconfiguration.check(resource)
-        case BGPPeer():
-            yield from bgppeer.check(resource)
-        case Node():
-            yield from node.check(resource)
-        case IPAMBlock():
-            yield from ipamblock.check(resource)
-        case _:
-            assert_never(resource)
+    kind, meta = kind_of(resource), resource.metadata
+    yield from common.metadata(meta)
+    if meta.namespace and not kind.namespaced:
+        problem = f"namespace should not be specified for a non-namespaced resource. {kind.name} is not a namespaced"
+        yield Finding("metadata.namespace", meta.namespace, f"{problem} resource; remove it")
+    yield from RULES[kind].check(resource)
 
 
 def not_built(resource: Resource) -> Iterator[str]:
     """One sentence for each value of a valid resource that is stored but not acted on yet."""
-    for path, value, instead in _not_built(resource):
+    for path, value, instead in RULES[kind_of(resource)].not_built(resource):
         shown = msgspec.json.encode(value).decode()
         yield f"{subject(resource)}: {path} = {shown} is stored but not acted on yet: {instead}"
 
 
-def _not_built(resource: Resource) -> Iterator[tuple[str, object, str]]:
-    match resource:
-        case IPPool():
-            return ippool.not_built(resource)
-        case BGPConfiguration():
-            return bgpconfiguration.not_built(resource)
-        case BGPPeer():
-            return bgppeer.not_built(resource)
-        case Node():
-            return node.not_built(resource)
-        case IPAMBlock():
-            return ipamblock.not_built(resource)
-        case _:
-            assert_never(resource)
-
-
 def normalise(resource: Resource) -> Resource:
     """The resource as it is stored: usual spellings, defaults written out; what is wrong stays for `check`."""
-    match resource:
-        case IPPool():
-            return ippool.normalise(resource)
-        case BGPConfiguration():
-            return bgpconfiguration.normalise(resource)
-        case BGPPeer():
-            return bgppeer.normalise(resource)
-        case Node():
-            return node.normalise(resource)
-        case IPAMBlock():
-            return ipamblock.normalise(resource)
-        case _:
-            assert_never(resource)
+    normal: Resource = RULES[kind_of(resource)].normalise(resource)
+    return normal

@@ -17,8 +17,9 @@ from msgspec import structs
 from bgpnet import admission, codec
 from bgpnet.errors import AlreadyExists, Conflict, Finding, Invalid, NotFound
 from bgpnet.model import instant
+from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.ipamblock import IPAMBlock
-from bgpnet.model.kinds import IPAMBLOCK, IPPOOL, Kind, Resource, kind_of, subject
+from bgpnet.model.kinds import BGPFILTER, BGPPEER, IPAMBLOCK, IPPOOL, Kind, Resource, kind_of, subject
 from bgpnet.rules import table
 from bgpnet.store.api import ABSENT, Deleted, Entry, Revision, Store
 
@@ -115,7 +116,8 @@ class Repo:
             given = resource.metadata.resourceVersion
             raise Invalid(subject(resource), [Finding("metadata.resourceVersion", given, problem)])
         resource = self._obey(_with_metadata(resource, uid="", creationTimestamp=""))
-        self._admit(resource, admission.on_create(resource, *self._others(resource)))
+        findings = admission.on_create(resource, *self._others(resource))
+        self._admit(resource, [*findings, *admission.missing(resource, self._filters(resource))])
         return self._create(resource)
 
     def update(self, resource: Resource) -> Resource:
@@ -152,14 +154,15 @@ class Repo:
         Raises NotFound, Invalid when admission refuses, or Conflict when others keep changing the object.
         """
         if kind.derived:
-            raise Invalid(f"{kind.name}({name})", [_DERIVED])
+            raise Invalid(f"{kind.name}({name})", [_derived(kind)])
         for _ in range(ATTEMPTS):
             entry = self.store.get(key(kind, name))
             if entry is None:
                 raise _not_found(kind, name)
             resource = self._try(kind, entry)
             if resource is not None:
-                self._admit(resource, admission.on_delete(resource, self._blocks(resource), self._now()))
+                findings = admission.on_delete(resource, self._blocks(resource), self._now())
+                self._admit(resource, [*findings, *admission.referrers(resource, self._peers(resource))])
             try:
                 self.store.delete(entry.key, entry.revision)
             except Conflict:
@@ -200,7 +203,8 @@ class Repo:
         if getattr(new, "status", None) is None and getattr(old, "status", None) is not None:
             new = structs.replace(new, status=getattr(old, "status", None))
         new = self._obey(new)
-        self._admit(new, admission.on_update(new, old))
+        findings = admission.on_update(new, old)
+        self._admit(new, [*findings, *admission.missing(new, self._filters(new))])
         return new if new == old else self._put(new, Revision(meta.resourceVersion))
 
     def _create(self, resource: R) -> R:
@@ -228,7 +232,7 @@ class Repo:
     def _obey(self, resource: Resource) -> Resource:
         """The resource normalised; raises Invalid with every broken rule."""
         if kind_of(resource).derived:
-            raise Invalid(subject(resource), [_DERIVED])
+            raise Invalid(subject(resource), [_derived(kind_of(resource))])
         normal = table.normalise(resource)
         findings = list(table.check(normal))
         if findings:
@@ -249,6 +253,16 @@ class Repo:
         if kind_of(resource) is not IPPOOL:
             return []
         return [block for block in self._complete(IPAMBLOCK, resource) if isinstance(block, IPAMBlock)]
+
+    def _filters(self, resource: Resource) -> set[str]:
+        """The names of all filters; broken ones count, as they exist. Read only for a peer that names some."""
+        if not (isinstance(resource, BGPPeer) and resource.spec.filters):
+            return set()
+        entries = self.store.list(prefix(BGPFILTER)).entries
+        return {entry.key.removeprefix(prefix(BGPFILTER)) for entry in entries}
+
+    def _peers(self, resource: Resource) -> Sequence[Resource]:
+        return self._complete(BGPPEER, resource) if kind_of(resource) is BGPFILTER else []
 
     def _complete(self, kind: Kind, judged: Resource) -> Sequence[Resource]:
         """All objects of a kind; raises Invalid while one of them cannot be read, as it may be the one that matters."""
@@ -279,7 +293,8 @@ class Repo:
             return None  # `broken` has it
 
 
-_DERIVED = Finding("kind", IPAMBLOCK.name, "is written by the agents alone; change the pool that it belongs to")
+def _derived(kind: Kind) -> Finding:
+    return Finding("kind", kind.name, f"{kind.origin}; {kind.remedy}")
 
 
 def _with_metadata(resource: R, **fields: str) -> R:

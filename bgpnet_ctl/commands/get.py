@@ -12,12 +12,23 @@ from bgpnet_ctl.session import Session, connected, pass_session, warn
 @click.argument("words", nargs=-1, metavar="[KIND [NAME]... | KIND/NAME...]", shell_complete=params.complete_target)
 @params.filename_option("get", required=False)
 @params.output_option(params.RESOURCES)
+@click.option("-n", "--namespace", metavar="NAME", help="Only what is in this namespace; all count unless told.")
+@click.option("-A", "-a", "--all-namespaces", is_flag=True, help="Also show each one's namespace, in a column.")
 @connected
 @pass_session
-def get(session: Session, words: tuple[str, ...], filenames: tuple[str, ...], output: str) -> None:
+def get(
+    session: Session,
+    words: tuple[str, ...],
+    filenames: tuple[str, ...],
+    output: str,
+    namespace: str | None,
+    all_namespaces: bool,
+) -> None:
     """Show resources: all of a kind, those named, or those that a file names.
 
-    Kinds: ippool, bgppeer, bgpconfiguration, node, ipamblock; any case, singular, plural or short.
+    Kinds: ippool, ipreservation, ipamconfiguration, bgpconfiguration, bgppeer, bgpfilter, node, clusterinformation,
+    ipamblock, and what follows from the blocks: workloadendpoint (wep), blockaffinity; any case, singular, plural or
+    short.
 
     \b
     Examples:
@@ -25,12 +36,16 @@ def get(session: Session, words: tuple[str, ...], filenames: tuple[str, ...], ou
       bgpnetctl get nodes -o wide
       bgpnetctl get ippool blue red -o yaml > pools.yaml
       bgpnetctl get -f pools.yaml -o json
+      bgpnetctl get wep -A -o wide
     """
     if bool(words) == bool(filenames):
         raise click.UsageError("say what to get: either a KIND (and names), or files with -f")
+    if namespace is not None and all_namespaces:
+        raise click.UsageError("cannot use both --namespace and --all-namespaces flags at the same time")
     from bgpnet_ctl import reading
 
     repo = session.repo()
-    click.echo(reading.get(repo, words, filenames, output), nl=False)
+    namespaces = reading.Namespaces(namespace, all_namespaces)
+    click.echo(reading.get(repo, words, filenames, output, namespaces), nl=False)
     for broken in repo.broken:
         warn(str(broken))

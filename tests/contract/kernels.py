@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.resources import as_file, files
 from typing import Protocol
 
@@ -29,7 +29,9 @@ UPLINK, UPLINK_ADDRESS, NEIGHBOUR = "up0", "192.0.2.1/24", "192.0.2.2"
 class Machine(Protocol):
     """A kernel, and the strangers on it."""
 
-    kernel: Kernel
+    @property
+    def kernel(self) -> Kernel:
+        """What the contract is about."""
 
     def netns(self) -> int:
         """A new pod's namespace."""
@@ -37,7 +39,7 @@ class Machine(Protocol):
     def host_netns(self) -> int:
         """The machine's own."""
 
-    def interfaces(self, netns: int) -> set[str]:
+    def interfaces(self, pod: int) -> set[str]:
         """What a pod's namespace has, lo left out."""
 
     def listing(self) -> str:
@@ -79,8 +81,8 @@ class FakeMachine:
     def host_netns(self) -> int:
         return HOST_NETNS
 
-    def interfaces(self, netns: int) -> set[str]:
-        return self.kernel.pods.get(netns, {"lo"}) - {"lo"}
+    def interfaces(self, pod: int) -> set[str]:
+        return self.kernel.pods.get(pod, {"lo"}) - {"lo"}
 
     def listing(self) -> str:
         return str(self.kernel)
@@ -105,8 +107,8 @@ class LinuxMachine:
         self._closing.callback(os.close, descriptor)
         return descriptor
 
-    def interfaces(self, netns_: int) -> set[str]:
-        with netns.inside(netns_):
+    def interfaces(self, pod: int) -> set[str]:
+        with netns.inside(pod):
             found = re.findall(r"^\d+: ([^:@]+)", ip_command("-o link show"), re.MULTILINE)
         return {name for name in found if name not in ("lo", "tunl0")}
 
@@ -170,6 +172,13 @@ def fake_machine() -> Iterator[FakeMachine]:
     yield machine
 
 
+MACHINES: dict[str, Callable[[], AbstractContextManager[FakeMachine | LinuxMachine]]] = {
+    "fake": fake_machine,
+    "linux": linux_machine,
+}
+"""What passes the contract."""
+
+
 def ip_command(words: str) -> str:
     """What `ip` prints; raises AssertionError with what it complains of."""
     assert shutil.which("ip"), "ip is missing: apt-get install iproute2"
@@ -187,12 +196,12 @@ def named_routes(conf: str) -> str:
     return "\n".join(line.rstrip() for line in done.stdout.splitlines())
 
 
-def wiring(netns_: int, number: int = 1, container: str = "c1", ifname: str = "eth0") -> Wiring:
+def wiring(pod: int, number: int = 1, container: str = "c1", ifname: str = "eth0") -> Wiring:
     """Pod number N of 10.0.0.0/24: link, address and MAC follow from it."""
     return Wiring(
         link=pod_link(f"default/pod-{number}", "", "eth0"),
         ifname=ifname,
-        netns=netns_,
+        netns=pod,
         address=ip.address(f"10.0.0.{number}"),
         mac=f"0a:58:0a:00:00:{number:02x}",
         mtu=1480,

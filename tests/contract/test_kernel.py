@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from kernels import NEIGHBOUR, UPLINK, UPLINK_ADDRESS, Machine, eventually, fake_machine, linux_machine, wiring
+from kernels import MACHINES, NEIGHBOUR, UPLINK, UPLINK_ADDRESS, Machine, eventually, wiring
 
 from bgpnet.agent.apply import apply
 from bgpnet.agent.plan import Plan
@@ -27,7 +27,6 @@ from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, 
 from bgpnet.model import ip
 from bgpnet.names import Alias
 
-MACHINES: dict[str, Callable[[], AbstractContextManager[Machine]]] = {"fake": fake_machine, "linux": linux_machine}
 STATIC, BIRD = 4, 12
 BLOCK = ip.network("10.0.0.0/26")
 GATEWAY = ip.address(NEIGHBOUR)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kernels import UPLINK, LinuxMachine, eventually, ip_command, linux_machine, wiring
+from kernels import UPLINK, LinuxMachine, eventually, ip_command, linux_machine, new_netns, wiring
 
 from bgpnet.agent.apply import apply
 from bgpnet.agent.plan import Plan
@@ -23,6 +23,7 @@ from bgpnet.kernel.api import Change, DropRoute, PutRoute
 from bgpnet.kernel.monitor import GROUPS
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route
+from bgpnet.kernel.wiring import FIRST_INDEX, Wirer, keep_mac
 from bgpnet.model import ip
 from bgpnet.names import HOST_MAC
 
@@ -45,7 +46,7 @@ def ping(address: str) -> str:
 @contextmanager
 def heard() -> Iterator[list[rtnl.Message]]:
     """Every notification of links, addresses and routes in the calling thread's namespace meanwhile."""
-    netlink = Netlink(GROUPS)
+    netlink = Netlink.open(GROUPS)
     found: list[rtnl.Message] = []
     try:
         yield found
@@ -243,7 +244,7 @@ def test_the_pods_side_that_fails_takes_the_hosts_side_with_it(machine: LinuxMac
 
 def test_what_a_killed_agent_left_half_made_is_taken_away(machine: LinuxMachine) -> None:
     wish = wiring(machine.netns())
-    netlink = Netlink()
+    netlink = Netlink.open()
     netlink.ask([encode.veth(wish, 5000, 5001)])
     netlink.close()
     assert machine.kernel.read().pods == {}
@@ -256,7 +257,7 @@ def test_what_a_killed_agent_left_half_made_is_taken_away(machine: LinuxMachine)
 
 def test_what_a_killed_agent_left_half_made_makes_place(machine: LinuxMachine) -> None:
     wish = wiring(machine.netns())
-    netlink = Netlink()
+    netlink = Netlink.open()
     netlink.ask([encode.veth(wish, 5000, 5001)])
     netlink.close()
     machine.kernel.wire(wish)
@@ -321,13 +322,51 @@ def _heard_of_lo(machine: LinuxMachine, reasons: list[str]) -> bool:
     return bool(reasons)
 
 
-def test_a_table_that_was_never_written_to_is_empty() -> None:
-    with linux_machine() as made:
-        assert made.kernel.read().routes == {Owner.LOCAL: {}, Owner.LEARNED: {}}
+@pytest.mark.parametrize("where", ["host", "pod"])
+def test_an_index_in_use_is_passed_over(machine: LinuxMachine, where: str) -> None:
+    first, pod = FIRST_INDEX + 7, machine.netns()
+    taken = first if where == "host" else first + 1
+    with netns.inside(pod if where == "pod" else machine.host_netns()):
+        ip_command(f"link add taken index {taken} type veth peer name taken1")
+    wirer = Wirer(first)
+    wirer.wire(wiring(pod))
+    wirer.close()
+    assert machine.kernel.read().pods.keys() == {wiring(pod).link}
+    assert "eth0" in machine.interfaces(pod)
+
+
+def test_a_namespace_that_ends_while_its_pod_is_unwired(machine: LinuxMachine) -> None:
+    for number in range(1, 21):
+        pod = new_netns()
+        wish = wiring(pod, number)
+        machine.kernel.wire(wish)
+        os.close(pod)
+        machine.kernel.unwire(wish.link, wish.alias)
+    machine.kernel.reap()
+    assert eventually(lambda: machine.kernel.read().pods == {})
+    assert machine.kernel.read().routes[Owner.LOCAL] == {}
+
+
+def test_a_table_that_was_never_written_to_is_empty(machine: LinuxMachine) -> None:
+    netlink = Netlink.open()
+    assert netlink.dump(rtnl.RTM_GETROUTE, rtnl.ROUTE.pack(rtnl.AF_INET, 0, 0, 0, 77, 0, 0, 0, 0)) == []
+    netlink.close()
+
+
+def test_a_mac_that_udev_changed_is_set_again(machine: LinuxMachine) -> None:
+    wish = wiring(machine.netns())
+    machine.kernel.wire(wish)
+    ip_command(f"link set {wish.link} address 02:00:00:00:00:01")
+    netlink = Netlink.open()
+    found = table.link(netlink, name=wish.link)
+    assert found is not None
+    keep_mac(netlink, wish.link, found.index)
+    netlink.close()
+    assert f"link/ether {HOST_MAC}" in ip_command(f"link show {wish.link}")
 
 
 def test_a_refusal_carries_the_kernels_own_words(machine: LinuxMachine) -> None:
-    netlink = Netlink()
+    netlink = Netlink.open()
     route = Route(ip.network("10.0.1.0/26"), (Hop(UPLINK, ip.address("198.51.100.1")),))
     index = table.link(netlink, name=UPLINK)
     assert index is not None

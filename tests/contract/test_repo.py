@@ -13,7 +13,7 @@ from bgpnet.errors import AlreadyExists, BgpnetError, Conflict, Invalid, NotFoun
 from bgpnet.model import instant
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec
 from bgpnet.model.ippool import IPPool
-from bgpnet.model.kinds import BGPPEER, IPAMBLOCK, IPPOOL, NODE, Kind, Resource
+from bgpnet.model.kinds import BGPFILTER, BGPPEER, IPAMBLOCK, IPPOOL, NODE, Kind, Resource
 from bgpnet.model.node import Identity, Node, NodeStatus
 from bgpnet.model.resource import Metadata
 from bgpnet.store.api import ABSENT, Deleted, Entry, Event, Listing, Revision, Store
@@ -362,6 +362,40 @@ def test_people_delete_no_blocks(repo: Repo) -> None:
     repo.write(block())
     assert "is written by the agents alone" in refused(lambda: repo.delete(IPAMBLOCK, "10-0-0-0-26"), Invalid)
     assert repo.find(IPAMBLOCK, "10-0-0-0-26") is not None
+
+
+# --- filters that peers name
+
+
+def peer(filters: str) -> Resource:
+    return resource("BGPPeer", "rack", f"{{peerIP: 192.0.2.1, asNumber: 65001, filters: {filters}}}")
+
+
+def test_a_peer_names_filters_that_exist(repo: Repo, store: LocalStore) -> None:
+    said = refused(lambda: repo.create(peer("[a, b, a]")), Invalid)
+    assert said.startswith("BGPPeer(rack): spec.filters = ['a', 'b', 'a']: BGPFilter(s) not found: a, b; create them")
+    assert "BGPFilter(s) not found: b;" in refused(
+        lambda: (repo.create(resource("BGPFilter", "a", "{}")), repo.apply(peer("[a, b]"))), Invalid
+    )
+    repo.create(peer("[a]"))
+    assert "BGPFilter(s) not found: b;" in refused(lambda: repo.apply(peer("[a, b]")), Invalid)
+    spoil(store, BGPFILTER, "b")
+    repo.apply(peer("[a, b]"))
+
+
+def test_a_filter_stays_while_a_peer_names_it(repo: Repo, store: LocalStore) -> None:
+    repo.create(resource("BGPFilter", "a", "{}"))
+    repo.create(peer("[a]"))
+    said = refused(lambda: repo.delete(BGPFILTER, "a"), Invalid)
+    assert said == (
+        "BGPFilter(a): metadata.name = 'a': is named in spec.filters of BGPPeer(s) rack;"
+        " take it out there, or delete those first"
+    )
+    spoil(store, BGPPEER, "odd")
+    repo.apply(peer("[]"))
+    assert "cannot be judged while /bgpnet/v1/bgppeers/odd" in refused(lambda: repo.delete(BGPFILTER, "a"), Invalid)
+    repo.delete(BGPPEER, "odd")
+    repo.delete(BGPFILTER, "a")
 
 
 # --- the agents' own path

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from agents import POOL_TEXT, SHARED, Cluster, Machine, Pod, Said, cluster, eventually
+from agents import MORE, POOL_TEXT, Cluster, Machine, Pod, Said, cluster, eventually
 
 from bgpnet import ipam
 from bgpnet.agent import journal
@@ -191,6 +191,17 @@ def test_a_restart_between_the_two_sandboxes_changes_nothing(one: Machine, with_
     assert_newer_works(one, older, newer)
 
 
+def test_a_newer_sandbox_that_is_refused_early_leaves_the_older_one_at_work(one: Machine) -> None:
+    older = one.add("older", container="sandbox1", pod="web-0")
+    with one.ping(older, one.address) as pings:
+        answer = one.cni("ADD", "sandbox2", "../../proc/1/ns/net", pod="web-0")  # the node's own namespace
+        assert_refused(answer, 102, older.link)
+        one.add("other")  # so that the plan is carried out once more
+    assert (pings.sent > MORE, pings.lost) == (True, 0)
+    assert older.address in str(pod_routes(one))
+    assert journalled(one) == {older.container, "n1-other"}
+
+
 # what is refused
 
 
@@ -300,6 +311,7 @@ def test_an_exhausted_pool_says_who_has_it_and_resting_addresses_help(tmp_path: 
     with running(tmp_path, 2, pool="10.9.0.0/29", size=30, rest=600) as made:
         first, second = made.machines
         theirs = second.add("theirs")
+        eventually(lambda: made.live() == {theirs.address: theirs.container}, lambda: made.live())
         pods = [first.add(f"p{number}") for number in range(4)]
         assert len({pod.address for pod in (*pods, theirs)}) == 5
         first.netns("more")
@@ -309,7 +321,7 @@ def test_an_exhausted_pool_says_who_has_it_and_resting_addresses_help(tmp_path: 
         assert len(first.cali()) == 4
         assert sorted(made.blocks()) == ["10.9.0.0/30", "10.9.0.4/30"]
         first.delete(pods[1])
-        eventually(lambda: pods[1].link not in first.cali(), lambda: first.cali())
+        eventually(lambda: first.status()["blocks"][0]["resting"] == 1, lambda: first.status())
         again = first.added("more", "more", first.cni("ADD", "more", "more", pod="more"))
         assert again.address == pods[1].address
         # Another pool helps those who may use it.
@@ -333,73 +345,6 @@ def test_an_add_waits_for_a_datastore_that_comes_back(tmp_path: Path) -> None:
                 db.execute("ROLLBACK")
             more = one.added("more", "more", answer.result(timeout=20))
         assert more.address not in {pod.address for pod in pods}
-
-
-# one machine, one agent
-
-
-def test_a_node_name_that_a_living_machine_holds(tmp_path: Path) -> None:
-    with running(tmp_path, 2) as made:
-        first, second = made.machines
-        pod = first.add("p")
-        eventually(lambda: pod.address in made.live(), lambda: made.live())
-        second.agent.end()
-        before = made.blocks()
-        uuid = (first.state / "identity").read_text().strip()
-        thief = second.process("thief", *second.agent.argv, "--node", "n1", "--state-dir", "/var/lib/thief")
-        thief.start()
-        assert thief.wait() == 1
-        told = thief.log.read_text().strip().splitlines()[-1]
-        assert "node name n1" in told
-        assert uuid in told
-        assert "bgpnetctl node release n1 --yes" in told
-        assert made.blocks() == before
-        assert second.routes() == ["192.0.2.0/24 dev eth1 proto kernel scope link src 192.0.2.2"]
-        assert uuid in first.ctl("get", "node", "n1", "-o", "yaml")
-        # The remedy: the first is gone for good, and its name is released.
-        first.agent.end()
-        assert "released" in second.ctl("node", "release", "n1", "--yes")
-        heir = second.process("heir", *second.agent.argv, "--node", "n1", "--state-dir", "/var/lib/thief")
-        heir.start()
-        mine = (second.root / "var/lib/thief").joinpath
-        eventually(
-            lambda: mine("identity").read_text().strip() in second.ctl("get", "node", "n1", "-o", "yaml"),
-            lambda: heir.log.read_text(),
-        )
-        eventually(lambda: made.live() == {}, lambda: made.live())  # the pods of the other machine are gone with it
-        heir.end()
-
-
-def test_a_second_agent_on_the_same_machine_is_refused_and_harms_nobody(tmp_path: Path) -> None:
-    with running(tmp_path, 2) as made:
-        first, second = made.machines
-        pod = first.add("p")
-        for words in ((), ("--run-dir", "/run/elsewhere"), ("--run-dir", "/run/elsewhere", "--state-dir", "/srv/own")):
-            twin = first.process("second", *first.agent.argv, *words)
-            twin.start()
-            assert twin.wait() == 1
-            assert "another agent runs in this network namespace" in twin.log.read_text()
-        # Elsewhere, but with the state or the socket of one that lives.
-        second.agent.end()
-        first.agent.end()
-        first.run("cp", "-a", "/var/lib/bgpnet", f"{SHARED}/state")
-        words = ("--state-dir", f"{SHARED}/state", "--run-dir", f"{SHARED}/run")
-        first.agent = first.process("agent", *first.agent.argv, *words)
-        first.agent.start()
-        eventually(lambda: (made.folder / "run" / "agent.sock").exists(), first.log)
-        thief = second.process("thief", *second.agent.argv, "--state-dir", f"{SHARED}/state")
-        thief.start()
-        assert thief.wait() == 1
-        assert f"another agent uses the state directory {SHARED}/state" in thief.log.read_text()
-        thief = second.process("thief", *second.agent.argv, "--run-dir", f"{SHARED}/run")
-        thief.start()
-        assert thief.wait() == 1
-        assert f"another agent answers on {SHARED}/run/agent.sock" in thief.log.read_text()
-        new = first.cni("ADD", "c2", pod.name, ifname="net1", socket=f"{SHARED}/run/agent.sock")
-        assert new.code == 0, new.raw
-        contents = journal.decode((made.folder / "state" / "journal").read_bytes())
-        assert contents is not None
-        assert "c2" in {one.container for one in contents.pods}
 
 
 @pytest.mark.parametrize(

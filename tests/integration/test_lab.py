@@ -158,10 +158,11 @@ def test_binds_appear_where_nothing_was_and_only_in_the_node(pair: Lab, folder: 
 
 
 def test_what_a_node_writes_stays_with_the_node(pair: Lab) -> None:
-    output(pair, "n1", "echo x > /etc/bgpnettest && echo x > /run/bgpnettest && echo x > /var/lib/bgpnet/x")
-    assert output(pair, "n2", "ls /run /var/lib/bgpnet; ls /etc | grep -c bgpnettest || true").split()[-1] == "0"
-    assert not Path("/etc/bgpnettest").exists()
-    assert not Path("/run/bgpnettest").exists()
+    name = f"bgpnettest-{os.getpid()}"
+    output(pair, "n1", f"echo x > /etc/{name} && echo x > /run/{name} && echo x > /var/lib/bgpnet/x")
+    assert output(pair, "n2", f"ls /run /var/lib/bgpnet; ls /etc | grep -c {name} || true").split()[-1] == "0"
+    assert not Path("/etc", name).exists()
+    assert not Path("/run", name).exists()
 
 
 def test_sysctls_are_the_nodes_alone(pair: Lab) -> None:
@@ -318,7 +319,7 @@ def test_a_deploy_that_was_killed_can_be_destroyed(folder: Path, delay: float) -
         until(lambda: time.monotonic() >= until_time, "the delay")
         process.send_signal(signal.SIGKILL)
     done = run_lab("destroy", "--name", "bgpnettest", folder=folder)
-    assert (done.returncode, done.stdout) == (0, "lab bgpnettest: destroyed\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "lab bgpnettest: destroyed\n", "")
 
 
 def test_an_interrupted_deploy_undoes_itself(folder: Path) -> None:

@@ -20,6 +20,8 @@ from bgpnet.lab import uml
 pytestmark = [pytest.mark.root, pytest.mark.uml]
 
 REPOSITORY = Path(__file__).parents[2]
+OWNER = f"LAB_TEST_OWNER={os.getpid()}"
+"""In the environment of everything that is started here: others may run machines of their own meanwhile."""
 RUN = """
 import sys
 from pathlib import Path
@@ -30,7 +32,8 @@ sys.exit(uml.run_inside(sys.argv[2:], Path(sys.argv[1])))
 
 def start(out: Path, *argv: str, **options: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", RUN, str(out), *argv]
-    env = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    name, _, value = OWNER.partition("=")
+    env = os.environ | {"PYTHONPATH": str(REPOSITORY), name: value}
     defaults: dict[str, object] = {"cwd": REPOSITORY, "stdin": subprocess.DEVNULL}
     return subprocess.Popen(  # type: ignore[call-overload,no-any-return]  # options are Popen's
         command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **defaults | options
@@ -44,8 +47,17 @@ def inside(out: Path, script: str, stdin: str = "") -> subprocess.CompletedProce
 
 
 def machines() -> list[str]:
-    shown = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in shown.splitlines() if "linux.uml" in line and "mem=" in line]
+    """The machines that tests of this process started, whoever is their parent by now."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = OWNER.encode() in (entry / "environ").read_bytes().split(b"\0")
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it ended while we looked
+            continue
+        if ours and "linux.uml" in line and "mem=" in line:
+            found.append(f"{entry.name} {line}")
+    return found
 
 
 @pytest.fixture(autouse=True)

@@ -365,3 +365,55 @@ def test_before_the_pools_are_known_a_pod_gets_the_mtu_that_fits_a_tunnel() -> N
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)
     assert wire.pod.mtu == 1480
+
+
+def sandbox(number: int, container: str) -> events.CniAsked:
+    """An ADD of one and the same pod."""
+    asked = call("ADD", container)
+    env = {**asked.env, "CNI_ARGS": "IgnoreUnknown=1;K8S_POD_NAMESPACE=test;K8S_POD_NAME=web-0"}
+    return events.CniAsked(number, CniCall(env, asked.stdin))
+
+
+def test_a_newer_sandbox_takes_the_link_over_and_the_older_one_keeps_its_address() -> None:
+    older, newer = Attachment("c1", "eth0"), Attachment("c2", "eth0")
+    world, _ = run(with_block(), sandbox(1, "c1"), events.PodWired(1, older, "1.0.0"))
+    world, effects = run(world, sandbox(2, "c2"))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert wire.pod.link == world.pods[older].link
+    assert wire.pod.address != world.pods[older].address
+    assert world.pods[older].phase is Phase.LOST
+    world, effects = run(world, events.CniAsked(3, call("DEL", "c1")))
+    world, _ = run(world, events.PodUnwired(3, older), events.Reaped((older,)), events.PodWired(2, newer, "1.0.0"))
+    assert [one.phase for one in world.pods.values()] == [Phase.READY]
+    assert ipam.usage(world.blocks[NET], NOW).in_use == 1
+
+
+def test_while_one_sandbox_is_being_wired_another_of_the_same_pod_waits() -> None:
+    world, _ = run(with_block(), sandbox(1, "c1"))
+    after, effects = run(world, sandbox(2, "c2"))
+    [(number, status, error)] = told(effects)
+    assert (number, status, error["code"]) == (2, 1, 11)
+    assert after.pods == world.pods
+
+
+def test_a_newer_sandbox_that_is_refused_gives_the_link_back_until_the_kernel_is_looked_at() -> None:
+    older, newer = Attachment("c1", "eth0"), Attachment("c2", "eth0")
+    world, _ = run(with_block(), sandbox(1, "c1"), events.PodWired(1, older, "1.0.0"), sandbox(2, "c2"))
+    world, _ = run(world, events.PodRefused(2, newer, "1.0.0", "the disk is full"))
+    assert {key: pod.phase for key, pod in world.pods.items()} == {older: Phase.READY}
+    link = world.pods[older].link
+    world, _ = run(world, events.KernelApplied(("the link is gone",), frozenset({link})))
+    assert world.pods[older].phase is Phase.LOST
+
+
+def test_an_add_right_after_its_del_waits_for_the_link_to_be_reaped() -> None:
+    attachment = Attachment("c1", "eth0")
+    world, _ = add(with_block(), "c1")
+    world, _ = run(world, events.CniAsked(2, call("DEL", "c1")), events.PodUnwired(2, attachment))
+    world, effects = run(world, events.CniAsked(3, call("ADD", "c1")))
+    assert effects == []
+    world, effects = run(world, events.Reaped((attachment,)))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert (wire.number, wire.pod.address) == (3, ip.address("10.244.0.1"))

@@ -14,9 +14,22 @@ from bgpnet import codec
 from bgpnet.errors import Invalid
 from bgpnet.model import kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, LogSeverity
+from bgpnet.model.bgpfilter import (
+    Action,
+    AddCommunity,
+    BGPFilter,
+    BGPFilterSpec,
+    FilterRule,
+    MatchOperator,
+    Operation,
+    PrefixLength,
+)
 from bgpnet.model.bgppeer import BGPPeer, BGPPeerSpec, NextHopMode, SourceAddress
+from bgpnet.model.clusterinformation import ClusterInformation, ClusterInformationSpec
 from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, IPAMBlockSpec, Owner, Use
+from bgpnet.model.ipamconfiguration import IPAMConfiguration, IPAMConfigurationSpec
 from bgpnet.model.ippool import AllowedUse, AssignmentMode, Encap, IPPool, IPPoolSpec, IPPoolStatus
+from bgpnet.model.ipreservation import IPReservation, IPReservationSpec
 from bgpnet.model.kinds import Resource
 from bgpnet.model.node import Identity, Node, NodeBGP, NodeSpec, NodeStatus
 from bgpnet.model.resource import Condition, Metadata, Password, SecretKeyRef
@@ -142,7 +155,40 @@ BLOCKS = st.builds(
         free=st.lists(st.integers(32, 63), unique=True, max_size=5).map(tuple),
     ),
 )
-RESOURCES = POOLS | CONFIGS | PEERS | NODES | BLOCKS
+FILTER_RULES = st.builds(
+    FilterRule,
+    action=st.just(Action.ACCEPT),
+    cidr=st.just("10.0.0.0/8"),
+    matchOperator=st.sampled_from(MatchOperator),
+    prefixLength=st.none() | st.builds(PrefixLength, min=st.none() | st.integers(0, 8), max=st.integers(8, 32)),
+    asPathPrefix=st.lists(st.integers(1, 2**32 - 1), max_size=3).map(tuple),
+    operations=st.lists(st.just(Operation(addCommunity=AddCommunity(value="65001:1"))), max_size=2).map(tuple),
+)
+RULE_LISTS = st.lists(FILTER_RULES, max_size=2).map(tuple)
+FILTERS = st.builds(
+    BGPFilter, metadata=metadata(NAME), spec=st.builds(BGPFilterSpec, exportV4=RULE_LISTS, importV4=RULE_LISTS)
+)
+SETTINGS = st.builds(
+    IPAMConfiguration,
+    metadata=metadata(st.just("default")),
+    spec=st.builds(
+        IPAMConfigurationSpec,
+        strictAffinity=st.just(True),
+        maxBlocksPerHost=st.integers(0, 1_000_000),
+        ipCooldownSeconds=st.none() | st.integers(0, 1200),
+    ),
+)
+RESERVATIONS = st.builds(
+    IPReservation,
+    metadata=metadata(NAME),
+    spec=st.builds(IPReservationSpec, reservedCIDRs=st.sampled_from([(), ("10.0.0.1/32", "fd00::/64")])),
+)
+CLUSTERS = st.builds(
+    ClusterInformation,
+    metadata=metadata(st.just("default")),
+    spec=st.builds(ClusterInformationSpec, calicoVersion=ANY_TEXT, datastoreReady=st.none() | st.booleans()),
+)
+RESOURCES = POOLS | CONFIGS | PEERS | NODES | BLOCKS | FILTERS | SETTINGS | RESERVATIONS | CLUSTERS
 
 
 @settings(deadline=None)
@@ -307,12 +353,12 @@ BROKEN = {
         "pools.yaml: kind = 'ippools': unknown kind; write IPPool",
     ),
     "another version": (
-        NODE.replace("bgpnet.io/v1", "crd.projectcalico.org/v1"),
-        "Node(n1): apiVersion = 'crd.projectcalico.org/v1': must be bgpnet.io/v1 or projectcalico.org/v3; write bgpnet",
+        NODE.replace("bgpnet.io/v1", "projectcalico.org/v1"),
+        "Node(n1): apiVersion = 'projectcalico.org/v1': must be bgpnet.io/v1, projectcalico.org/v3 or crd.projectcal",
     ),
     "no version": (
         "{kind: Node, metadata: {name: n1}}",
-        "Node(n1): apiVersion: must be bgpnet.io/v1 or projectcalico.org/v3",
+        "Node(n1): apiVersion: must be bgpnet.io/v1, projectcalico.org/v3 or",
     ),
     "no metadata": ("{apiVersion: bgpnet.io/v1, kind: Node}", "pools.yaml: metadata.name: is required"),
     "no spec": (

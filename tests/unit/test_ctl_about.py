@@ -68,7 +68,7 @@ def test_commands_kinds_formats_and_names_are_completed(tmp_path: Path) -> None:
         Repo(store).create(IPPool(metadata=Metadata(name=name), spec=IPPoolSpec(cidr=cidr)))
     store.close()
     assert complete(url, "ge") == ["get"]
-    assert complete(url, "get", "bg") == ["bgpconfiguration", "bgppeer"]
+    assert complete(url, "get", "bg") == ["bgpconfiguration", "bgppeer", "bgpfilter"]
     assert complete(url, "get", "ippool", "bl") == ["black", "blue"]
     assert complete(url, "delete", "ippool", "blue", "bl") == ["black"]
     assert complete(url, "get", "ippool", "-o", "w") == ["wide"]

@@ -282,7 +282,7 @@ def test_sources_that_cannot_be_read(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("args", "needle"),
     [
-        (["get", "wombat"], "unknown kind 'wombat': known are ippool, bgpconfiguration, bgppeer, node, ipamblock"),
+        (["get", "wombat"], "unknown kind 'wombat': known are ippool, bgpconfiguration, bgppeer, bgpfilter, node, "),
         (["get", "ippool", "-o", "xml"], "unrecognized output format 'xml': known are table, wide, yaml, json, name"),
         (["get"], "say what to get"),
         (["get", "ippool", "-f", "x"], "say what to get"),

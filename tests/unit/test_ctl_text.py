@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bgpnet.model.kinds import KINDS
+from bgpnet.model.kinds import KINDS, WORKLOADENDPOINT
 from bgpnet_ctl import text, views
 
 
@@ -40,5 +40,5 @@ def test_every_kind_has_its_columns_and_they_begin_with_the_name() -> None:
     assert set(views.OF_KIND) == set(KINDS)
     for view in views.VIEWS:
         assert view.type is view.kind.type
-        assert next(iter(view.narrow)) == "NAME"
+        assert next(iter(view.narrow)) == ("WORKLOAD" if view.kind is WORKLOADENDPOINT else "NAME")
         assert set(view.narrow) <= set(view.wide or view.narrow)

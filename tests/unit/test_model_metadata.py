@@ -25,7 +25,7 @@ CASES = f"""
 {{name: {"a" * 254}}}                                 | metadata.name: is not a lower-case DNS name
 {{name: [a]}}                                         | metadata.name: must be text, not a list
 {{name: a, generateName: b-}}                         | metadata.generateName: unknown field
-{{name: a, namespace: default}}                       | metadata.namespace: unknown field
+{{name: a, namespace: default}}                       | metadata.namespace: namespace should not be specified for a non-
 {{name: a, managedFields: [{{manager: x}}], generation: 3, selfLink: /x}} | ok
 {{name: a, creationTimestamp: null, uid: u}}          | ok
 {{name: a, labels: {{a: b, k8s.io/x: y, A.b_c-d: ""}}}} | ok

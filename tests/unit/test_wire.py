@@ -22,11 +22,10 @@ def test_a_call_round_trips(env: dict[str, str], stdin: bytes) -> None:
     assert wire.unpack_cni(wire.pack_cni(call)) == call
 
 
-def test_bytes_that_are_not_utf8_are_passed_on_and_refused() -> None:
+def test_bytes_that_are_not_utf8_round_trip() -> None:
     call = wire.CniCall({"CNI_ARGS": "a=\udcff"}, b"")
     assert wire.pack_cni(call) == b"CNI_ARGS=a=\xff\0\0"
-    with pytest.raises(wire.BadFrame, match="a variable that is not UTF-8"):
-        wire.unpack_cni(wire.pack_cni(call))
+    assert wire.unpack_cni(wire.pack_cni(call)) == call
 
 
 @given(st.binary(max_size=200))
@@ -34,8 +33,7 @@ def test_no_body_breaks_the_reader(body: bytes) -> None:
     try:
         call = wire.unpack_cni(body)
     except wire.BadFrame:
-        head = body.split(b"\0\0")[0]
-        assert b"\0\0" not in b"\0" + body or any(b"=" not in one or not _is_text(one) for one in head.split(b"\0"))
+        assert b"\0\0" not in b"\0" + body or b"=" not in body.split(b"\0\0")[0]
     else:
         assert body.endswith(call.stdin)
 
@@ -108,11 +106,3 @@ def test_the_python_twin_imports_only_what_is_written_in_c() -> None:
     assert re.findall(r"^\s*(?:import|from) +(\w+)", source, re.MULTILINE) == sorted(
         {"_json", "_socket", "fcntl", "posix", "select", "sys", "time"}
     )
-
-
-def _is_text(raw: bytes) -> bool:
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

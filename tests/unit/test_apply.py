@@ -1,0 +1,173 @@
+"""Read, compare, change: what is held is left alone, what is unknown is not swept, one refusal stops nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import worlds
+from worlds import BLOCK, ME, applied, block, ended, found, machine, node, pod, pool, run, state, synced, told, wire
+
+from bgpnet.agent.apply import differences, seen
+from bgpnet.agent.plan import plan
+from bgpnet.agent.world import Phase, Pod, World
+from bgpnet.cnispec import Attachment
+from bgpnet.kernel.api import DropRoute, PutRoute, PutSysctl, PutTunnel
+from bgpnet.kernel.fake import FakeKernel
+from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route
+from bgpnet.model import ip
+from bgpnet.model.ippool import Encap
+
+
+def world_of(*pods: Pod) -> World:
+    return replace(synced(blocks=[block()]), pods={one.attachment: one for one in pods})
+
+
+def kernel_of(*pods: Pod) -> FakeKernel:
+    kernel = machine()
+    for one in pods:
+        wire(kernel, one)
+    return kernel
+
+
+def test_a_second_look_changes_nothing() -> None:
+    one = pod("c1", "10.244.0.1")
+    kernel = kernel_of(one)
+    world = run(
+        synced(pool(mode=Encap.ALWAYS), blocks=[block()], nodes=[node("node2", "192.0.2.2/24")]), found(state())
+    )
+    world = replace(run(world, told("10.244.0.64/26")), pods={one.attachment: one})
+    assert applied(world, kernel).changes > 0
+    kernel.log.clear()
+    again = applied(world, kernel)
+    assert (again.changes, again.refusals, again.stale, kernel.log) == (0, (), (), [])
+
+
+def test_tunnels_and_sysctls_come_before_what_leads_over_them() -> None:
+    world = run(
+        synced(pool(mode=Encap.ALWAYS), blocks=[block()], nodes=[node("node2", "192.0.2.2/24")]), found(state())
+    )
+    world = run(world, told("10.244.0.64/26"))
+    kernel = machine()
+    wish = plan(world)
+    kinds = [type(one) for one in differences(wish, kernel.read(wish.kernel.sysctls))]
+    assert kinds[0] is PutTunnel
+    assert max(at for at, kind in enumerate(kinds) if kind is PutSysctl) < kinds.index(PutRoute)
+
+
+def test_what_a_worker_is_busy_with_is_left_alone() -> None:
+    """A pod whose link is up though its worker has not reported yet; one that is being cut off."""
+    for phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT):
+        one = pod("c1", "10.244.0.1", phase)
+        kernel = kernel_of(one)
+        before = str(kernel).splitlines()
+        done = applied(world_of(one), kernel)
+        assert (done.stale, done.lost, done.refusals) == ((), frozenset(), ())
+        assert set(before) < set(str(kernel).splitlines())
+        assert kernel.neighbours == {NeighbourKey("calic1", one.address): one.mac}
+
+
+def test_a_link_that_is_nobodys_is_cut_off_once_the_blocks_are_known() -> None:
+    kernel = kernel_of(pod("ghost", "10.244.0.9"))
+    unknown = worlds.fresh()
+    assert applied(unknown, kernel).stale == ()
+    assert "10.244.0.9 dev calighost proto bgpnet scope link" in str(kernel)
+    done = applied(world_of(), kernel)
+    assert [link.name for link in done.stale] == ["calighost"]
+    assert kernel.read().pods["calighost"].reaping
+    assert "10.244.0.9" not in str(kernel)
+    assert applied(world_of(), kernel).stale == ()
+
+
+def test_learned_routes_are_kept_until_the_peers_have_spoken() -> None:
+    kernel = machine()
+    old = Route(ip.network("10.244.0.192/26"), (Hop("eth1", worlds.PEER),))
+    kernel.change([PutRoute(Owner.LEARNED, old, new=True)])
+    world = run(synced(blocks=[block()], nodes=[node("node2", "192.0.2.2/24")]), found(state()), told("10.244.0.64/26"))
+    applied(world, kernel)
+    assert {str(net) for net in kernel.read().routes[Owner.LEARNED]} == {"10.244.0.192/26", "10.244.0.64/26"}
+    applied(run(world, ended()), kernel)
+    assert {str(net) for net in kernel.read().routes[Owner.LEARNED]} == {"10.244.0.64/26"}
+
+
+def test_local_routes_are_kept_until_the_blocks_are_known() -> None:
+    kernel = machine()
+    old = Route(ip.network("10.244.3.0/26"))
+    kernel.change([PutRoute(Owner.LOCAL, old, new=True)])
+    applied(worlds.fresh(), kernel)
+    assert "blackhole 10.244.3.0/26" in str(kernel)
+    applied(world_of(), kernel)
+    assert "blackhole 10.244.3.0/26" not in str(kernel)
+
+
+def test_a_strangers_route_is_named_and_stays_and_the_others_come() -> None:
+    one, two = pod("c1", "10.244.0.1"), pod("c2", "10.244.0.2")
+    kernel = kernel_of(one, two)
+    for taken in (one, two):
+        kernel.strangers.drop_route(ip.host(taken.address))
+    kernel.strangers.put_route(Route(ip.host(one.address), (Hop("eth1", worlds.OTHER),)), protocol=4)
+    done = applied(world_of(one, two), kernel)
+    assert len(done.refusals) == 1
+    assert "10.244.0.1" in done.refusals[0]
+    assert "10.244.0.1 via 192.0.2.3 dev eth1" in str(kernel)
+    assert "10.244.0.2 dev calic2 proto bgpnet scope link" in str(kernel)
+
+
+def test_a_pod_whose_link_is_gone_is_said_and_nothing_is_tried_over_it() -> None:
+    one = pod("c1", "10.244.0.1")
+    kernel = machine()
+    done = applied(world_of(one), kernel)
+    assert done.lost == {"calic1"}
+    assert len(done.refusals) == 1
+    assert "calic1 of container c1 is gone" in done.refusals[0]
+    assert not [line for line in kernel.log if "10.244.0.1" in line]
+
+
+def test_without_the_module_only_the_tunnel_is_refused() -> None:
+    kernel = FakeKernel(modules=())
+    kernel.strangers.add_link("eth1", str(ME.address))
+    world = run(
+        synced(pool(mode=Encap.ALWAYS), blocks=[block()], nodes=[node("node2", "192.0.2.2/24")]), found(state())
+    )
+    done = applied(run(world, told("10.244.0.64/26")), kernel)
+    assert len(done.refusals) == 1
+    assert "ipip" in done.refusals[0]
+    assert f"blackhole {BLOCK} proto bgpnet" in str(kernel)
+
+
+def test_routes_are_written_sorted_by_gateway() -> None:
+    nodes = [node("node2", "192.0.2.2/24"), node("node3", "192.0.2.3/24")]
+    world = run(synced(blocks=[block()], nodes=nodes), found(state(), state(worlds.OTHER)))
+    for number in (8, 2, 6, 4):
+        world = run(world, told(f"10.244.{number}.0/26"), told(f"10.244.{number + 1}.0/26", peer=worlds.OTHER))
+    kernel = machine()
+    puts = [
+        one.route for one in differences(plan(world), kernel.read()) if isinstance(one, PutRoute) and one.route.hops
+    ]
+    gateways = [str(route.hops[0].via) for route in puts]
+    assert gateways == sorted(gateways)
+    assert len(set(gateways)) == 2
+
+
+def test_a_route_that_differs_is_replaced_and_not_dropped() -> None:
+    world = run(synced(blocks=[block()], nodes=[node("node2", "192.0.2.2/24")]), found(state()), told("10.244.0.64/26"))
+    kernel = machine()
+    other = Route(ip.network("10.244.0.64/26"), (Hop("eth1", worlds.OTHER),))
+    kernel.change([PutRoute(Owner.LEARNED, other, new=True)])
+    changes = differences(plan(run(world, ended())), kernel.read())
+    assert [one for one in changes if isinstance(one, DropRoute)] == []
+    [put] = [one for one in changes if isinstance(one, PutRoute) and one.owner is Owner.LEARNED]
+    assert (put.new, str(put.route)) == (False, "10.244.0.64/26 via 192.0.2.2 dev eth1")
+
+
+def test_what_an_agent_sees_when_it_starts() -> None:
+    one, gone = pod("c1", "10.244.0.1"), pod("c2", "10.244.0.2")
+    kernel = kernel_of(one, gone, pod("c3", "10.244.0.3"))
+    kernel.unwire(gone.link, None)
+    kernel.strangers.drop_route(ip.network("10.244.0.3/32"))
+    found_links = seen(kernel.read())
+    assert {attachment.container: str(link.address) for attachment, link in found_links.items()} == {
+        "c1": "10.244.0.1",
+        "c3": "None",
+    }
+    mine = found_links[Attachment("c1", "eth0")]
+    assert (mine.link, mine.mtu, mine.since) == (one.link, one.mtu, one.since)
