@@ -21,10 +21,10 @@ check: .test-ready ## the quick checks: format, types, import contracts, unit te
 	@lint-imports
 	@$(PY) -m pytest tests/unit -q
 
-test: check cni ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
+test: check cni build/bin/etcd ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
 	@$(PY) -m pytest tests/contract tests/integration tests/chaos -q --durations=10
 
-soak: .test-ready cni ## the long chaos runs: more kills, more seeds
+soak: .test-ready cni build/bin/etcd ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
 
 bench: .test-ready cni ## CNI ADD and DEL beside ptp + host-local (build/bench.json)
@@ -38,6 +38,9 @@ HARDENED := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro,-z,now
 build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 	@mkdir -p $(@D)
 	@cc -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
+
+build/bin/etcd: tests/support/etcd/go.mod
+	@scripts/etcd
 
 install: .demo-ready cni ## what the demo needs, and no more
 

@@ -16,7 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from etcd_servers import EtcdCluster, debian_etcd
+import pytest
+from etcd_servers import ETCDS, EtcdCluster
 
 from bgpnet.errors import AlreadyExists, Compacted, Conflict, NotFound, StoreUnreachable
 from bgpnet.store.api import ABSENT, Deleted, Entry, Event, Revision
@@ -177,8 +178,9 @@ def number(revision: Revision) -> int:
     return int(revision.partition(".")[2])
 
 
-def test_what_was_acknowledged_is_seen_once_and_in_order(tmp_path: Path) -> None:
-    cluster = EtcdCluster(tmp_path, debian_etcd(), 3).start().await_leader()
+@pytest.mark.parametrize("program", ETCDS)
+def test_what_was_acknowledged_is_seen_once_and_in_order(tmp_path: Path, program: str) -> None:
+    cluster = EtcdCluster(tmp_path, ETCDS[program](), 3).start().await_leader()
     seed = random.randrange(1 << 30)  # noqa: S311 - not a secret
     print(f"seed {seed}")
     stores = [EtcdStore(cluster.options) for _ in range(WRITERS + 2)]

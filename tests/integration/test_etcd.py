@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from certificates import authority, certificate
-from etcd_servers import EtcdCluster, debian_etcd, free_ports
+from etcd_servers import ETCDS, EtcdCluster, free_ports
 
 from bgpnet.errors import Compacted, StoreError, StoreUnreachable
 from bgpnet.store.api import ABSENT, Entry, Store
@@ -25,18 +25,24 @@ BLUE = "/bgpnet/v1/ippools/blue"
 POOLS = "/bgpnet/v1/ippools/"
 
 
+@pytest.fixture(scope="module", params=ETCDS)
+def program(request: pytest.FixtureRequest) -> str:
+    """Debian's etcd, and a current one."""
+    return ETCDS[request.param]()
+
+
 @pytest.fixture
-def three(tmp_path: Path) -> Iterator[EtcdCluster]:
+def three(tmp_path: Path, program: str) -> Iterator[EtcdCluster]:
     """A cluster of three members."""
-    cluster = EtcdCluster(tmp_path, debian_etcd(), 3).start().await_leader()
+    cluster = EtcdCluster(tmp_path, program, 3).start().await_leader()
     yield cluster
     cluster.close()
 
 
 @pytest.fixture
-def one(tmp_path: Path) -> Iterator[EtcdCluster]:
+def one(tmp_path: Path, program: str) -> Iterator[EtcdCluster]:
     """A cluster of one."""
-    cluster = EtcdCluster(tmp_path, debian_etcd()).start().await_leader()
+    cluster = EtcdCluster(tmp_path, program).start().await_leader()
     yield cluster
     cluster.close()
 
@@ -232,10 +238,10 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, pki: Path) -> Iterator[EtcdCluster]:
+def guarded(tmp_path_factory: pytest.TempPathFactory, pki: Path, program: str) -> Iterator[EtcdCluster]:
     """A member that asks for the certificates of its clients."""
     tls = {"ca": f"{pki}/ca.pem", "cert": f"{pki}/etcd.pem", "key": f"{pki}/etcd.key"}
-    cluster = EtcdCluster(tmp_path_factory.mktemp("tls"), debian_etcd(), tls=tls).start()
+    cluster = EtcdCluster(tmp_path_factory.mktemp("tls"), program, tls=tls).start()
     yield cluster
     cluster.close()
 
@@ -291,10 +297,10 @@ ROOT, USER = ("root", "hush-root"), ("bgpnet", "hush-bgpnet")
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdCluster]:
+def locked(tmp_path_factory: pytest.TempPathFactory, program: str) -> Iterator[EtcdCluster]:
     """Users root and bgpnet, the latter for /bgpnet/ only; tokens live for 2 seconds without use."""
     directory = tmp_path_factory.mktemp("auth")
-    cluster = EtcdCluster(directory, debian_etcd(), extra=["--auth-token-ttl", "2"]).start().await_leader()
+    cluster = EtcdCluster(directory, program, extra=["--auth-token-ttl", "2"]).start().await_leader()
     for command in (
         f"user add {ROOT[0]}:{ROOT[1]}",
         f"user add {USER[0]}:{USER[1]}",

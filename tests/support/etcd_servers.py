@@ -131,6 +131,17 @@ def debian_etcd() -> str:
     return found
 
 
+def current_etcd() -> str:
+    """The program of the current etcd, built from its Go module."""
+    built = Path(__file__).parents[2] / "build" / "bin" / "etcd"
+    assert built.exists(), f"{built} is missing; run `scripts/etcd`, which builds it in a minute"
+    return str(built)
+
+
+ETCDS = {"etcd-3.4": debian_etcd, "etcd-current": current_etcd}
+"""The programs by the name that tests show."""
+
+
 @cache
 def shared_cluster(program: str) -> EtcdCluster:
     """One member for all tests that break nothing, until this process ends."""
