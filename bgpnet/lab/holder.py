@@ -54,7 +54,7 @@ def start(node: Node, scratch: Path, log: Path, env: dict[str, str]) -> Holder:
             os.close(report_read)
             os.close(go_write)
             _become(node, scratch, env, output, report_write, go_read)
-        finally:  # a child whose deploy was killed meets EPIPE; were it to leave here, it would undo the lab in its place
+        finally:  # when its deploy was killed it meets EPIPE: were it to leave here, it would undo the lab itself
             os._exit(1)
     for end in (report_write, go_read, output):
         os.close(end)
