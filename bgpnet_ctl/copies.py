@@ -6,13 +6,15 @@ import os
 import re
 from dataclasses import dataclass, field
 
+from bgpnet.calico import convert, raw
 from bgpnet.calico.note import Note
+from bgpnet.calico.raw import Raw
 from bgpnet.errors import BgpnetError, UsageError
 from bgpnet.store import factory
 from bgpnet.store.api import Store
 from bgpnet.store.repo import ROOT
 from bgpnet.transfer import contents, stream
-from bgpnet.transfer.contents import Contents
+from bgpnet.transfer.contents import Contents, Problem
 from bgpnet_ctl import sources
 
 OURS = "/bgpnet/"
@@ -48,17 +50,28 @@ def of_store(store: Store, name: str) -> Copy:
 def given(name: str, target: str = "") -> Copy:
     """What a datastore URL, a file or standard input (`-`) holds; raises UsageError, BgpnetError.
 
-    target: the datastore that it is for, which must be another.
+    target: the datastore that it is for, which must be another; but an etcd may hold Calico's keys beside ours.
     """
     if not _URL.match(name):
         return _of_text(name)
-    if _are_same(name, target):
-        raise UsageError(f"{name} is both FROM and TO: name another datastore with --datastore")
+    same = _are_same(name, target)
     store = _opened(name)
     try:
-        return of_store(store, name)
+        copy = of_store(store, name)
+        theirs = [(entry.key, entry.value) for entry in store.list(raw.ROOT).entries] if same or copy.is_empty else []
     finally:
         store.close()
+    if theirs:
+        return _of_calico(name, raw.from_etcd(theirs))
+    if same:
+        raise UsageError(f"{name} is both FROM and TO: name another datastore with --datastore")
+    return copy
+
+
+def _of_calico(name: str, found: Raw) -> Copy:
+    problems = [Problem(each.path, each.problem) for each in found.problems]
+    resources, notes = convert.convert(found)
+    return Copy(name, Contents(contents.ordered(resources), problems), notes)
 
 
 def exists(url: str) -> bool:
@@ -94,7 +107,9 @@ def _of_text(filename: str) -> Copy:
     (name, text), *more = sources.texts((filename,))
     if more:
         raise UsageError(f"{filename} is a directory: name one file, as `bgpnetctl datastore export` writes it")
-    return Copy(filename if filename != "-" else name, stream.read(text, name))
+    if stream.promise(text, name) is None and raw.is_calico(text):
+        return _of_calico(name, raw.from_text(text, name))
+    return Copy(name, stream.read(text, name))
 
 
 def _is_database(filename: str) -> bool:

@@ -52,7 +52,7 @@ def planned(source: Copy, target: Copy) -> Plan:
     resources = source.contents.resources
     if not resources:
         raise BgpnetError(
-            f"{source.name} is empty: there is nothing to import; name the datastore or file that is meant"
+            f"{source.name} holds nothing of bgpnet's or Calico's to import: name the datastore or file that is meant"
         )
     broken = list(checks.broken(resources))
     if broken:

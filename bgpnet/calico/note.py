@@ -13,6 +13,7 @@ class Outcome(StrEnum):
 
     LEFT_OUT = "not imported"
     CHANGED = "changed"
+    IDLE = "kept, not acted on yet"
     RESERVED = "reserved"
 
 
