@@ -55,6 +55,8 @@ def given(name: str, target: str = "") -> Copy:
     if not _URL.match(name):
         return _of_text(name)
     same = _are_same(name, target)
+    if same and not name.startswith("etcd:"):
+        raise _twice(name)
     store = _opened(name)
     try:
         copy = of_store(store, name)
@@ -64,14 +66,18 @@ def given(name: str, target: str = "") -> Copy:
     if theirs:
         return _of_calico(name, raw.from_etcd(theirs))
     if same:
-        raise UsageError(f"{name} is both FROM and TO: name another datastore with --datastore")
+        raise _twice(name)
     return copy
+
+
+def _twice(name: str) -> UsageError:
+    return UsageError(f"{name} is both FROM and TO: name another datastore with --datastore")
 
 
 def _of_calico(name: str, found: Raw) -> Copy:
     problems = [Problem(each.path, each.problem) for each in found.problems]
     resources, notes = convert.convert(found)
-    return Copy(name, Contents(contents.ordered(resources), problems), notes)
+    return Copy(f"{name} (Calico)", Contents(contents.ordered(resources), problems), notes)
 
 
 def exists(url: str) -> bool:
@@ -107,8 +113,10 @@ def _of_text(filename: str) -> Copy:
     (name, text), *more = sources.texts((filename,))
     if more:
         raise UsageError(f"{filename} is a directory: name one file, as `bgpnetctl datastore export` writes it")
-    if stream.promise(text, name) is None and raw.is_calico(text):
-        return _of_calico(name, raw.from_text(text, name))
+    if stream.promise(text, name) is None and "projectcalico.org/" in text:
+        found = raw.from_text(text, name)
+        if found.is_calico:
+            return _of_calico(name, found)
     return Copy(name, stream.read(text, name))
 
 

@@ -60,11 +60,16 @@ def _config(raw: Raw) -> list[Item]:
 
 def _affinities(raw: Raw) -> list[Note]:
     """An affinity follows from its block; one that does not is named for it."""
-    owners = {value.get("cidr"): value.get("affinity") or value.get("hostAffinity") for value in raw.blocks.values()}
+    owners = {
+        str(value.get("cidr")): str(value.get("affinity") or value.get("hostAffinity") or "")
+        .removeprefix("host:")
+        .removeprefix("virtual:")
+        for value in raw.blocks.values()
+    }
     notes = []
     for key, value in raw.affinities.items():
         node, cidr = calico.affinity(key)
-        owner = str(owners.get(cidr) or "").partition(":")[2] or owners.get(cidr)
+        owner = owners.get(cidr, "")
         reason = resources.REASONS["BlockAffinity"]
         if cidr not in owners:
             reason = f"there is no block {cidr} behind it (state {value.get('state') or 'confirmed'})"

@@ -94,6 +94,7 @@ def endpoints(items: Iterable[dict[str, Any]]) -> dict[str, Endpoint]:
             ifname=str(spec.get("endpoint") or ""),
             since=instants.rfc3339(meta.get("creationTimestamp")),
         )
-        for network in spec.get("ipNetworks") or ():
+        networks = spec.get("ipNetworks")
+        for network in networks if isinstance(networks, list) else ():
             found[str(network).partition("/")[0]] = known
     return found

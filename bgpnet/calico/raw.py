@@ -16,6 +16,7 @@ from bgpnet.calico.note import Note, Outcome
 from bgpnet.document import habits, reader
 from bgpnet.document.reader import Plain
 from bgpnet.errors import Finding
+from bgpnet.model.resource import API_VERSION
 
 ROOT = "/calico/"
 """Every key of Calico's begins so."""
@@ -27,11 +28,8 @@ _HOST = re.compile(r"/calico/ipam/v2/(host|virtual)/[^/]+")
 _HANDLE = "/calico/ipam/v2/handle/"
 _CONFIG = "/calico/ipam/v2/config"
 _DIVIDER = re.compile(r"^===[ \t]*$", re.MULTILINE)
-_VERSION = re.compile(
-    r"""^\s*(?:-\s+|\{)?\s*["']?apiVersion["']?\s*:\s*["']?(crd\.)?projectcalico\.org/""", re.MULTILINE
-)
 _INTEGER = re.compile(r"-?[0-9]+\Z", re.ASCII)
-_EXPORTED = {"blocks": "blocks", "block_affinities": "affinities", "handles": "handles"}
+_EXPORTED = ("blocks", "block_affinities", "handles")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +64,12 @@ class Raw:
     config: dict[str, Any] | None = None
     notes: list[Note] = field(default_factory=list)
     problems: list[Finding] = field(default_factory=list)
+
+    @property
+    def is_calico(self) -> bool:
+        """Whether something of it is Calico's, by what it says of itself."""
+        said = any(item.tree.get("apiVersion") in (habits.V3, habits.CRD) for item in self.items)
+        return bool(said or self.blocks or self.affinities or self.handles or self.config)
 
     def leave_out(self, key: str, kind: str, reason: str) -> None:
         """Note what is not imported."""
@@ -125,11 +129,6 @@ def _item(key: str, tree: dict[str, Any]) -> Item:
     return Item(key, kind if isinstance(kind, str) else plural, tree)
 
 
-def is_calico(text: str) -> bool:
-    """Whether a text is calicoctl's rather than ours."""
-    return _DIVIDER.search(text) is not None or _VERSION.search(text) is not None
-
-
 def from_text(text: str, source: str) -> Raw:
     """What calicoctl wrote: `get -o yaml`, `get -o json`, or `datastore migrate export`."""
     raw = Raw()
@@ -155,13 +154,13 @@ def _objects(document: object) -> Iterator[object]:
 
 def _sort_in(raw: Raw, tree: object, source: str) -> None:
     if not isinstance(tree, dict):
-        raw.problems.append(Finding("the object", None, "is not a mapping; give it as calicoctl wrote it"))
+        raw.problems.append(Finding(source, None, "holds what is no mapping; give it as calicoctl wrote it"))
     elif "kind" not in tree and any(name in tree for name in (*_EXPORTED, "config")):
         _ipam(raw, tree)
     else:
         kind = habits.kind_name(tree.get("apiVersion"), tree.get("kind"))
         item = Item(source, str(kind), tree)
-        if kind == "IPAMBlock" and isinstance(tree.get("spec"), dict):
+        if kind == "IPAMBlock" and tree.get("apiVersion") != API_VERSION and isinstance(tree.get("spec"), dict):
             raw.blocks[f"{source}: {item.about}"] = typed(tree["spec"])
         else:
             raw.items.append(item)
@@ -169,7 +168,8 @@ def _sort_in(raw: Raw, tree: object, source: str) -> None:
 
 def _ipam(raw: Raw, tree: dict[str, Any]) -> None:
     """The last part of an export: pairs of Key and Value."""
-    pairs = [each for name in _EXPORTED for each in tree.get(name) or ()]
+    lists = [found for name in _EXPORTED if isinstance(found := tree.get(name), list)]
+    pairs = [each for found in lists for each in found]
     for pair in [*pairs, *([tree["config"]] if tree.get("config") else [])]:
         if isinstance(pair, dict) and isinstance(pair.get("Key"), str):
             raw.take(pair["Key"], typed(pair.get("Value")))

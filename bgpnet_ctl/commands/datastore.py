@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import click
 
 from bgpnet_ctl import params
 from bgpnet_ctl.session import Session, connected, pass_session, warn
+
+T = TypeVar("T")
 
 WRONG = 3
 """The exit code of a check that found something."""
@@ -43,9 +45,7 @@ def export(session: Session, filename: str) -> None:
 
     copy = copies.sound(copies.of_store(session.repo().store, session.datastore))
     resources = copy.contents.resources
-    pieces = (
-        _progress("Exporting", list(stream.write(resources))) if len(resources) > _LONG else stream.write(resources)
-    )
+    pieces = _progress("Exporting", stream.write(resources), len(resources) + 1)
     if filename == "-":
         for piece in pieces:
             click.echo(piece, nl=False)
@@ -109,7 +109,9 @@ def import_(session: Session, source: str, dry_run: bool, filename: str | None, 
     for warning in outcome.warnings(plan):
         warn(warning)
     result = (
-        None if dry_run else importing.carry_out(plan, session.repo().store, lambda each: _progress("Importing", each))
+        None
+        if dry_run
+        else importing.carry_out(plan, session.repo().store, lambda each: _progress("Importing", each, len(each)))
     )
     told = outcome.tree(plan, result)
     if filename is not None:
@@ -117,10 +119,10 @@ def import_(session: Session, source: str, dry_run: bool, filename: str | None, 
     click.echo(outcome.text(plan, result) if output == params.TABLE else outcome.rendered(told, output), nl=False)
 
 
-def _progress(label: str, items: list[Any]) -> Iterable[Any]:
+def _progress(label: str, items: Iterable[T], count: int) -> Iterator[T]:
     """One by one, with a bar on a terminal where it takes a while."""
-    if len(items) < _LONG or not sys.stderr.isatty():
+    if count < _LONG or not sys.stderr.isatty():
         yield from items
         return
-    with click.progressbar(items, label=label, file=sys.stderr, update_min_steps=50) as bar:
+    with click.progressbar(items, length=count, label=label, file=sys.stderr, update_min_steps=50) as bar:
         yield from bar
