@@ -7,7 +7,6 @@ from typing import Any
 
 from bgpnet.calico import note
 from bgpnet.transfer import contents
-from bgpnet_ctl import render
 from bgpnet_ctl.copies import Copy
 from bgpnet_ctl.importing import Plan
 from bgpnet_ctl.text import plain as table
@@ -64,8 +63,3 @@ def tree(plan: Plan, result: Copy | None) -> dict[str, Any]:
             for each in plan.source.notes
         ],
     }
-
-
-def rendered(told: dict[str, Any], output: str) -> str:
-    """As JSON or YAML."""
-    return render.tree(told, output)

@@ -103,7 +103,7 @@ def import_(session: Session, source: str, dry_run: bool, filename: str | None, 
       bgpnetctl datastore import backup.yaml --dry-run
       bgpnetctl datastore import etcd://10.0.0.9:2379 --report notes.json     # a Calico cluster's etcd
     """
-    from bgpnet_ctl import files, importing, outcome
+    from bgpnet_ctl import files, importing, outcome, render
 
     plan = importing.prepared(source, session.datastore, lambda: session.repo().store)
     for warning in outcome.warnings(plan):
@@ -115,8 +115,8 @@ def import_(session: Session, source: str, dry_run: bool, filename: str | None, 
     )
     told = outcome.tree(plan, result)
     if filename is not None:
-        files.write(filename, [outcome.rendered(told, params.JSON)])
-    click.echo(outcome.text(plan, result) if output == params.TABLE else outcome.rendered(told, output), nl=False)
+        files.write(filename, [render.tree(told, params.JSON)])
+    click.echo(outcome.text(plan, result) if output == params.TABLE else render.tree(told, output), nl=False)
 
 
 def _progress(label: str, items: Iterable[T], count: int) -> Iterator[T]:

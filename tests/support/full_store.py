@@ -95,7 +95,7 @@ def everything() -> list[Resource]:
 def many(count: int) -> list[Resource]:
     """So many small blocks and what they need."""
     blocks = (ipam.new_block(net, Owner(name="node1", uid="7c1f"), NOW) for net in subnets(count))
-    return [*(each for each in everything() if not isinstance(each, IPAMBlock)), *blocks]
+    return [*everything(), *blocks]
 
 
 def subnets(count: int) -> list[ip.Network]:
