@@ -23,7 +23,7 @@ def datastore() -> None:
     """Move a whole datastore: to a file, from a file, from one sort of datastore to another."""
 
 
-@datastore.command()
+@datastore.command(short_help="Write everything as one YAML stream.")
 @click.option(
     "-o", "--output", "filename", metavar="FILE", default="-", help="Where to write; standard output unless told."
 )
@@ -56,7 +56,7 @@ def export(session: Session, filename: str) -> None:
         )
 
 
-@datastore.command()
+@datastore.command(short_help="Check everything; compare with another.")
 @click.argument("other", required=False, metavar="[URL|FILE|-]")
 @params.output_option((params.TABLE, params.JSON, params.YAML))
 @connected
@@ -74,6 +74,7 @@ def check(session: Session, other: str | None, output: str) -> None:
     """
     from bgpnet_ctl import checking, copies
 
+    _say(f"Reading {session.datastore}{f' and {other}' if other else ''} …")
     theirs = copies.given(other) if other is not None else None
     report = checking.checked(copies.of_store(session.repo().store, session.datastore), theirs)
     click.echo(report.text() if output == params.TABLE else report.tree(output), nl=False)
@@ -81,7 +82,7 @@ def check(session: Session, other: str | None, output: str) -> None:
         click.get_current_context().exit(WRONG)
 
 
-@datastore.command("import")
+@datastore.command("import", short_help="Copy everything from another, or from Calico.")
 @click.argument("source", metavar="FROM")
 @click.option("--dry-run", is_flag=True, help="Read and check everything, and write nothing.")
 @click.option("--report", "filename", metavar="FILE", help="Also write, as JSON, all that was said about FROM.")
@@ -105,6 +106,7 @@ def import_(session: Session, source: str, dry_run: bool, filename: str | None, 
     """
     from bgpnet_ctl import files, importing, outcome, render
 
+    _say(f"Reading {source} …")
     plan = importing.prepared(source, session.datastore, lambda: session.repo().store)
     for warning in outcome.warnings(plan):
         warn(warning)
@@ -117,6 +119,12 @@ def import_(session: Session, source: str, dry_run: bool, filename: str | None, 
     if filename is not None:
         files.write(filename, [render.tree(told, params.JSON)])
     click.echo(outcome.text(plan, result) if output == params.TABLE else render.tree(told, output), nl=False)
+
+
+def _say(sentence: str) -> None:
+    """What takes a while, to who looks on."""
+    if sys.stderr.isatty():
+        click.echo(sentence, err=True)
 
 
 def _progress(label: str, items: Iterable[T], count: int) -> Iterator[T]:

@@ -6,12 +6,16 @@ import json
 from typing import Any
 
 import pytest
+import worlds
 from calico_store import IPAM, V3, block, exported, keys, pod, resource
 
 from bgpnet import ipam
+from bgpnet.agent import facts
 from bgpnet.calico import convert, instants, note, raw
 from bgpnet.calico.note import Note, Outcome
+from bgpnet.model import ip
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, Owner, Use
+from bgpnet.model.ippool import IPPool
 from bgpnet.model.kinds import Resource, subject
 from bgpnet.transfer import checks, compare, contents
 
@@ -335,6 +339,20 @@ def test_the_same_import_gives_the_same_objects() -> None:
 )
 def test_instants(given: object, expected: str) -> None:
     assert instants.rfc3339(given, "never") == expected
+
+
+def test_an_agent_takes_over_its_imported_blocks_with_the_tunnel_address_and_what_is_reserved() -> None:
+    found, _ = converted(keys())
+    blocks = [each for each in found.values() if isinstance(each, IPAMBlock)]
+    pools = [each for each in found.values() if isinstance(each, IPPool)]
+    world = worlds.synced(*pools, blocks=blocks)
+    assert sorted(map(str, world.blocks)) == ["10.244.0.0/26", "10.244.1.64/26"]
+    mine = world.blocks[ip.network("10.244.0.0/26")]
+    assert mine.spec.owner == Owner(name="node1", uid="uuid-1")
+    assert str(facts.tunnel_address(world)) == "10.244.0.0"
+    assert sorted(slots(mine, Use.RESERVED)) == [9, 10, 12]
+    in_use = {ordinal for ordinal, slot in mine.spec.allocations.items() if slot.freedAt is None}
+    assert in_use == {0, 9, 10, 12}, "Calico's pods have no link of ours: their addresses rest"
 
 
 HOSTILE: list[Any] = [None, 7, "x", [], {}, [None], {"a": [1]}, True, 1.5]
