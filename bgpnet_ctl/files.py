@@ -11,12 +11,20 @@ from pathlib import Path
 from bgpnet.errors import UsageError
 
 
+def check(path: str) -> None:
+    """Raises UsageError where `write` could not succeed: to be asked before work that cannot be undone."""
+    target = Path(path)
+    if target.is_dir():
+        raise UsageError(f"{path} is a directory: name a file in it")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise UsageError(f"{path} cannot be written: {target.parent} is no directory of yours: name another")
+
+
 def write(path: str, pieces: Iterable[str]) -> None:
     """Put the file there with mode 0600, in one step; a file that was there is replaced. Raises UsageError."""
+    check(path)
     target = Path(path)
     try:
-        if target.is_dir():
-            raise UsageError(f"{path} is a directory: name a file in it")
         fd, fresh = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # 0600
         try:
             with os.fdopen(fd, "w", encoding="utf-8") as file:

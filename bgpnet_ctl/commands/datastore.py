@@ -43,6 +43,8 @@ def export(session: Session, filename: str) -> None:
     from bgpnet.transfer import stream
     from bgpnet_ctl import copies, files
 
+    if filename != "-":
+        files.check(filename)
     copy = copies.sound(copies.of_store(session.repo().store, session.datastore))
     resources = copy.contents.resources
     pieces = _progress("Exporting", stream.write(resources), len(resources) + 1)
@@ -106,6 +108,8 @@ def import_(session: Session, source: str, dry_run: bool, filename: str | None, 
     """
     from bgpnet_ctl import files, importing, outcome, render
 
+    if filename is not None:
+        files.check(filename)
     _say(f"Reading {source} …")
     plan = importing.prepared(source, session.datastore, lambda: session.repo().store)
     for warning in outcome.warnings(plan):

@@ -58,7 +58,7 @@ def test_an_export_is_whole_for_its_owner_alone_and_the_same_every_time(run: Run
     assert sorted(os.listdir(tmp_path)) == ["e.yaml", "full.db", "full.db-turn"]
 
 
-@pytest.mark.parametrize(("place", "said"), [("none/e.yaml", "No such file or directory"), ("", "is a directory")])
+@pytest.mark.parametrize(("place", "said"), [("none/e.yaml", "none is no directory of yours"), ("", "is a directory")])
 def test_an_export_that_cannot_be_written_leaves_nothing(
     run: Run, full: str, tmp_path: Path, place: str, said: str
 ) -> None:
@@ -91,6 +91,13 @@ def test_a_dry_run_writes_nothing_and_makes_no_file(run: Run, full: str, tmp_pat
     assert (got.exit_code, got.stderr) == (0, "")
     assert got.stdout.endswith("Nothing was written (--dry-run): 10 resource(s) can be imported.\n")
     assert not (tmp_path / "a.db").exists()
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is(run: Run, full: str, tmp_path: Path) -> None:
+    for place in ("none/report.json", ""):
+        got = run("import", full, "--report", f"{tmp_path}/{place}")
+        assert (got.exit_code, got.stdout, got.stderr.count("\n")) == (2, "", 1)
+        assert not (tmp_path / "a.db").exists()
 
 
 def test_an_import_goes_on_where_another_one_stopped(run: Run, full: str, tmp_path: Path) -> None:

@@ -6,12 +6,15 @@ import random
 
 import pytest
 from full_store import block, everything
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import structs
 
 from bgpnet import codec
 from bgpnet.errors import BgpnetError, UsageError
 from bgpnet.model import kinds
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, Owner, Use
+from bgpnet.model.ippool import IPPool, IPPoolSpec
 from bgpnet.model.kinds import Resource, kind_of
 from bgpnet.model.resource import Metadata
 from bgpnet.transfer import checks, compare, contents, stream
@@ -251,3 +254,34 @@ def test_differences_name_the_object_and_the_field() -> None:
         "BGPPeer(tor): only in the first",
         "IPAMBlock(10-0-0-0-28): differs in metadata.uid, spec.owner.uid",
     ]
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
+    [
+        "",
+        "~",
+        "null",
+        "yes",
+        "1e3",
+        "0x1f",
+        "1.10",
+        "2026-01-01",
+        "- a",
+        "a: b",
+        "#",
+        "'",
+        '"',
+        "\n",
+        " a ",
+        "\x85",
+        "\ufeff",
+    ]
+)
+
+
+@given(st.dictionaries(st.just("note") | st.just("other"), TEXTS), TEXTS)
+@settings(max_examples=300, deadline=None)
+def test_any_text_whatever_comes_back_as_it_was(annotations: dict[str, str], selector: str) -> None:
+    meta = Metadata(name="a", annotations=annotations)
+    pool = IPPool(metadata=meta, spec=IPPoolSpec(cidr="10.0.0.0/16", nodeSelector=selector or "all()"))
+    assert stream.read("".join(stream.write([pool])), "f").resources == [pool]
