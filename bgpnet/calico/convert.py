@@ -6,6 +6,7 @@ and not acted on yet, and which addresses are reserved.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bgpnet.calico import raw as calico
@@ -15,6 +16,7 @@ from bgpnet.calico.holders import endpoints
 from bgpnet.calico.note import Note, Outcome
 from bgpnet.calico.raw import Item, Raw
 from bgpnet.document import habits
+from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.ipamconfiguration import IPAMConfiguration
 from bgpnet.model.kinds import Resource
 from bgpnet.model.node import Node
@@ -43,10 +45,21 @@ def convert(raw: Raw) -> tuple[list[Resource], list[Note]]:
         elif resource is not None:
             found.append(resource)
     nodes = {each.metadata.name: each for each in found if isinstance(each, Node)}
-    weps = [item.tree for item in raw.items if item.kind in ("WorkloadEndpoint", "workloadendpoints")]
-    conversion = Conversion(Around(nodes, endpoints(weps)))
-    found += conversion.blocks(raw.blocks)
-    return found, [*notes, *conversion.notes, *_affinities(raw), *_handles(raw)]
+    weps = [item for item in raw.items if item.kind in ("WorkloadEndpoint", "workloadendpoints")]
+    conversion = Conversion(Around(nodes, endpoints(item.tree for item in weps)))
+    blocks = list(conversion.blocks(raw.blocks))
+    said = [*notes, *conversion.notes, *_homeless(weps, blocks), *_affinities(raw), *_handles(raw)]
+    return [*found, *blocks], said
+
+
+def _homeless(weps: Iterable[Item], blocks: Iterable[IPAMBlock]) -> Iterator[Note]:
+    """Endpoints with an address that no block knows of: nobody keeps it from being given away again."""
+    held = {str(block.network[ordinal]) for block in blocks for ordinal in block.spec.allocations}
+    for item in weps:
+        for address in endpoints([item.tree]):
+            if address not in held:
+                reason = f"its address {address} is in no block that was imported, and may be given to another"
+                yield Note(item.key, item.kind, item.about, Outcome.LEFT_OUT, reason)
 
 
 def _config(raw: Raw) -> list[Item]:

@@ -14,7 +14,7 @@ from bgpnet.model import ip
 from bgpnet.model.bgpconfiguration import BGPConfiguration
 from bgpnet.model.bgpfilter import BGPFilter
 from bgpnet.model.bgppeer import BGPPeer
-from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
+from bgpnet.model.ipamblock import IPAMBlock, Use
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.kinds import Resource, subject
 from bgpnet.model.node import Node
@@ -88,6 +88,7 @@ def _claimants(blocks: Iterable[IPAMBlock]) -> Iterator[Problem]:
 
 def _nodes(nodes: Iterable[Node], blocks: Sequence[IPAMBlock], pools: Sequence[IPPool]) -> Iterator[Problem]:
     used: dict[str, str] = {}
+    kept = dict(_kept_for_tunnels(blocks))
     for node in nodes:
         name, bgp = subject(node), node.spec.bgp
         addresses = [each.ip for each in (node.ipv4, node.ipv6) if each is not None]
@@ -96,23 +97,18 @@ def _nodes(nodes: Iterable[Node], blocks: Sequence[IPAMBlock], pools: Sequence[I
             if address in used:
                 yield Problem(name, f"has {address}, and so has {used[address]}")
             used.setdefault(address, name)
-        if tunnel is not None and any(ip.contains(pool.network, tunnel) for pool in pools):
-            yield from _tunnel(node, tunnel, blocks)
+        inside = tunnel is not None and any(ip.contains(pool.network, tunnel) for pool in pools)
+        if tunnel is not None and inside and kept.get(tunnel) not in ("", node.metadata.name):
+            yield Problem(name, f"has the {names.TUNNEL} address {tunnel}, which is not allocated to it in any block")
 
 
-def _tunnel(node: Node, tunnel: ip.Address, blocks: Sequence[IPAMBlock]) -> Iterator[Problem]:
+def _kept_for_tunnels(blocks: Iterable[IPAMBlock]) -> Iterator[tuple[ip.Address, str]]:
+    """Every tunnel's address with its node, and every reserved one with an empty name: whose it is stands nowhere."""
     for block in blocks:
-        if ip.contains(block.network, tunnel):
-            slot = block.spec.allocations.get(int(tunnel) - int(block.network.network_address))
-            owner = block.spec.owner.name if block.spec.owner else ""
-            live = slot is not None and slot.freedAt is None
-            if slot is not None and live and (slot.use is Use.RESERVED or _is_own(slot, owner, node)):
-                return
-    yield Problem(subject(node), f"has the {names.TUNNEL} address {tunnel}, which is not allocated to it in any block")
-
-
-def _is_own(slot: Allocation, owner: str, node: Node) -> bool:
-    return slot.use is Use.TUNNEL and owner == node.metadata.name
+        owner = block.spec.owner.name if block.spec.owner else ""
+        for ordinal, slot in block.spec.allocations.items():
+            if slot.use is not Use.WORKLOAD and slot.freedAt is None and 0 <= ordinal < block.network.num_addresses:
+                yield block.network[ordinal], owner if slot.use is Use.TUNNEL else ""
 
 
 def _references(resources: Sequence[Resource], nodes: dict[str, Node]) -> Iterator[Problem]:

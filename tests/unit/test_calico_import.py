@@ -341,6 +341,18 @@ def test_instants(given: object, expected: str) -> None:
     assert instants.rfc3339(given, "never") == expected
 
 
+def test_an_endpoint_whose_address_is_in_no_block_is_named() -> None:
+    spec = {"node": "n", "pod": "p", "endpoint": "eth0", "ipNetworks": ["10.0.0.1/32", "10.0.0.2/32"]}
+    wep, tree = resource("WorkloadEndpoint", "workloadendpoints", "n-k8s-p-eth0", spec, namespace="a")
+    key, value = block("10.0.0.0/30", "host:n", {1: pod("p", "n", "c")})
+    _, notes = converted({wep: json.dumps(tree), key: json.dumps(value)})
+    assert [str(each) for each in notes] == [
+        "WorkloadEndpoint(a/n-k8s-p-eth0): not imported: follows from the blocks' allocations",
+        "WorkloadEndpoint(a/n-k8s-p-eth0): not imported: its address 10.0.0.2 is in no block that was imported, and"
+        " may be given to another",
+    ]
+
+
 def test_an_agent_takes_over_its_imported_blocks_with_the_tunnel_address_and_what_is_reserved() -> None:
     found, _ = converted(keys())
     blocks = [each for each in found.values() if isinstance(each, IPAMBlock)]

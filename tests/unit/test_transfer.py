@@ -204,6 +204,10 @@ FINDINGS = {
         parsed("kind: Node\nmetadata: {name: twin}\nspec: {bgp: {ipv4IPIPTunnelAddr: 10.0.0.1}}"),
         "Node(twin): has the tunl0 address 10.0.0.1, which is not allocated to it in any block",
     ),
+    "a tunnel address that is another node's": (
+        parsed("kind: Node\nmetadata: {name: twin}\nspec: {bgp: {ipv4IPIPTunnelAddr: 10.0.0.5}}"),
+        "Node(twin): has the tunl0 address 10.0.0.5, which is not allocated to it in any block",
+    ),
     "a filter that is not there": (
         parsed("kind: BGPPeer\nmetadata: {name: p}\nspec: {peerIP: 192.0.2.7, filters: [absent]}"),
         "BGPPeer(p): spec.filters = ['absent']: BGPFilter(s) not found: absent",
