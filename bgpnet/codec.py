@@ -92,6 +92,11 @@ def examine(text: str, source: str = "-", lines: bool = False) -> list[Examined]
     return [Examined(where, reading.findings, line=reading.findings[0].line), *objects]
 
 
+def examine_tree(tree: object, place: str) -> Examined:
+    """One object that was read already, by `reader` or as JSON; raises nothing, findings have no lines."""
+    return _object(tree, place, 0)
+
+
 def settle(objects: list[Examined], source: str = "-") -> list[Resource]:
     """The resources of what was examined; raises Invalid as `decode` does."""
     wrong = [each for each in objects if each.findings]

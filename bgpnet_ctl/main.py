@@ -14,6 +14,7 @@ import click
 
 from bgpnet.errors import BgpnetError, UsageError
 from bgpnet_ctl.commands import about, get, ipam, node, validate, write
+from bgpnet_ctl.commands.datastore import datastore as whole_datastore
 from bgpnet_ctl.session import DATASTORE, RUN_DIR, Misused, Refused, Session
 
 
@@ -60,6 +61,7 @@ def cli(ctx: click.Context, datastore: str, run_dir: str) -> None:
       bgpnetctl apply -f pools.yaml
       bgpnetctl ipam show --show-blocks
       bgpnetctl node status
+      bgpnetctl datastore export -o backup.yaml
     """
     if os.environ.get("NO_COLOR"):
         ctx.color = False
@@ -76,6 +78,7 @@ for command in (
     validate.validate,
     ipam.ipam,
     node.node,
+    whole_datastore,
     about.version,
     about.completion,
 ):
