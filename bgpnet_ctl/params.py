@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bgpnet.errors import BgpnetError
-from bgpnet_ctl.session import DATASTORE, RUN_DIR, Session
+from bgpnet_ctl.session import RUN_DIR, Session
 
 if TYPE_CHECKING:
     from bgpnet.model.kinds import Kind
@@ -104,7 +104,7 @@ def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -
 def _names(ctx: click.Context, kind: Kind) -> list[str]:
     """What the datastore has; nothing where it does not answer: a completion is no place for complaints."""
     options = ctx.find_root().params
-    session = Session(options.get("datastore") or DATASTORE, options.get("run_dir") or RUN_DIR)
+    session = Session(options.get("datastore") or "", options.get("run_dir") or RUN_DIR, options.get("config") or "")
     try:
         from bgpnet_ctl import reading
 

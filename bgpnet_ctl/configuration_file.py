@@ -1,0 +1,136 @@
+"""The text of a configuration file: calicoctl's CalicoAPIConfig, or ours, which may name the datastore's URL.
+
+No value of a secret field is ever repeated, whatever is wrong with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from msgspec import defstruct
+
+from bgpnet.document import marks, reader
+from bgpnet.document.marks import Mark
+from bgpnet.document.shape import Shaper
+from bgpnet.errors import Finding, UsageError
+from bgpnet.store import choice
+from bgpnet.store.choice import Choice
+from bgpnet.store.etcd_options import Said
+
+KINDS = {"projectcalico.org/v3": "CalicoAPIConfig", "bgpnet.io/v1": "APIConfig"}
+SECRETS = ("etcdPassword", "etcdKey", "k8sAPIToken", "kubeconfigInline")
+_SAID = {
+    "username": "etcdUsername",
+    "password": "etcdPassword",
+    "ca_cert_file": "etcdCACertFile",
+    "cert_file": "etcdCertFile",
+    "key_file": "etcdKeyFile",
+    "ca_cert": "etcdCACert",
+    "cert": "etcdCert",
+    "key": "etcdKey",
+}
+_KUBERNETES = ("kubeconfig", "kubeconfigInline", "k8sAPIEndpoint")
+"""Any of these, and no type, is Kubernetes' datastore."""
+
+
+_TEXTS = (
+    *("datastore", "datastoreType", "etcdEndpoints", "etcdDiscoverySrv", *_SAID.values()),
+    *("kubeconfig", "kubeconfigInline", "k8sAPIEndpoint", "k8sKeyFile", "k8sCertFile", "k8sCAFile", "k8sAPIToken"),
+    *("k8sCurrentContext", "k8sClientQPS", "calicoAPIGroup"),
+)
+"""All of calicoctl's, and `datastore`, a URL as for `--datastore`."""
+_SWITCHES = ("k8sInsecureSkipTLSVerify", "k8sDisableNodePoll", "usePodCIDR")
+_SPEC = defstruct(
+    "Spec",
+    [*((name, str, "") for name in _TEXTS), *((name, bool, False) for name in _SWITCHES), ("k8sClientBurst", int, 0)],
+    kw_only=True,
+)
+_CONFIG = defstruct("Config", [("apiVersion", str), ("kind", str), ("spec", _SPEC | None, None)], kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The choice (without a URL where the file says none), warnings, and the secret that the file holds, if it does."""
+
+    choice: Choice
+    warnings: list[str] = field(default_factory=list)
+    secret: str = ""
+
+
+def parse(path: str, text: str) -> Parsed:
+    """The text of the file at `path`; raises UsageError with every finding, one line each."""
+    reading = reader.read(text)
+    _refuse(path, [_quiet(each) for each in reading.findings], None)
+    if len(reading.documents) != 1:
+        count = len(reading.documents)
+        raise UsageError(f"{path}: has {count} documents; write one, with apiVersion, kind and spec")
+    mark = next(iter(marks.read(text)), None)
+    document: Any = reading.documents[0]
+    if isinstance(document, dict):
+        document = {key: value for key, value in document.items() if key != "metadata"}
+    shaper = Shaper("CalicoAPIConfig")
+    shaped: Any = shaper.shape(document, _CONFIG)
+    findings = [_silent(each) for each in shaper.findings]
+    _refuse(path, findings or list(_envelope(shaped)), mark)
+    return _parsed(path, {key: value for key, value in (shaped.get("spec") or {}).items() if value != ""}, mark)
+
+
+def _envelope(config: dict[str, Any]) -> Iterator[Finding]:
+    version, kind = config["apiVersion"], config["kind"]
+    if version not in KINDS:
+        yield Finding("apiVersion", version, f"must be {' or '.join(KINDS)}")
+    elif kind != KINDS[version] and kind != "CalicoAPIConfig":
+        yield Finding("kind", kind, f"must be {KINDS[version]}: this is the configuration of bgpnetctl, not a resource")
+
+
+def _parsed(path: str, spec: dict[str, Any], mark: Mark | None) -> Parsed:
+    def name(of: str) -> str:
+        return f"{path}:{mark.line_of(f'spec.{of}')}: spec.{of}" if mark else f"{path}: spec.{of}"
+
+    said = Said(
+        **{key: spec[of] for key, of in _SAID.items() if of in spec},
+        called={key: name(of) for key, of in _SAID.items()},
+    )
+    kubernetes = [of for of in spec if of.startswith(("k8s", "kube")) or of in ("usePodCIDR", "calicoAPIGroup")]
+    secret = next((f"spec.{of}" for of in SECRETS if of in spec), "")
+    if "datastore" in spec:
+        for of in ("datastoreType", "etcdEndpoints", "etcdDiscoverySrv"):
+            if of in spec:
+                raise UsageError(f"{name(of)} is {_shown(spec[of])}: spec.datastore says it, too; keep one of the two")
+        chosen = Choice(spec["datastore"], said, name("datastore"))
+    else:
+        kind = spec.get("datastoreType", "")
+        if not kind and "etcdEndpoints" not in spec and (found := [of for of in _KUBERNETES if of in spec]):
+            problem = "the Kubernetes datastore is not built yet; write spec.etcdEndpoints or spec.datastore"
+            raise UsageError(f"{name(found[0])}: {problem}")
+        given = [(str(spec.get(of, "")), name(of)) for of in ("datastoreType", "etcdEndpoints", "etcdDiscoverySrv")]
+        chosen = choice.settle(given[0], given[1], given[2], said) or Choice("", said, path)
+    unused = "is accepted and not used: it is for the Kubernetes datastore"
+    return Parsed(chosen, [f"{name(of)} {unused}" for of in kubernetes], secret)
+
+
+def _shown(value: str) -> str:
+    return "not shown, as a password may be in it" if "@" in value else repr(value)
+
+
+def _refuse(path: str, findings: list[Finding], mark: Mark | None) -> None:
+    lines = []
+    for each in findings:
+        line = each.line if each.line is not None or mark is None else mark.line_of(each.path)
+        lines.append(f"{path}{'' if line is None else f':{line}'}: {each}")
+    if lines:
+        raise UsageError("\n".join(lines))
+
+
+def _silent(finding: Finding) -> Finding:
+    secret = finding.path.partition("spec.")[2] in SECRETS or "@" in str(finding.value)
+    return replace(finding, value=None) if secret else finding
+
+
+def _quiet(finding: Finding) -> Finding:
+    """An alias without its anchor is rather a password that begins with a star: it is not repeated."""
+    if not finding.problem.startswith("*"):
+        return finding
+    return replace(finding, problem="a * begins an alias, and nothing has that anchor; put the value in quotes")
