@@ -6,11 +6,14 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bgpnet.errors import UsageError
-from bgpnet.store import choice, etcd_options
+from bgpnet.store import choice
 from bgpnet.store.choice import Choice
+
+if TYPE_CHECKING:
+    from bgpnet.store.etcd_options import Said
 
 FILE = "/etc/bgpnet/bgpnetctl.cfg"
 VARIABLE = "BGPNET_DATASTORE"
@@ -47,11 +50,18 @@ def find(asked: Asked, environ: Mapping[str, str]) -> Found:
             return replace(found, choice=replace(found.choice, url=asked.url, by="--datastore"))
         return _complete(found, asked.file)
     if url := asked.url or environ.get(VARIABLE, ""):
-        said = etcd_options.of_environment(environ)
-        return Found(Choice(url, said, "--datastore" if asked.url else VARIABLE))
+        return Found(Choice(url, _said(url, environ), "--datastore" if asked.url else VARIABLE))
     if os.path.lexists(asked.default_file):
         return _complete(of_file(asked.default_file), asked.default_file)
     return Found(choice.of_environment(environ) or Choice(choice.DEFAULT, by="the default"))
+
+
+def _said(url: str, environ: Mapping[str, str]) -> Said | None:
+    if not url.startswith("etcd:"):
+        return None
+    from bgpnet.store import etcd_options
+
+    return etcd_options.of_environment(environ)
 
 
 def _complete(found: Found, path: str) -> Found:
@@ -63,7 +73,7 @@ def _complete(found: Found, path: str) -> Found:
 def of_file(path: str) -> Found:
     """What that file says; its choice has no URL where the file says none. Raises UsageError."""
     try:
-        with Path(path).open("rb") as opened:
+        with open(path, "rb") as opened:
             mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
             data = opened.read()
         text = data.decode("utf-8-sig")

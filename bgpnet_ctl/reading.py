@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bgpnet import derived
 from bgpnet.errors import NotFound
 from bgpnet.model import kinds
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.store.repo import Repo
-from bgpnet_ctl import params, render, sources
+from bgpnet_ctl import params, render
 from bgpnet_ctl.session import Misused, Refused
 
 
@@ -31,7 +30,7 @@ def get(
     namespaces: Namespaces = Namespaces(),
 ) -> str:
     """The output of `bgpnetctl get`; raises Refused for names that do not exist, all of them at once."""
-    wanted = sources.named(filenames) if filenames else list(params.targets(words))
+    wanted = _wanted(words, filenames)
     for kind, _ in wanted:
         if namespaces.only is not None and not kind.namespaced:
             raise Misused(
@@ -44,6 +43,14 @@ def get(
     return render.resources(_named(repo, wanted, namespaces), output, repo, namespaces.shown)
 
 
+def _wanted(words: tuple[str, ...], filenames: tuple[str, ...]) -> list[tuple[Kind, str]]:
+    if not filenames:
+        return list(params.targets(words))
+    from bgpnet_ctl import sources  # late: with it comes YAML
+
+    return sources.named(filenames)
+
+
 def _counts(resource: Resource, namespaces: Namespaces) -> bool:
     return namespaces.only in (None, resource.metadata.namespace)
 
@@ -52,6 +59,8 @@ def everything(repo: Repo, kind: Kind) -> Sequence[Resource]:
     """All objects of a kind; those of a computed kind are made from the blocks."""
     if not kind.computed:
         return repo.list(kind)[0]
+    from bgpnet import derived
+
     blocks = [block for block in repo.list(kinds.IPAMBLOCK)[0] if isinstance(block, IPAMBlock)]
     return derived.endpoints(blocks) if kind is kinds.WORKLOADENDPOINT else derived.affinities(blocks)
 

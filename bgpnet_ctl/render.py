@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from bgpnet import codec
 from bgpnet.model.kinds import Kind, Resource, kind_of
 from bgpnet.store.repo import Repo
 from bgpnet_ctl import params, text, views
@@ -17,8 +16,12 @@ def resources(items: list[Resource], output: str, repo: Repo, namespaces: bool =
     """The whole output; `repo` is asked only for what a cell needs beside its resource."""
     match output:
         case params.YAML:
+            from bgpnet import codec  # late: with it comes YAML
+
             return codec.to_yaml(items)
         case params.JSON:
+            from bgpnet import codec
+
             return codec.to_json(items)
         case params.NAME:
             return "".join(f"{kind_of(item).aliases[0]}/{item.metadata.name}\n" for item in items)

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bgpnet.errors import UsageError
-from bgpnet.store import etcd_options
-from bgpnet.store.etcd_options import Said
 
 if TYPE_CHECKING:
     from bgpnet.store.api import Store
+    from bgpnet.store.etcd_options import Said
 
 DEFAULT = "sqlite:///var/lib/bgpnet/store.db"
+_VARIABLES = ("DATASTORE_TYPE", "ETCD_ENDPOINTS", "ETCD_DISCOVERY_SRV")
 TYPES = ("etcdv3", "kubernetes", "sqlite")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A datastore's URL, what its users show, and who said so, such as `ETCD_ENDPOINTS`."""
+    """A datastore's URL, what its users show (None: what the environment says), and who said so."""
 
     url: str
-    said: Said = field(default_factory=Said)
+    said: Said | None = None
     by: str = ""
 
     def open(self) -> Store:
@@ -48,6 +48,8 @@ def settle(kind: tuple[str, str], endpoints: tuple[str, str], srv: tuple[str, st
         problem = f"endpoints are not looked up in DNS; list them in {endpoints[1]} instead"
         raise UsageError(f"{srv[1]} is {srv[0]!r}: {problem}")
     if endpoints[0]:
+        from bgpnet.store import etcd_options
+
         return Choice(etcd_options.url_of(*endpoints, said), said, endpoints[1])
     if kind[0]:
         raise UsageError(f"{kind[1]} is {kind[0]!r} and {endpoints[1]} is not set; set it to such as 10.0.0.1:2379")
@@ -56,6 +58,9 @@ def settle(kind: tuple[str, str], endpoints: tuple[str, str], srv: tuple[str, st
 
 def of_environment(environ: Mapping[str, str]) -> Choice | None:
     """What DATASTORE_TYPE, ETCD_ENDPOINTS and their like say, None when they say nothing; raises UsageError."""
-    names = ("DATASTORE_TYPE", "ETCD_ENDPOINTS", "ETCD_DISCOVERY_SRV")
-    kind, endpoints, srv = (etcd_options.variable(environ, name) for name in names)
+    if not any(environ.get(f"{prefix}{name}") for name in _VARIABLES for prefix in ("", "CALICO_")):
+        return None
+    from bgpnet.store import etcd_options  # late: most datastores are SQLite's, and bgpnetctl is to start quickly
+
+    kind, endpoints, srv = (etcd_options.variable(environ, name) for name in _VARIABLES)
     return settle(kind, endpoints, srv, etcd_options.of_environment(environ))
