@@ -14,7 +14,7 @@ from statistics import median
 
 from benchmarks.table import Row, add, render
 
-PASS = "python -I -c pass"
+BARE = "python -I -c pass"
 LIMIT = 10.0
 ETCD_LIMIT = 25.0
 POOL = "apiVersion: bgpnet.io/v1\nkind: IPPool\nmetadata: {name: bench}\nspec: {cidr: 10.244.0.0/16}\n"
@@ -28,7 +28,7 @@ def commands(folder: Path) -> dict[str, tuple[Sequence[str], float]]:
     """
     module, entry = [sys.executable, "-m", "bgpnet_ctl"], [sys.executable, "-c", _STUB]
     return {
-        PASS: ([sys.executable, "-I", "-c", "pass"], 1.0),
+        BARE: ([sys.executable, "-I", "-c", "pass"], 1.0),
         "get ippool": ([*entry, "get", "ippool"], LIMIT),
         "python -m bgpnet_ctl get ippool": ([*module, "get", "ippool"], LIMIT),
         "get ippool -o yaml": ([*entry, "get", "ippool", "-o", "yaml"], LIMIT),
@@ -60,8 +60,8 @@ def run(rounds: int, etcd: str) -> list[Row]:
         for _ in range(rounds):
             for name, (command, env, _) in timed.items():
                 spent[name].append(once(command, env))
-    own = median(spent.pop(PASS))
-    return [Row(f"bgpnetctl {name}", median(spent[name]), own, PASS, "ms", timed[name][2]) for name in spent]
+    own = median(spent.pop(BARE))
+    return [Row(f"bgpnetctl {name}", median(spent[name]), own, BARE, "ms", timed[name][2]) for name in spent]
 
 
 def main() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bgpnet.errors import NotFound
+from bgpnet.errors import AgentAway, NotFound
 from bgpnet.model import kinds
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Kind, Resource
@@ -22,14 +22,25 @@ class Namespaces:
     shown: bool = False
 
 
+Ask = Callable[[], dict[str, object]]
+
+
+def _nobody() -> dict[str, object]:
+    raise AgentAway("nobody was to be asked")
+
+
 def get(
     repo: Repo,
     words: tuple[str, ...],
     filenames: tuple[str, ...],
     output: str,
     namespaces: Namespaces = Namespaces(),
+    ask: Ask = _nobody,
 ) -> str:
-    """The output of `bgpnetctl get`; raises Refused for names that do not exist, all of them at once."""
+    """The output of `bgpnetctl get`; raises Refused for names that do not exist, all of them at once.
+
+    ask: what this machine's agent says of itself; raises AgentAway.
+    """
     wanted = _wanted(words, filenames)
     for kind, _ in wanted:
         if namespaces.only is not None and not kind.namespaced:
@@ -38,9 +49,9 @@ def get(
                 f" {kind.name} is not a namespaced resource: leave --namespace out"
             )
     if len(wanted) == 1 and not wanted[0][1]:
-        found = [each for each in everything(repo, wanted[0][0]) if _counts(each, namespaces)]
+        found = [each for each in everything(repo, wanted[0][0], ask) if _counts(each, namespaces)]
         return render.listing(wanted[0][0], found, output, repo, namespaces.shown)
-    return render.resources(_named(repo, wanted, namespaces), output, repo, namespaces.shown)
+    return render.resources(_named(repo, wanted, namespaces, ask), output, repo, namespaces.shown)
 
 
 def _wanted(words: tuple[str, ...], filenames: tuple[str, ...]) -> list[tuple[Kind, str]]:
@@ -55,22 +66,26 @@ def _counts(resource: Resource, namespaces: Namespaces) -> bool:
     return namespaces.only in (None, resource.metadata.namespace)
 
 
-def everything(repo: Repo, kind: Kind) -> Sequence[Resource]:
-    """All objects of a kind; those of a computed kind are made from the blocks."""
+def everything(repo: Repo, kind: Kind, ask: Ask = _nobody) -> Sequence[Resource]:
+    """All objects of a kind; those of a computed kind are made from others, and from what the agent says."""
     if not kind.computed:
         return repo.list(kind)[0]
+    if kind is kinds.NODESTATUS:
+        from bgpnet_ctl import nodestatuses
+
+        return nodestatuses.all_of(repo, ask)
     from bgpnet import derived
 
     blocks = [block for block in repo.list(kinds.IPAMBLOCK)[0] if isinstance(block, IPAMBlock)]
     return derived.endpoints(blocks) if kind is kinds.WORKLOADENDPOINT else derived.affinities(blocks)
 
 
-def _named(repo: Repo, wanted: list[tuple[Kind, str]], namespaces: Namespaces) -> list[Resource]:
+def _named(repo: Repo, wanted: list[tuple[Kind, str]], namespaces: Namespaces, ask: Ask) -> list[Resource]:
     found: list[Resource] = []
     missing: list[str] = []
     for kind, name in wanted:
         try:
-            found += _called(repo, kind, name, namespaces)
+            found += _called(repo, kind, name, namespaces, ask)
         except NotFound as error:
             missing.append(f"failed to get resources: {error}")
     if missing:
@@ -78,11 +93,11 @@ def _named(repo: Repo, wanted: list[tuple[Kind, str]], namespaces: Namespaces) -
     return found
 
 
-def _called(repo: Repo, kind: Kind, name: str, namespaces: Namespaces) -> Sequence[Resource]:
+def _called(repo: Repo, kind: Kind, name: str, namespaces: Namespaces, ask: Ask) -> Sequence[Resource]:
     """The object of that name; of a namespaced kind, one in each namespace that has it. Raises NotFound."""
     if not kind.computed:
         return [repo.get(kind, name)]
-    found = [each for each in everything(repo, kind) if each.metadata.name == name and _counts(each, namespaces)]
+    found = [each for each in everything(repo, kind, ask) if each.metadata.name == name and _counts(each, namespaces)]
     if not found:
         raise NotFound(
             f"resource does not exist: {kind.name}({name}); see `bgpnetctl get {kind.plural}` for those that do"

@@ -78,6 +78,10 @@ class Session:
 
         return AgentClient(f"{self.run_dir}/agent.sock", AGENT_SECONDS)
 
+    def ask(self) -> dict[str, object]:
+        """What this machine's agent says of itself; raises AgentAway."""
+        return self.agent().ask("status")
+
     def close(self) -> None:
         """Let go of the datastore."""
         if self._store is not None:

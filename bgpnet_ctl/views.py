@@ -22,6 +22,7 @@ from bgpnet.model.ippool import IPPool
 from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Node
+from bgpnet.model.nodestatus import NodeStatus, NodeStatusStatus
 from bgpnet.model.workloadendpoint import WorkloadEndpoint
 
 if TYPE_CHECKING:
@@ -103,6 +104,22 @@ ENDPOINT: dict[str, Cell[WorkloadEndpoint]] = {
     "NODE": lambda wep, _: wep.spec.node,
     "NETWORKS": lambda wep, _: ",".join(wep.spec.ipNetworks),
     "INTERFACE": lambda wep, _: wep.spec.interfaceName,
+}
+
+
+def _established(status: NodeStatusStatus) -> str | None:
+    """`2/3`: sessions that are up, of all."""
+    if status.bgp is None:
+        return None
+    up = status.bgp.numberEstablishedV4 + status.bgp.numberEstablishedV6
+    return f"{up}/{up + status.bgp.numberNotEstablishedV4 + status.bgp.numberNotEstablishedV6}"
+
+
+STATUS: dict[str, Cell[NodeStatus]] = {
+    "NAME": lambda one, _: one.metadata.name,
+    "NODE": lambda one, _: one.spec.node,
+    "AGENT": lambda one, _: one.status and one.status.agent and one.status.agent.state,
+    "ESTABLISHED": lambda one, _: one.status and _established(one.status),
 }
 
 VIEWS: tuple[View[Any], ...] = (
@@ -187,6 +204,18 @@ VIEWS: tuple[View[Any], ...] = (
             **ENDPOINT,
             "PROFILES": lambda wep, _: ",".join(wep.spec.profiles),
             "NATS": lambda wep, _: ",".join(nat.externalIP for nat in wep.spec.ipNATs),
+        },
+    ),
+    View[NodeStatus](
+        kinds.NODESTATUS,
+        NodeStatus,
+        narrow=STATUS,
+        wide={
+            **STATUS,
+            "CLASSES": lambda one, _: ",".join(one.spec.classes),
+            "BLOCKS": lambda one, _: one.status and one.status.ipam and one.status.ipam.blocks,
+            "INUSE": lambda one, _: one.status and one.status.ipam and one.status.ipam.addressesInUse,
+            "HEARTBEAT": lambda one, _: one.status and one.status.agent and one.status.agent.heartbeat,
         },
     ),
     View[BlockAffinity](

@@ -16,8 +16,11 @@ from bgpnet.model.resource import API_VERSION
 V3 = "projectcalico.org/v3"
 CRD = "crd.projectcalico.org/v1"
 ACCEPTED = (API_VERSION, V3, CRD)
-CRD_KINDS = {"IPAMConfig": "IPAMConfiguration"}
-"""What the custom resources are called differently."""
+KINDS = {
+    V3: {"CalicoNodeStatus": "NodeStatus"},
+    CRD: {"CalicoNodeStatus": "NodeStatus", "IPAMConfig": "IPAMConfiguration"},
+}
+"""What Calico calls differently."""
 
 BOOKKEEPING = ("managedFields", "generation", "selfLink")
 """What a Kubernetes API server adds to metadata by itself: read past, as nobody wrote it."""
@@ -46,8 +49,8 @@ class Reading:
 
 
 def kind_name(version: object, name: object) -> object:
-    """The kind's name in projectcalico.org/v3."""
-    return CRD_KINDS.get(name, name) if version == CRD and isinstance(name, str) else name
+    """The kind's name here."""
+    return KINDS.get(version, {}).get(name, name) if isinstance(version, str) and isinstance(name, str) else name
 
 
 def read(version: object, metadata: dict[str, Any]) -> Reading:

@@ -27,8 +27,8 @@ def get(
     """Show resources: all of a kind, those named, or those that a file names.
 
     Kinds: ippool, ipreservation, ipamconfiguration, bgpconfiguration, bgppeer, bgpfilter, node, clusterinformation,
-    ipamblock, and what follows from the blocks: workloadendpoint (wep), blockaffinity; any case, singular, plural or
-    short.
+    ipamblock, and what follows from those: workloadendpoint (wep), blockaffinity, nodestatus; any case, singular,
+    plural or short. The nodestatus of this machine's node has its BGP sessions, which only its agent knows.
 
     \b
     Examples:
@@ -37,6 +37,7 @@ def get(
       bgpnetctl get ippool blue red -o yaml > pools.yaml
       bgpnetctl get -f pools.yaml -o json
       bgpnetctl get wep -A -o wide
+      bgpnetctl get nodestatus node1 -o yaml
     """
     if bool(words) == bool(filenames):
         raise click.UsageError("say what to get: either a KIND (and names), or files with -f")
@@ -46,6 +47,6 @@ def get(
 
     repo = session.repo()
     namespaces = reading.Namespaces(namespace, all_namespaces)
-    click.echo(reading.get(repo, words, filenames, output, namespaces), nl=False)
+    click.echo(reading.get(repo, words, filenames, output, namespaces, session.ask), nl=False)
     for broken in repo.broken:
         warn(str(broken))
