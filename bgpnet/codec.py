@@ -117,9 +117,26 @@ def _objects(documents: list[object], where: str) -> Iterator[Examined]:
             findings = [Finding("items", None, "must be a list; write each object with - before it")]
             yield Examined(place, findings, document=number)
         else:
-            for index, item in enumerate(items):
-                path = f"{'' if array else 'items'}[{index}]"
-                yield _object(item, f"{place}, item {index + 1}", number, path)
+            yield from _members(document, items, place, number, "" if array else "items", reader.DEPTH_LIMIT)
+
+
+def _members(within: object, items: list[object], place: str, number: int, path: str, depth: int) -> Iterator[Examined]:
+    """The objects of a list, and of lists in it."""
+    for index, item in enumerate(items):
+        below, here = f"{place}, item {index + 1}", f"{path}[{index}]"
+        inner = _items(item)
+        if isinstance(inner, list) and depth:
+            yield from _members(item, inner, below, number, f"{here}.items", depth - 1)
+        else:
+            yield _object(_typed(item, within), below, number, here)
+
+
+def _typed(item: object, within: object) -> object:
+    """An item of `IPPoolList` need not say that it is an IPPool: the Kubernetes API server's do not."""
+    if not isinstance(item, dict) or not isinstance(within, dict) or within.get("kind") == "List":
+        return item
+    given = {"apiVersion": within.get("apiVersion"), "kind": str(within.get("kind")).removesuffix("List")}
+    return {**{key: value for key, value in given.items() if key not in item}, **item}
 
 
 def _items(document: object) -> object | None:
@@ -156,6 +173,9 @@ def _fill(found: Examined, tree: dict[str, object], kind: Kind) -> None:
         found.notes = [f"{found.subject}: {path} is accepted and not kept: {reason}" for path, reason in reading.notes]
     shaper = Shaper(kind.name)
     shaped = shaper.shape(body, kind.type)
+    if kind.derived and shaper.findings and tree.get("apiVersion") != API_VERSION:
+        found.findings.append(Finding("kind", kind.name, f"{kind.origin}; take it out, and {kind.remedy}"))
+        return  # Calico's own has other fields: what is wrong with them is beside the point
     found.findings += shaper.findings
     try:
         found.resource = table.normalise(convert(shaped, kind.type))
@@ -183,6 +203,9 @@ def _envelope(tree: dict[str, object], kind: Kind | None) -> Iterator[Finding]:
     known = ", ".join(row.name for row in KINDS)
     if not isinstance(name, str):
         yield Finding("kind", None, f"is missing; known kinds are {known}")
+        return
+    if name in habits.CALICOS_OWN:
+        yield Finding("kind", str(name), f"is a kind of Calico's only: {habits.CALICOS_OWN[name]}; take the object out")
         return
     alias = difflib.get_close_matches(name.lower(), list(BY_ALIAS), n=1, cutoff=0.8)
     hint = f"write {BY_ALIAS[alias[0]].name}" if alias else f"known kinds are {known}"

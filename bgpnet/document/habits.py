@@ -22,6 +22,21 @@ KINDS = {
 }
 """What Calico calls differently."""
 
+_POLICY = "this network routes and has no policy"
+_POLICY_KINDS = (
+    *("NetworkPolicy", "GlobalNetworkPolicy", "NetworkSet", "GlobalNetworkSet", "HostEndpoint", "Profile", "Tier"),
+    *("StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy", "QoSPolicy"),
+)
+CALICOS_OWN = {
+    **dict.fromkeys(_POLICY_KINDS, _POLICY),
+    "FelixConfiguration": "what of it is needed here are settings of the agent, see `bgpnet agent --help`",
+    "KubeControllersConfiguration": "there are no controllers of Calico's here",
+    "IPAMHandle": "an allocation stands in its block and nowhere else",
+    "ExternalNetwork": "routes come from BGPPeers alone",
+    "LiveMigration": "there are no virtual machines here",
+}
+"""Kinds of Calico's that we do not have, and why."""
+
 BOOKKEEPING = ("managedFields", "generation", "selfLink")
 """What a Kubernetes API server adds to metadata by itself: read past, as nobody wrote it."""
 

@@ -64,7 +64,7 @@ class AgentStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
 
 class PeerStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A BGP session: type NodeMesh, NodePeer or GlobalPeer, state of RFC 4271, 8.2.2; received, advertised: prefixes."""
+    """A BGP session: NodeMesh, NodePeer or GlobalPeer; state of RFC 4271, 8.2.2; received, advertised: prefixes."""
 
     peerIP: str = ""
     type: str = ""
