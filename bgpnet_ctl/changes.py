@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from msgspec import structs
 
 from bgpnet import admission
-from bgpnet.errors import BgpnetError, Finding, Invalid, NotFound
+from bgpnet.errors import AlreadyExists, BgpnetError, Finding, Invalid, NotFound
 from bgpnet.model import kinds
 from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Kind, Resource, kind_of, subject
 from bgpnet.rules import table as rules
 from bgpnet.store.repo import Repo
+from bgpnet_ctl.reading import without_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,13 @@ def _replace(repo: Repo, resource: Resource) -> None:
     repo.update(resource)
 
 
+def _create_missing(repo: Repo, resource: Resource) -> None:
+    with suppress(AlreadyExists):
+        repo.create(resource)
+
+
 CREATE = Verb("create", "created", Repo.create)
+CREATE_MISSING = Verb("create", "created", _create_missing)
 APPLY = Verb("apply", "applied", Repo.apply)
 REPLACE = Verb("replace", "replaced", _replace)
 
@@ -68,16 +76,12 @@ def write(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Outcome:
     done: list[Resource] = []
     for resource in resources:
         try:
-            verb.carry_out(repo, _without_status(resource))
+            verb.carry_out(repo, without_status(resource))
         except BgpnetError as error:
             return _failure(verb, resources, done, [error])
         done.append(resource)
     head = f"Successfully {verb.past} {len(done)}{_of_kind(map(kind_of, resources))} resource(s)"
     return Outcome((head,), tuple(done))
-
-
-def _without_status(resource: Resource) -> Resource:
-    return structs.replace(resource, status=None) if hasattr(resource, "status") else resource
 
 
 def _refusals(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Iterator[Invalid]:
@@ -121,7 +125,7 @@ def _refused_pools(repo: Repo, verb: Verb, pools: Sequence[Resource]) -> Iterato
         if old is None and verb is not REPLACE:
             findings = admission.on_create(pool, [*stored.values(), *pools[:at]], blocks)
         else:
-            findings = admission.on_update(pool, old) if old is not None and verb is not CREATE else []
+            findings = admission.on_update(pool, old) if old is not None and verb.name != CREATE.name else []
         if findings:
             yield Invalid(subject(pool), findings)
 

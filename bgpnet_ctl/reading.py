@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from bgpnet.errors import AgentAway, NotFound
 from bgpnet.model import kinds
 from bgpnet.model.ipamblock import IPAMBlock
@@ -36,12 +38,15 @@ def get(
     output: str,
     namespaces: Namespaces = Namespaces(),
     ask: Ask = _nobody,
+    export: bool = False,
+    recursive: bool = False,
 ) -> str:
     """The output of `bgpnetctl get`; raises Refused for names that do not exist, all of them at once.
 
+    export: without what belongs to this cluster alone. recursive: for files.
     ask: what this machine's agent says of itself; raises AgentAway.
     """
-    wanted = _wanted(words, filenames)
+    wanted = _wanted(words, filenames, recursive)
     for kind, _ in wanted:
         if namespaces.only is not None and not kind.namespaced:
             raise Misused(
@@ -50,16 +55,29 @@ def get(
             )
     if len(wanted) == 1 and not wanted[0][1]:
         found = [each for each in everything(repo, wanted[0][0], ask) if _counts(each, namespaces)]
-        return render.listing(wanted[0][0], found, output, repo, namespaces.shown)
-    return render.resources(_named(repo, wanted, namespaces, ask), output, repo, namespaces.shown)
+        return render.listing(wanted[0][0], _exported(found, export), output, repo, namespaces.shown)
+    found = _named(repo, wanted, namespaces, ask)
+    return render.resources(_exported(found, export), output, repo, namespaces.shown)
 
 
-def _wanted(words: tuple[str, ...], filenames: tuple[str, ...]) -> list[tuple[Kind, str]]:
+def _exported(found: list[Resource], export: bool) -> list[Resource]:
+    if not export:
+        return found
+    bare = {"uid": "", "resourceVersion": "", "creationTimestamp": ""}
+    return [without_status(structs.replace(each, metadata=structs.replace(each.metadata, **bare))) for each in found]
+
+
+def without_status(resource: Resource) -> Resource:
+    """The same, as if no agent had said a word of it."""
+    return structs.replace(resource, status=None) if hasattr(resource, "status") else resource
+
+
+def _wanted(words: tuple[str, ...], filenames: tuple[str, ...], recursive: bool) -> list[tuple[Kind, str]]:
     if not filenames:
         return list(params.targets(words))
     from bgpnet_ctl import sources  # late: with it comes YAML
 
-    return sources.named(filenames)
+    return sources.named(filenames, recursive)
 
 
 def _counts(resource: Resource, namespaces: Namespaces) -> bool:

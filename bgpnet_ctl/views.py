@@ -5,11 +5,12 @@ The columns and their order are calicoctl's (resourcemgr); those of IPAMBlock an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from bgpnet.errors import UsageError
 from bgpnet.model import kinds
 from bgpnet.model.bgpconfiguration import DEFAULT_AS, BGPConfiguration
 from bgpnet.model.bgpfilter import BGPFilter
@@ -57,11 +58,20 @@ class View(Generic[R]):
     narrow: dict[str, Cell[R]]
     wide: dict[str, Cell[R]] | None = None
 
-    def table(
-        self, resources: list[R], around: Around, wide: bool, namespaces: bool = False
-    ) -> tuple[list[str], list[list[str]]]:
+    def chosen(self, wide: bool, headings: Sequence[str] = ()) -> View[R]:
+        """The view with the columns that are wanted alone; raises UsageError for headings that it has not."""
+        known = {**self.narrow, **(self.wide or {})}
+        unknown = [heading for heading in headings if heading not in known]
+        if unknown:
+            problem = f"{self.kind.name} has no column {', '.join(unknown)}; it has {', '.join(known)}"
+            raise UsageError(f"unrecognized output format: {problem}")
+        if headings:
+            return replace(self, narrow={heading: known[heading] for heading in headings})
+        return replace(self, narrow=self.wide) if wide and self.wide is not None else self
+
+    def table(self, resources: list[R], around: Around, namespaces: bool = False) -> tuple[list[str], list[list[str]]]:
         """The header and the rows; namespaces: with a leading column of theirs."""
-        columns = self.wide if wide and self.wide is not None else self.narrow
+        columns = self.narrow
         if namespaces and self.kind.namespaced:
             columns = {"NAMESPACE": lambda item, _: item.metadata.namespace, **columns}
         return list(columns), [[shown(cell(item, around)) for cell in columns.values()] for item in resources]

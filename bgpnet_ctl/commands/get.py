@@ -11,7 +11,9 @@ from bgpnet_ctl.session import Session, connected, pass_session, warn
 @click.command(short_help="Show resources.")
 @click.argument("words", nargs=-1, metavar="[KIND [NAME]... | KIND/NAME...]", shell_complete=params.complete_target)
 @params.filename_option("get", required=False)
+@params.recursive_option
 @params.output_option(params.RESOURCES)
+@click.option("--export", is_flag=True, help="Leave out what belongs to this cluster alone: uid, revision, status.")
 @click.option("-n", "--namespace", metavar="NAME", help="Only what is in this namespace; all count unless told.")
 @click.option("-A", "-a", "--all-namespaces", is_flag=True, help="Also show each one's namespace, in a column.")
 @connected
@@ -20,7 +22,9 @@ def get(
     session: Session,
     words: tuple[str, ...],
     filenames: tuple[str, ...],
+    recursive: bool,
     output: str,
+    export: bool,
     namespace: str | None,
     all_namespaces: bool,
 ) -> None:
@@ -35,6 +39,7 @@ def get(
       bgpnetctl get ippool
       bgpnetctl get nodes -o wide
       bgpnetctl get ippool blue red -o yaml > pools.yaml
+      bgpnetctl get ippool -o custom-columns=NAME,IPIPMODE
       bgpnetctl get -f pools.yaml -o json
       bgpnetctl get wep -A -o wide
       bgpnetctl get nodestatus node1 -o yaml
@@ -47,6 +52,6 @@ def get(
 
     repo = session.repo()
     namespaces = reading.Namespaces(namespace, all_namespaces)
-    click.echo(reading.get(repo, words, filenames, output, namespaces, session.ask), nl=False)
+    click.echo(reading.get(repo, words, filenames, output, namespaces, session.ask, export, recursive), nl=False)
     for broken in repo.broken:
         warn(str(broken))

@@ -69,7 +69,7 @@ BAD = {
         'spec.asNumber = 1.1: must be 1 to 4294967295, or dotted and in quotes, like "1.10"',
     ),
     "a merge of a text": (f"{POOL}  <<: all\n", "<< merges mappings, and this is none; write <<: *anchor of a mapping"),
-    "a kind of Calico's": (POOL.replace("IPPool", "FelixConfiguration"), "is a kind of Calico's only: what of it is ne"),
+    "a kind of Calico's": (POOL.replace("IPPool", "FelixConfiguration"), "is a kind of Calico's only: what of it"),
     "NUL": (f"{POOL}\0", "is not YAML: control characters are not allowed"),
 }  # fmt: skip
 
