@@ -49,11 +49,12 @@ REPLACE = Verb("replace", "replaced", _replace)
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request: lines for standard output, what was written, a sentence for standard error."""
+    """What became of a request: lines for standard output, what was written, what failed, warnings."""
 
     said: tuple[str, ...] = ()
     done: tuple[Resource, ...] = ()
     failed: str = ""
+    warned: tuple[str, ...] = ()
 
 
 def warnings(resources: Iterable[Resource]) -> Iterator[str]:
@@ -157,13 +158,25 @@ def delete(repo: Repo, targets: Sequence[tuple[Kind, str]], skip_missing: bool) 
     targets = sorted(targets, key=lambda target: target[0] is kinds.BGPFILTER)
     done = 0
     failures: list[str] = []
+    gone: set[str] = set()
     of_kind = _of_kind(kind for kind, _ in targets)
     for kind, name in targets:
         try:
             repo.delete(kind, name)
             done += 1
+            gone |= {name} if kind is kinds.NODE else set()
         except BgpnetError as error:
             if not (skip_missing and isinstance(error, NotFound)):
                 failures.append(f"failed to delete{of_kind} resource: [{error}]")
     said = (f"Successfully deleted {done}{of_kind} resource(s)",) if done or not failures else ()
-    return Outcome(said, failed="\n".join(failures))
+    return Outcome(said, failed="\n".join(failures), warned=tuple(_left_behind(repo, gone)) if gone else ())
+
+
+def _left_behind(repo: Repo, gone: set[str]) -> Iterator[str]:
+    """What is for a node that is gone, and for no other: people wrote it, so people take it away."""
+    peers = [peer for peer in repo.list(kinds.BGPPEER)[0] if isinstance(peer, BGPPeer) and peer.spec.node in gone]
+    own = {f"node.{name}" for name in gone}
+    settings = [each for each in repo.list(kinds.BGPCONFIGURATION)[0] if each.metadata.name in own]
+    for each in (*peers, *settings):
+        command = f"bgpnetctl delete {kind_of(each).aliases[0]} {each.metadata.name}"
+        yield f"{subject(each)} was for a node that is deleted now: if it does not come back, `{command}`"

@@ -85,9 +85,7 @@ def of_file(path: str) -> Found:
 
     parsed = configuration_file.parse(path, text)
     warnings = parsed.warnings
-    if parsed.secret and mode & 0o077:
-        warnings = [
-            *warnings,
-            f"{path} has {parsed.secret} and mode {mode:04o}; chmod 600 {path}, as others may read it",
-        ]
+    if parsed.secret and mode & (stat.S_IROTH | stat.S_IWOTH):
+        remedy = f"chmod o-rw {path}: it is not for everybody"
+        warnings = [*warnings, f"{path} has {parsed.secret} and mode {mode:04o}; {remedy}"]
     return Found(parsed.choice, warnings)

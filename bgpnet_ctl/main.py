@@ -14,7 +14,7 @@ import click
 
 from bgpnet.errors import BgpnetError, UsageError
 from bgpnet_ctl.commands import about, get, ipam, node, validate, write
-from bgpnet_ctl.session import RUN_DIR, Misused, Refused, Session, existing
+from bgpnet_ctl.session import RUN_DIR, Misused, Refused, Session, given
 
 
 class Root(click.Group):
@@ -32,13 +32,17 @@ class Root(click.Group):
 
 @click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option(
-    "--datastore", metavar="URL", help="Where the resources are kept: sqlite:///PATH, or etcd://HOST:PORT,HOST:PORT,…"
+    "--datastore",
+    metavar="URL",
+    callback=given,
+    help="Where the resources are kept: sqlite:///PATH, or etcd://HOST:PORT,HOST:PORT,…",
 )
 @click.option(
     "-c",
     "--config",
     metavar="FILE",
-    callback=existing,
+    type=click.Path(),
+    callback=given,
     help="A configuration file, as calicoctl's.  [default: /etc/bgpnet/bgpnetctl.cfg]",
 )
 @click.option(

@@ -96,9 +96,11 @@ def warn(sentence: str) -> None:
 pass_session = click.make_pass_decorator(Session)
 
 
-def existing(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
-    """A configuration file that is named is there, even for a command that does not read it; raises Misused."""
-    if value and not os.path.exists(value):
+def given(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """What is given is not empty, as an unset variable of a shell is; and a file is there. Raises Misused."""
+    if value == "":
+        raise Misused(f"{param.opts[-1]} is given and empty: write a {param.metavar}, or leave it out")
+    if value and param.name == "config" and not os.path.exists(value):
         problem = "No such file or directory; create it, or leave -c out"
         raise Misused(f"Error reading config file: {value}: {problem}")
     return value
@@ -106,8 +108,7 @@ def existing(_ctx: click.Context, _param: click.Parameter, value: str | None) ->
 
 def _override(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     session = ctx.find_object(Session)
-    if param.name == "config":
-        existing(ctx, param, value)
+    given(ctx, param, value)
     if value is not None and session is not None and param.name is not None:
         setattr(session, param.name, value)
 

@@ -124,5 +124,7 @@ def _write(session: Session, verb: Verb, filenames: tuple[str, ...], recursive: 
 def _tell(outcome: Outcome) -> None:
     for line in outcome.said:
         click.echo(line)
+    for warning in outcome.warned:
+        warn(warning)
     if outcome.failed:
         raise Refused(outcome.failed)

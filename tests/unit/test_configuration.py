@@ -226,6 +226,15 @@ def test_a_file_that_is_not_there_is_refused_and_the_default_one_may_be_missing(
     assert find(Asked(default_file="/none.cfg"), {}).choice == Choice(choice.DEFAULT, by="the default")
 
 
+@pytest.mark.parametrize("flag", ["--datastore", "--config"])
+def test_what_is_given_and_empty_is_refused(run: Callable[..., Result], flag: str) -> None:
+    """An unset variable of a shell must not mean the default datastore."""
+    for args in (("get", "node", flag, ""), (flag, "", "get", "node")):
+        refused = run(*args)
+        assert refused.exit_code == 2
+        assert refused.stderr.startswith(f"{flag} is given and empty: write a ")
+
+
 def test_a_file_that_is_not_text_and_one_that_hangs_by_a_dead_link_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "link").symlink_to("/none.cfg")
@@ -248,10 +257,12 @@ def test_a_secret_that_others_may_read_is_warned_about(run: Callable[..., Result
     path = config(tmp_path, "datastore: 'memory:'", "etcdUsername: u", f"etcdPassword: {SECRET}")
     assert run("-c", path, "get", "node").stderr == ""
     Path(path).chmod(0o640)
+    assert run("-c", path, "get", "node").stderr == ""
+    Path(path).chmod(0o644)
     warned = run("-c", path, "get", "node")
     assert warned.exit_code == 0
     assert warned.stderr == (
-        f"Warning: {path} has spec.etcdPassword and mode 0640; chmod 600 {path}, as others may read it\n"
+        f"Warning: {path} has spec.etcdPassword and mode 0644; chmod o-rw {path}: it is not for everybody\n"
     )
     Path(config(tmp_path, "datastore: 'memory:'")).chmod(0o644)
     assert run("-c", path, "get", "node").stderr == ""
