@@ -45,7 +45,7 @@ def find(asked: Asked, environ: Mapping[str, str]) -> Found:
     variables; the default file is not read then.
     """
     if asked.file:
-        found = of_file(asked.file)
+        found = of_file(asked.file, where=not asked.url)
         if asked.url:
             return replace(found, choice=replace(found.choice, url=asked.url, by="--datastore"))
         return _complete(found, asked.file)
@@ -70,8 +70,8 @@ def _complete(found: Found, path: str) -> Found:
     return found
 
 
-def of_file(path: str) -> Found:
-    """What that file says; its choice has no URL where the file says none. Raises UsageError."""
+def of_file(path: str, where: bool = True) -> Found:
+    """What that file says; its choice has no URL where the file says none, or `where` is false. Raises UsageError."""
     try:
         with open(path, "rb") as opened:
             mode = stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
@@ -83,7 +83,7 @@ def of_file(path: str) -> Found:
         raise UsageError(f"Error reading config file: {path}: {reason}; {remedy}") from None
     from bgpnet_ctl import configuration_file
 
-    parsed = configuration_file.parse(path, text)
+    parsed = configuration_file.parse(path, text, where)
     warnings = parsed.warnings
     if parsed.secret and mode & (stat.S_IROTH | stat.S_IWOTH):
         remedy = f"chmod o-rw {path}: it is not for everybody"

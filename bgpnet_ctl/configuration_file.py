@@ -5,7 +5,7 @@ No value of a secret field is ever repeated, whatever is wrong with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -31,12 +31,11 @@ _SAID = {
     "cert": "etcdCert",
     "key": "etcdKey",
 }
+_WHERE = ("datastoreType", "etcdEndpoints", "etcdDiscoverySrv")
 _KUBERNETES = ("kubeconfig", "kubeconfigInline", "k8sAPIEndpoint")
 """Any of these, and no type, is Kubernetes' datastore."""
-
-
 _TEXTS = (
-    *("datastore", "datastoreType", "etcdEndpoints", "etcdDiscoverySrv", *_SAID.values()),
+    *("datastore", *_WHERE, *_SAID.values()),
     *("kubeconfig", "kubeconfigInline", "k8sAPIEndpoint", "k8sKeyFile", "k8sCertFile", "k8sCAFile", "k8sAPIToken"),
     *("k8sCurrentContext", "k8sClientQPS", "calicoAPIGroup"),
 )
@@ -59,8 +58,11 @@ class Parsed:
     secret: str = ""
 
 
-def parse(path: str, text: str) -> Parsed:
-    """The text of the file at `path`; raises UsageError with every finding, one line each."""
+def parse(path: str, text: str, where: bool = True) -> Parsed:
+    """The text of the file at `path`; raises UsageError with every finding, one line each.
+
+    where: whether it is to say where the datastore is; without it, the choice has no URL.
+    """
     reading = reader.read(text)
     _refuse(path, [_quiet(each) for each in reading.findings], None)
     if len(reading.documents) != 1:
@@ -74,7 +76,8 @@ def parse(path: str, text: str) -> Parsed:
     shaped: Any = shaper.shape(document, _CONFIG)
     findings = [_silent(each) for each in shaper.findings]
     _refuse(path, findings or list(_envelope(shaped)), mark)
-    return _parsed(path, {key: value for key, value in (shaped.get("spec") or {}).items() if value != ""}, mark)
+    spec = {key: value for key, value in (shaped.get("spec") or {}).items() if value != ""}
+    return _parsed(path, spec, mark, where)
 
 
 def _envelope(config: dict[str, Any]) -> Iterator[Finding]:
@@ -85,30 +88,33 @@ def _envelope(config: dict[str, Any]) -> Iterator[Finding]:
         yield Finding("kind", kind, f"must be {KINDS[version]}: this is the configuration of bgpnetctl, not a resource")
 
 
-def _parsed(path: str, spec: dict[str, Any], mark: Mark | None) -> Parsed:
+def _parsed(path: str, spec: dict[str, Any], mark: Mark | None, where: bool) -> Parsed:
     def name(of: str) -> str:
         return f"{path}:{mark.line_of(f'spec.{of}')}: spec.{of}" if mark else f"{path}: spec.{of}"
 
-    said = Said(
-        **{key: spec[of] for key, of in _SAID.items() if of in spec},
-        called={key: name(of) for key, of in _SAID.items()},
-    )
+    values = {key: spec[of] for key, of in _SAID.items() if of in spec}
+    said = Said(**values, called={key: name(of) for key, of in _SAID.items()})
     kubernetes = [of for of in spec if of.startswith(("k8s", "kube")) or of in ("usePodCIDR", "calicoAPIGroup")]
-    secret = next((f"spec.{of}" for of in SECRETS if of in spec), "")
+    chosen = _chosen(spec, said, name) if where else None
+    unused = "is accepted and not used: it is for the Kubernetes datastore"
+    return Parsed(
+        chosen or Choice("", said, path),
+        [f"{name(of)} {unused}" for of in kubernetes],
+        next((f"spec.{of}" for of in SECRETS if of in spec), ""),
+    )
+
+
+def _chosen(spec: dict[str, Any], said: Said, name: Callable[[str], str]) -> Choice | None:
     if "datastore" in spec:
-        for of in ("datastoreType", "etcdEndpoints", "etcdDiscoverySrv"):
+        for of in _WHERE:
             if of in spec:
                 raise UsageError(f"{name(of)} is {_shown(spec[of])}: spec.datastore says it, too; keep one of the two")
-        chosen = Choice(spec["datastore"], said, name("datastore"))
-    else:
-        kind = spec.get("datastoreType", "")
-        if not kind and "etcdEndpoints" not in spec and (found := [of for of in _KUBERNETES if of in spec]):
-            problem = "the Kubernetes datastore is not built yet; write spec.etcdEndpoints or spec.datastore"
-            raise UsageError(f"{name(found[0])}: {problem}")
-        given = [(str(spec.get(of, "")), name(of)) for of in ("datastoreType", "etcdEndpoints", "etcdDiscoverySrv")]
-        chosen = choice.settle(given[0], given[1], given[2], said) or Choice("", said, path)
-    unused = "is accepted and not used: it is for the Kubernetes datastore"
-    return Parsed(chosen, [f"{name(of)} {unused}" for of in kubernetes], secret)
+        return Choice(spec["datastore"], said, name("datastore"))
+    if not any(of in spec for of in _WHERE) and (found := [of for of in _KUBERNETES if of in spec]):
+        problem = "the Kubernetes datastore is not built yet; write spec.etcdEndpoints or spec.datastore"
+        raise UsageError(f"{name(found[0])}: {problem}")
+    kind, endpoints, srv = ((str(spec.get(of, "")), name(of)) for of in _WHERE)
+    return choice.settle(kind, endpoints, srv, said)
 
 
 def _shown(value: str) -> str:

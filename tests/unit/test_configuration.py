@@ -253,6 +253,13 @@ def test_the_command_line_names_a_file_on_either_side_of_the_command(
     assert not (tmp_path / "store.db").exists()
 
 
+def test_a_url_on_the_command_line_beats_what_a_file_says_of_places(run: Callable[..., Result], tmp_path: Path) -> None:
+    for line in ("datastoreType: kubernetes", "etcdDiscoverySrv: example.com", "etcdEndpoints: https://a:1"):
+        path = config(tmp_path, line)
+        assert run("-c", path, "get", "node").exit_code == 2
+        assert run("-c", path, "--datastore", f"sqlite://{tmp_path}/other.db", "get", "node").stdout == "NAME\n\n"
+
+
 def test_a_secret_that_others_may_read_is_warned_about(run: Callable[..., Result], tmp_path: Path) -> None:
     path = config(tmp_path, "datastore: 'memory:'", "etcdUsername: u", f"etcdPassword: {SECRET}")
     assert run("-c", path, "get", "node").stderr == ""
