@@ -131,8 +131,12 @@ def _refuse(path: str, findings: list[Finding], mark: Mark | None) -> None:
 
 
 def _silent(finding: Finding) -> Finding:
-    secret = finding.path.partition("spec.")[2] in SECRETS or "@" in str(finding.value)
-    return replace(finding, value=None) if secret else finding
+    """Without a secret, be it the value, or be it glued to its field by a colon without a blank."""
+    name = finding.path.removeprefix("spec.")
+    secret = next((each for each in SECRETS if name.startswith(each)), "")
+    if secret and name != secret:
+        return replace(finding, path=f"spec.{secret}…", value=None)
+    return replace(finding, value=None) if secret or "@" in str(finding.value) else finding
 
 
 def _quiet(finding: Finding) -> Finding:

@@ -151,6 +151,7 @@ BAD: list[tuple[list[str], str]] = [
     (["etcdEndpoints: a:1", "etcdEndpoints: b:1"], ":6: line 6, column 3: the key 'etcdEndpoints' is written twice"),
     (["etcdEndpoints: 'a:1"], "is not YAML"),
     ([f"etcdPassword: [{SECRET}]"], ":5: spec.etcdPassword: must be text, not a list"),
+    ([f"{{etcdPassword:{SECRET}}}"], "spec.etcdPassword…: unknown field; did you mean etcdPassword?"),
     ([f"etcdPassword: {{{SECRET}: 1}}"], ":5: spec.etcdPassword: must be text, not a mapping"),
     ([f"etcdPassword: *{SECRET}"], ":5: line 5, column 17: a * begins an alias, and nothing has that anchor; put"),
     ([f"etcdPassword: '{SECRET}"], "is not YAML"),
