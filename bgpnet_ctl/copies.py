@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bgpnet.calico import convert, raw
 from bgpnet.calico.note import Note
 from bgpnet.calico.raw import Raw
 from bgpnet.errors import BgpnetError, UsageError
-from bgpnet.store import factory
 from bgpnet.store.api import Store
 from bgpnet.store.repo import ROOT
 from bgpnet.transfer import contents, stream
 from bgpnet.transfer.contents import Contents, Problem
 from bgpnet_ctl import sources
+
+Opener = Callable[[str], Store]
 
 OURS = "/bgpnet/"
 """Everything of ours is under it, of whatever version."""
@@ -47,17 +49,20 @@ def of_store(store: Store, name: str) -> Copy:
     return Copy(name, contents.read(pairs, ROOT))
 
 
-def given(name: str, target: str = "") -> Copy:
+def given(name: str, opened: Opener, target: str = "") -> Copy:
     """What a datastore URL, a file or standard input (`-`) holds; raises UsageError, BgpnetError.
 
-    target: the datastore that it is for, which must be another; but an etcd may hold Calico's keys beside ours.
+    opened: opens a URL with the certificates and the user of this run. target: the datastore that it is for, which
+    must be another; but an etcd may hold Calico's keys beside ours.
     """
     if not _URL.match(name):
         return _of_text(name)
     same = _are_same(name, target)
     if same and not name.startswith("etcd:"):
         raise _twice(name)
-    store = _opened(name)
+    if not exists(name):
+        raise UsageError(f"{name} does not exist: name the datastore that holds what you want")
+    store = opened(name)
     try:
         copy = of_store(store, name)
         theirs = [(entry.key, entry.value) for entry in store.list(raw.ROOT).entries] if same or copy.is_empty else []
@@ -98,13 +103,7 @@ def _are_same(one: str, other: str) -> bool:
 def _endpoints(url: str) -> set[str]:
     from bgpnet.store import etcd_options
 
-    return set(etcd_options.read(url, {}).endpoints)
-
-
-def _opened(url: str) -> Store:
-    if not exists(url):
-        raise UsageError(f"{url} does not exist: name the datastore that holds what you want")
-    return factory.open_store(url)
+    return set(etcd_options.read(url, etcd_options.Said()).endpoints)
 
 
 def _of_text(filename: str) -> Copy:

@@ -19,7 +19,7 @@ from bgpnet.store.api import ABSENT, Store
 from bgpnet.transfer import checks, compare, contents
 from bgpnet.transfer.contents import Problem
 from bgpnet_ctl import copies
-from bgpnet_ctl.copies import Copy
+from bgpnet_ctl.copies import Copy, Opener
 
 Progress = Callable[[list[Resource]], Iterable[Resource]]
 """Hands the list on one by one, and shows how far it is."""
@@ -36,12 +36,12 @@ class Plan:
     warnings: list[Problem] = field(default_factory=list)
 
 
-def prepared(source: str, target: str, store: Callable[[], Store]) -> Plan:
-    """The plan for two names; `store` opens the target, which is not asked for before the source was read.
+def prepared(source: str, target: str, store: Callable[[], Store], opened: Opener) -> Plan:
+    """The plan for two names; `store` opens the target, which is not asked for before `opened` has given the source.
 
     Raises UsageError, or BgpnetError as `planned` does.
     """
-    given = copies.given(source, target)
+    given = copies.given(source, opened, target)
     there = copies.of_store(store(), target) if copies.exists(target) else Copy(target)
     return planned(given, there)
 

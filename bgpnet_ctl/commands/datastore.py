@@ -45,7 +45,7 @@ def export(session: Session, filename: str) -> None:
 
     if filename != "-":
         files.check(filename)
-    copy = copies.sound(copies.of_store(session.repo().store, session.datastore))
+    copy = copies.sound(copies.of_store(session.repo().store, session.choice().url))
     resources = copy.contents.resources
     pieces = _progress("Exporting", stream.write(resources), len(resources) + 1)
     if filename == "-":
@@ -76,9 +76,9 @@ def check(session: Session, other: str | None, output: str) -> None:
     """
     from bgpnet_ctl import checking, copies
 
-    _say(f"Reading {session.datastore}{f' and {other}' if other else ''} …")
-    theirs = copies.given(other) if other is not None else None
-    report = checking.checked(copies.of_store(session.repo().store, session.datastore), theirs)
+    _say(f"Reading {session.choice().url}{f' and {other}' if other else ''} …")
+    theirs = copies.given(other, session.open) if other is not None else None
+    report = checking.checked(copies.of_store(session.repo().store, session.choice().url), theirs)
     click.echo(report.text() if output == params.TABLE else report.tree(output), nl=False)
     if report.is_wrong:
         click.get_current_context().exit(WRONG)
@@ -111,7 +111,7 @@ def import_(session: Session, source: str, dry_run: bool, filename: str | None, 
     if filename is not None:
         files.check(filename)
     _say(f"Reading {source} …")
-    plan = importing.prepared(source, session.datastore, lambda: session.repo().store)
+    plan = importing.prepared(source, session.choice().url, lambda: session.repo().store, session.open)
     for warning in outcome.warnings(plan):
         warn(warning)
     result = (

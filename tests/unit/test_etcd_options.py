@@ -9,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from bgpnet.errors import UsageError
-from bgpnet.store.etcd_options import Options, Tls, read
+from bgpnet.store.etcd_options import Options, Tls, of_environment
+from bgpnet.store.etcd_options import read as read_said
 from bgpnet.store.factory import open_store
 
 URL = "etcd://10.0.0.1:2379"
+
+
+def read(url: str, environ: dict[str, str]) -> Options:
+    return read_said(url, of_environment(environ))
 
 
 @pytest.fixture
@@ -56,6 +61,13 @@ def test_files_and_user_come_from_the_environment(pem: str) -> None:
     environ |= {"ETCD_USERNAME": "calico", "ETCD_PASSWORD": "hush"}
     assert read(URL, environ) == Options(("10.0.0.1:2379",), Tls(pem, pem, pem), "calico", "hush")
     assert read(URL, {"ETCD_CA_CERT_FILE": pem, "ETCD_CERT_FILE": "", "ETCD_USERNAME": ""}).tls == Tls(pem)
+
+
+def test_calicos_own_names_go_before_and_are_the_ones_that_are_named(pem: str) -> None:
+    environ = {"CALICO_ETCD_USERNAME": "a", "ETCD_USERNAME": "b", "ETCD_PASSWORD": "hush"}
+    assert read(URL, environ).user == "a"
+    with pytest.raises(UsageError, match=r"^CALICO_ETCD_KEY_FILE is set and ETCD_CERT_FILE is not; set both or none"):
+        read(URL, {"CALICO_ETCD_KEY_FILE": pem})
 
 
 def test_a_password_is_never_shown() -> None:
