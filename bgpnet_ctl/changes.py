@@ -121,7 +121,8 @@ def _refused_pools(repo: Repo, verb: Verb, pools: Sequence[Resource]) -> Iterato
         if old is None and verb is not REPLACE:
             findings = admission.on_create(pool, [*stored.values(), *pools[:at]], blocks)
         else:
-            findings = admission.on_update(pool, old) if old is not None and verb is not CREATE else []
+            others = [*stored.values(), *pools[:at]]
+            findings = admission.on_update(pool, old, others, blocks) if old is not None and verb is not CREATE else []
         if findings:
             yield Invalid(subject(pool), findings)
 
