@@ -130,18 +130,17 @@ def _differs(node: str, about: str, said: str, severity: Severity, evidence: tup
 def sandboxes(picture: Picture) -> Iterator[Problem]:
     """What this machine's container runtime knows, beside what is recorded for its node.
 
-    Only allocations to pods are judged: what has no pod's name did not come from this runtime.
+    Only allocations to pods are judged: what has no pod's name did not come from this runtime. And only beside a
+    runtime that knows at least one of them: another one, a second agent on the machine say, knows none.
     """
     runtime = picture.runtime
-    if runtime.sandboxes is None or not runtime.node:
+    if runtime.sandboxes is None or not shares_pods(picture):
         return
     known = {sandbox.container for sandbox in runtime.sandboxes}
     leaked = {one.address for word in _heard(picture) for one in word.leaked}
     recorded = picture.by_address()
     ours: set[str] = set()
-    for slot in picture.slots():
-        if slot.owner != runtime.node or slot.allocation.use is not Use.WORKLOAD:
-            continue
+    for slot in _of_node(picture, runtime.node):
         ours.add(slot.allocation.container)
         if slot.allocation.pod and slot.allocation.container not in known and str(slot.address) not in leaked:
             said = f"{slot.address} is allocated to {slot.who}, which the container runtime does not know"
@@ -154,6 +153,17 @@ def sandboxes(picture: Picture) -> Iterator[Problem]:
         if sandbox.ready and sandbox.address and sandbox.container not in ours and _pooled(sandbox.address, picture):
             one = Holder(sandbox.address, 0, sandbox.container, "eth0", sandbox.pod)
             yield from _unrecorded(one, runtime.node, recorded.get(sandbox.address, []))
+
+
+def shares_pods(picture: Picture) -> bool:
+    """Whether the container runtime knows a pod of its node: else it is another's."""
+    known = {sandbox.container for sandbox in picture.runtime.sandboxes or ()}
+    return any(slot.allocation.container in known for slot in _of_node(picture, picture.runtime.node))
+
+
+def _of_node(picture: Picture, node: str) -> Iterator[Slot]:
+    """The live allocations to workloads in a node's blocks."""
+    return (slot for slot in picture.slots() if slot.owner == node and slot.allocation.use is Use.WORKLOAD)
 
 
 def _pooled(address: str, picture: Picture) -> bool:

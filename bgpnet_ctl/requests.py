@@ -1,0 +1,179 @@
+"""Asking a block's owner to release an address: a ReleaseRequest, its answer, and nothing left behind.
+
+Nobody but the owner writes a live block. A request that is not answered in time is withdrawn, so that nothing happens
+later behind anybody's back; one that was answered is deleted by who asked.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bgpnet.errors import AlreadyExists, Conflict, NotFound
+from bgpnet.ipamcheck.picture import Holder
+from bgpnet.model import instant, ip, kinds
+from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec
+from bgpnet.model.resource import Metadata
+from bgpnet.store.repo import Repo
+
+EVERY = 0.2
+"""Seconds between two looks for answers."""
+DEADLINE = 15.0
+"""Seconds an owner has to answer, unless told."""
+
+RELEASED = "Released"
+
+
+class Outcome(StrEnum):
+    """What became of a request; silent: no answer in time."""
+
+    RELEASED = "Released"
+    REFUSED = "Refused"
+    SILENT = "Silent"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An allocation that is to go, and the node that owns its block."""
+
+    node: str
+    holder: Holder
+
+    @property
+    def name(self) -> str:
+        """The request's name: `10-0-0-5-1763690823500000`."""
+        dashed = self.holder.address.replace(".", "-").replace(":", "-").strip("-")
+        return f"{dashed}-{self.holder.sequence}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of what was wanted, and one sentence why where it was not released."""
+
+    wanted: Wanted
+    outcome: Outcome
+    sentence: str = ""
+
+
+@dataclass(slots=True)
+class Asking:
+    """Requests on their way. heard: called with each answer. clock, pause: of seconds that never jump."""
+
+    repo: Repo
+    reason: str
+    seconds: float = DEADLINE
+    heard: Callable[[Answer], None] = lambda answer: None
+    clock: Callable[[], float] = time.monotonic
+    pause: Callable[[float], None] = time.sleep
+
+    def release(self, wanted: Sequence[Wanted]) -> list[Answer]:
+        """Ask for all at once and wait; an answer for each, in order. Raises StoreError."""
+        answers: dict[str, Answer] = {}
+        open_ = {one.name: one for one in wanted}
+        try:
+            for one in open_.values():
+                self._ask(one)
+            until = self.clock() + self.seconds
+            while True:
+                self._collect(open_, answers)
+                if not open_ or self.clock() >= until:
+                    break
+                self.pause(min(EVERY, self.seconds))
+        finally:
+            for one in list(open_.values()):
+                self._answered(open_, answers, one, self._withdraw(one))
+        return [answers[one.name] for one in wanted]
+
+    def _ask(self, one: Wanted) -> None:
+        """Write the request; what an earlier asker left under its name is taken away first."""
+        who = one.holder
+        spec = ReleaseRequestSpec(
+            node=one.node,
+            address=who.address,
+            sequence=who.sequence,
+            container=who.container,
+            ifname=who.ifname,
+            reason=self.reason,
+            requestedAt=instant.stamp(time.time()),
+            requestedBy=f"bgpnetctl on {socket.gethostname()}",
+        )
+        try:
+            self.repo.write(ReleaseRequest(metadata=Metadata(name=one.name), spec=spec))
+        except AlreadyExists:
+            stored = self.repo.find(kinds.RELEASEREQUEST, one.name)
+            if isinstance(stored, ReleaseRequest) and stored.status is not None:
+                self._remove(stored)
+                self.repo.write(ReleaseRequest(metadata=Metadata(name=one.name), spec=spec))
+
+    def _collect(self, open_: dict[str, Wanted], answers: dict[str, Answer]) -> None:
+        stored = {one.metadata.name: one for one in self.repo.list(kinds.RELEASEREQUEST)[0]}
+        for name, one in list(open_.items()):
+            found = stored.get(name)
+            if found is None:  # another asker had the answer, and has deleted it
+                self._answered(open_, answers, one, self._without_word(one))
+            elif isinstance(found, ReleaseRequest) and found.status is not None and found.status.outcome:
+                self._remove(found)
+                self._answered(open_, answers, one, _answer(one, found))
+
+    def _answered(self, open_: dict[str, Wanted], answers: dict[str, Answer], one: Wanted, answer: Answer) -> None:
+        del open_[one.name]
+        answers[one.name] = answer
+        self.heard(answer)
+
+    def _withdraw(self, one: Wanted) -> Answer:
+        """Take a request back; an answer that came at the last moment counts."""
+        for _ in range(5):
+            found = self.repo.find(kinds.RELEASEREQUEST, one.name)
+            if not isinstance(found, ReleaseRequest):
+                break
+            if found.status is not None and found.status.outcome:
+                self._remove(found)
+                return _answer(one, found)
+            try:
+                self.repo.remove(found)
+                break
+            except NotFound:
+                break
+            except Conflict:
+                continue
+        return self._without_word(one)
+
+    def _without_word(self, one: Wanted) -> Answer:
+        """What the block says, where no answer is to be had."""
+        if not still_there(self.repo, one):
+            return Answer(one, Outcome.RELEASED)
+        return Answer(
+            one,
+            Outcome.SILENT,
+            f"node {one.node} did not answer within {self.seconds:g} s: {one.holder.address} was not released, and the "
+            f"request is withdrawn; start its agent and try again, or, if that machine is gone for good, "
+            f"bgpnetctl delete node {one.node} and then bgpnetctl node release {one.node}",
+        )
+
+    def _remove(self, request: ReleaseRequest) -> None:
+        try:
+            self.repo.remove(request)
+        except (NotFound, Conflict):
+            return  # its owner tidied up, or is writing: it deletes what was answered after ten minutes
+
+
+def still_there(repo: Repo, one: Wanted) -> bool:
+    """Whether exactly this allocation is live."""
+    address = ip.address(one.holder.address)
+    for block in repo.list(kinds.IPAMBLOCK)[0]:
+        if isinstance(block, IPAMBlock) and ip.contains(block.network, address):
+            slot = block.spec.allocations.get(int(address) - int(block.network.network_address))
+            return slot is not None and slot.freedAt is None and slot.sequence == one.holder.sequence
+    return False
+
+
+def _answer(one: Wanted, request: ReleaseRequest) -> Answer:
+    status = request.status
+    if status is not None and status.outcome == RELEASED:
+        return Answer(one, Outcome.RELEASED)
+    reason = status.reason if status is not None else ""
+    return Answer(one, Outcome.REFUSED, f"node {one.node} does not release {one.holder.address}: {reason}")
