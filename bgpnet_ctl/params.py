@@ -101,6 +101,13 @@ def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [name for name in _names(ctx, NODE) if name.startswith(incomplete)]
 
 
+def complete_pool(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of pools."""
+    from bgpnet.model.kinds import IPPOOL
+
+    return [name for name in _names(ctx, IPPOOL) if name.startswith(incomplete)]
+
+
 def complete_reservation(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """The names of reservations."""
     from bgpnet.model.kinds import IPRESERVATION

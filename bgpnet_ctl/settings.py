@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.errors import Finding, UsageError
+from bgpnet.errors import AlreadyExists, Conflict, Finding, NotFound, UsageError
 from bgpnet.ipamcheck.picture import called
 from bgpnet.ipamcheck.recorded import BLOCKS_PER_HOST
 from bgpnet.model import ip, kinds
@@ -58,13 +58,33 @@ def _value(field: str, value: object) -> str:
 
 def configure(repo: Repo, changes: dict[str, object]) -> list[str]:
     """Change these fields, and say so in calicoctl's words; raises Invalid for a value that is out of range."""
-    before = configuration(repo)
-    repo.apply(structs.replace(before, spec=structs.replace(before.spec, strictAffinity=True, **changes)))
+    wanted = {"strictAffinity": True} | changes
+
+    def change() -> IPAMConfiguration:
+        before = configuration(repo)
+        return structs.replace(before, spec=structs.replace(before.spec, **wanted))
+
+    _written(repo, change)
     return [
         f"Successfully set {name} to: {str(changes[field]).lower()}"
         for name, field in PROPERTIES.items()
         if field in changes
     ]
+
+
+def _written(repo: Repo, change: Callable[[], IPAMConfiguration | IPReservation]) -> None:
+    """Create, or write at the revision that was read; begins again where somebody else was faster. Raises Invalid."""
+    for last in (False, False, False, True):
+        wanted = change()
+        try:
+            if wanted.metadata.resourceVersion:
+                repo.update(wanted)
+            else:
+                repo.create(wanted)
+            return
+        except (AlreadyExists, Conflict, NotFound):
+            if last:
+                raise
 
 
 def reserve(repo: Repo, cidrs: Sequence[str], name: str | None) -> tuple[str, list[str]]:
@@ -73,12 +93,16 @@ def reserve(repo: Repo, cidrs: Sequence[str], name: str | None) -> tuple[str, li
     An IPReservation of that name keeps what it has, and these beside it.
     """
     nets = [_network(cidr) for cidr in cidrs]
-    name = name or f"reserved-{names.block(nets[0]).strip('-')}"
-    stored = repo.find(kinds.IPRESERVATION, name)
-    before = stored if isinstance(stored, IPReservation) else IPReservation(metadata=Metadata(name=name))
-    kept = tuple(dict.fromkeys([*before.spec.reservedCIDRs, *map(str, nets)]))
-    repo.apply(structs.replace(before, spec=IPReservationSpec(reservedCIDRs=kept)))
-    said = f"Successfully reserved {', '.join(map(str, nets))} in IPReservation({name})"
+    meta = Metadata(name=name or f"reserved-{names.block(nets[0]).strip('-')}")
+
+    def change() -> IPReservation:
+        stored = repo.find(kinds.IPRESERVATION, meta.name)
+        before = stored if isinstance(stored, IPReservation) else IPReservation(metadata=meta)
+        kept = tuple(dict.fromkeys([*before.spec.reservedCIDRs, *map(str, nets)]))
+        return structs.replace(before, spec=IPReservationSpec(reservedCIDRs=kept))
+
+    _written(repo, change)
+    said = f"Successfully reserved {', '.join(map(str, nets))} in IPReservation({meta.name})"
     return said, list(_held(repo, nets))
 
 

@@ -1,4 +1,4 @@
-"""`bgpnetctl ipam show`, `configure`, `reserve`, and why there is no `split`."""
+"""`bgpnetctl ipam show`, `configure`, `reserve` and `split`."""
 
 from __future__ import annotations
 
@@ -154,6 +154,34 @@ def reserve(session: Session, cidrs: tuple[str, ...], name: str | None, unwanted
         click.echo(said)
         for note in notes:
             click.echo(f"Note: {note}", err=True)
+
+
+@ipam.command(short_help="Make several pools of one.")
+@click.argument("number", type=int, metavar="N")
+@click.option("--name", metavar="POOL", shell_complete=params.complete_pool, help="The pool, by name.")
+@click.option("--cidr", metavar="CIDR", help="The pool, by CIDR.")
+@connected
+@pass_session
+def split(session: Session, number: int, name: str | None, cidr: str | None) -> None:
+    """Make N pools of one, N a power of two, under running pods: blocks and addresses stay as they are.
+
+    The new pools are called split-POOL-0, split-POOL-1, ..., and are like the old one but for their CIDR. Nothing is
+    locked. Who asks for the old pool by name must ask for a new one then.
+
+    \b
+    Example:
+      bgpnetctl ipam split 4 --name blue
+    """
+    if (name is None) == (cidr is None):
+        raise click.UsageError("say which pool to split: either --name POOL or --cidr CIDR")
+    from bgpnet_ctl import splitting
+
+    repo = session.repo()
+    pool = splitting.found(repo, name, cidr)
+    made = splitting.split(repo, pool, number)
+    click.echo(f"Successfully split pool {pool.metadata.name} ({pool.spec.cidr}) into {len(made)}:")
+    for one in made:
+        click.echo(f"  {one.metadata.name} ({one.spec.cidr})")
 
 
 ipam.add_command(ipam_check.check)
