@@ -16,6 +16,7 @@ from bgpnet.model.ipamblock import IPAMBlock, Use
 from bgpnet.model.ippool import AllowedUse, IPPool
 from bgpnet.model.kinds import Resource, subject
 from bgpnet.model.node import Node
+from bgpnet.model.releaserequest import ReleaseRequest
 
 HEARTBEAT_FRESH = 60.0
 """Seconds: a node whose agent gave a sign of life within this time is alive."""
@@ -144,7 +145,11 @@ def on_delete(resource: Resource, blocks: Sequence[IPAMBlock], now: float) -> li
 
 
 def abandoned(resource: Resource) -> bool:
-    """A block that has no owner, so that no agent looks after it, and nobody's address."""
+    """What people may delete although agents write it: a block without owner and without anybody's address, which no
+    agent looks after; and a request to release an address, which is thereby withdrawn.
+    """
+    if isinstance(resource, ReleaseRequest):
+        return True
     if not isinstance(resource, IPAMBlock) or resource.spec.owner is not None:
         return False
     return all(each.freedAt is not None for each in resource.spec.allocations.values())

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 from bgpnet.errors import AlreadyExists, Conflict, NotFound
 from bgpnet.ipamcheck.picture import Holder
-from bgpnet.model import instant, ip, kinds
+from bgpnet.model import instant, ip, kinds, releaserequest
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec
 from bgpnet.model.resource import Metadata
@@ -24,8 +24,6 @@ EVERY = 0.2
 """Seconds between two looks for answers."""
 DEADLINE = 15.0
 """Seconds an owner has to answer, unless told."""
-
-RELEASED = "Released"
 
 
 class Outcome(StrEnum):
@@ -173,7 +171,7 @@ def still_there(repo: Repo, one: Wanted) -> bool:
 
 def _answer(one: Wanted, request: ReleaseRequest) -> Answer:
     status = request.status
-    if status is not None and status.outcome == RELEASED:
+    if status is not None and status.outcome is releaserequest.Outcome.RELEASED:
         return Answer(one, Outcome.RELEASED)
     reason = status.reason if status is not None else ""
     return Answer(one, Outcome.REFUSED, f"node {one.node} does not release {one.holder.address}: {reason}")

@@ -151,7 +151,7 @@ class Repo:
     def delete(self, kind: Kind, name: str) -> None:
         """Deletes; a broken object goes without further questions, as nothing else repairs it.
 
-        What the agents write goes only where no agent would look after it: broken, or an empty block without owner.
+        What the agents write goes only where it is broken, or `admission.abandoned`.
         Raises NotFound, Invalid when admission refuses, or Conflict when others keep changing the object.
         """
         for _ in range(ATTEMPTS):

@@ -27,8 +27,8 @@ def get(
     """Show resources: all of a kind, those named, or those that a file names.
 
     Kinds: ippool, ipreservation, ipamconfiguration, bgpconfiguration, bgppeer, bgpfilter, node, clusterinformation,
-    ipamblock, and what follows from the blocks: workloadendpoint (wep), blockaffinity; any case, singular, plural or
-    short.
+    ipamblock, releaserequest, and what follows from the blocks: workloadendpoint (wep), blockaffinity; any case,
+    singular, plural or short.
 
     \b
     Examples:

@@ -14,6 +14,7 @@ from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec, Owner, 
 from bgpnet.model.ippool import IPPool, IPPoolSpec
 from bgpnet.model.kinds import Resource
 from bgpnet.model.node import Identity, Node, NodeStatus
+from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec
 from bgpnet.model.resource import Metadata
 
 NOW = 1_800_000_000.0
@@ -219,6 +220,7 @@ ABANDONED = {
     "in use": (block("10.1.0.0/26", allocation()), False),
     "owned": (owned("10.1.0.0/26", "n1"), False),
     "no block": (RED, False),
+    "a request": (ReleaseRequest(spec=ReleaseRequestSpec(node="n1", address="10.0.0.1", sequence=1)), True),
 }
 
 
