@@ -15,11 +15,10 @@ from bgpnet.errors import BgpnetError, UsageError
 from bgpnet.ipamcheck import check
 from bgpnet.ipamcheck.picture import Problem, Slot, holder
 from bgpnet.model import ip, kinds
-from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.node import Node
 from bgpnet.store.repo import Repo
 from bgpnet_ctl.findings import VERSION
-from bgpnet_ctl.requests import Answer, Asking, Outcome, Wanted
+from bgpnet_ctl.requests import Answer, Asking, Outcome, Wanted, live
 
 
 def wanted(found: Sequence[Problem]) -> list[Wanted]:
@@ -99,7 +98,7 @@ def allocated(repo: Repo, address: str) -> Wanted | None:
         sought = ip.address(address)
     except ValueError as error:
         raise UsageError(f"--ip = '{address}': is not an address; write it like 10.244.0.5") from error
-    slot = _slots(repo).get(str(sought))
+    slot = live(repo).get(str(sought))
     if slot is None:
         return None
     _owned(repo, slot)
@@ -113,16 +112,6 @@ def _owned(repo: Repo, slot: Slot) -> None:
     if not isinstance(repo.find(kinds.NODE, slot.owner), Node):
         gone = f"bgpnetctl node release {slot.owner}"
         raise BgpnetError(f"{where} of node {slot.owner}, which does not exist: if it is gone for good, run {gone}")
-
-
-def _slots(repo: Repo) -> dict[str, Slot]:
-    found: dict[str, Slot] = {}
-    for block in repo.list(kinds.IPAMBLOCK)[0]:
-        if isinstance(block, IPAMBlock):
-            for ordinal, one in block.spec.allocations.items():
-                if one.freedAt is None and 0 <= ordinal < block.network.num_addresses:
-                    found[str(block.network[ordinal])] = Slot(block.network[ordinal], block, one)
-    return found
 
 
 class _Said(Struct):
@@ -146,7 +135,7 @@ def from_reports(repo: Repo, filenames: Sequence[str], cluster: str) -> tuple[li
     """
     reports = [_read(filename, cluster) for filename in filenames]
     common = set.intersection(*({(one.address, one.sequence) for one in leaks} for leaks in reports))
-    slots = _slots(repo)
+    slots = live(repo)
     asked: list[Wanted] = []
     passed: list[str] = []
     for one in reports[0]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from bgpnet.errors import AlreadyExists, Conflict, NotFound
-from bgpnet.ipamcheck.picture import Holder
-from bgpnet.model import instant, ip, kinds, releaserequest
+from bgpnet.ipamcheck.picture import Holder, Slot
+from bgpnet.model import instant, kinds, releaserequest
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec
 from bgpnet.model.resource import Metadata
@@ -82,8 +82,8 @@ class Asking:
                     break
                 self.pause(min(EVERY, self.seconds))
         finally:
-            for one in list(open_.values()):
-                self._answered(open_, answers, one, self._withdraw(one))
+            silent = {name: self._withdraw(one) for name, one in open_.items()}
+            self._settle(open_, answers, silent)
         return [answers[one.name] for one in wanted]
 
     def _ask(self, one: Wanted) -> None:
@@ -108,27 +108,36 @@ class Asking:
                 self.repo.write(ReleaseRequest(metadata=Metadata(name=one.name), spec=spec))
 
     def _collect(self, open_: dict[str, Wanted], answers: dict[str, Answer]) -> None:
+        """What was answered; None for a request that is gone: another asker had its answer, and has deleted it."""
         stored = {one.metadata.name: one for one in self.repo.list(kinds.RELEASEREQUEST)[0]}
-        for name, one in list(open_.items()):
+        settled: dict[str, Answer | None] = {}
+        for name, one in open_.items():
             found = stored.get(name)
-            if found is None:  # another asker had the answer, and has deleted it
-                self._answered(open_, answers, one, self._without_word(one))
-            elif isinstance(found, ReleaseRequest) and found.status is not None and found.status.outcome:
+            if found is None:
+                settled[name] = None
+            elif isinstance(found, ReleaseRequest) and found.status is not None:
                 self._remove(found)
-                self._answered(open_, answers, one, _answer(one, found))
+                settled[name] = _answer(one, found)
+        self._settle(open_, answers, settled)
 
-    def _answered(self, open_: dict[str, Wanted], answers: dict[str, Answer], one: Wanted, answer: Answer) -> None:
-        del open_[one.name]
-        answers[one.name] = answer
-        self.heard(answer)
+    def _settle(
+        self, open_: dict[str, Wanted], answers: dict[str, Answer], settled: Mapping[str, Answer | None]
+    ) -> None:
+        """Note these answers; where there is no answer to be had, the block tells."""
+        dumb = [open_[name] for name, answer in settled.items() if answer is None]
+        there = live(self.repo) if dumb else {}
+        for name, answer in settled.items():
+            one = open_.pop(name)
+            answers[name] = answer or self._without_word(one, there)
+            self.heard(answers[name])
 
-    def _withdraw(self, one: Wanted) -> Answer:
+    def _withdraw(self, one: Wanted) -> Answer | None:
         """Take a request back; an answer that came at the last moment counts."""
         for _ in range(5):
             found = self.repo.find(kinds.RELEASEREQUEST, one.name)
             if not isinstance(found, ReleaseRequest):
                 break
-            if found.status is not None and found.status.outcome:
+            if found.status is not None:
                 self._remove(found)
                 return _answer(one, found)
             try:
@@ -138,11 +147,12 @@ class Asking:
                 break
             except Conflict:
                 continue
-        return self._without_word(one)
+        return None
 
-    def _without_word(self, one: Wanted) -> Answer:
-        """What the block says, where no answer is to be had."""
-        if not still_there(self.repo, one):
+    def _without_word(self, one: Wanted, there: Mapping[str, Slot]) -> Answer:
+        """Released, if exactly this allocation is not live any more."""
+        slot = there.get(one.holder.address)
+        if slot is None or slot.allocation.sequence != one.holder.sequence:
             return Answer(one, Outcome.RELEASED)
         return Answer(
             one,
@@ -159,14 +169,15 @@ class Asking:
             return  # its owner tidied up, or is writing: it deletes what was answered after ten minutes
 
 
-def still_there(repo: Repo, one: Wanted) -> bool:
-    """Whether exactly this allocation is live."""
-    address = ip.address(one.holder.address)
+def live(repo: Repo) -> dict[str, Slot]:
+    """Every live allocation by its address."""
+    found: dict[str, Slot] = {}
     for block in repo.list(kinds.IPAMBLOCK)[0]:
-        if isinstance(block, IPAMBlock) and ip.contains(block.network, address):
-            slot = block.spec.allocations.get(int(address) - int(block.network.network_address))
-            return slot is not None and slot.freedAt is None and slot.sequence == one.holder.sequence
-    return False
+        if isinstance(block, IPAMBlock):
+            for ordinal, one in block.spec.allocations.items():
+                if one.freedAt is None and 0 <= ordinal < block.network.num_addresses:
+                    found[str(block.network[ordinal])] = Slot(block.network[ordinal], block, one)
+    return found
 
 
 def _answer(one: Wanted, request: ReleaseRequest) -> Answer:
