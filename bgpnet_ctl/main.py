@@ -59,6 +59,7 @@ def cli(ctx: click.Context, datastore: str, run_dir: str) -> None:
       bgpnetctl validate -f pools.yaml
       bgpnetctl apply -f pools.yaml
       bgpnetctl ipam show --show-blocks
+      bgpnetctl ipam check
       bgpnetctl node status
     """
     if os.environ.get("NO_COLOR"):

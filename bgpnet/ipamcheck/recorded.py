@@ -43,7 +43,7 @@ def malformed(picture: Picture) -> Iterator[Problem]:
 
 def overlapping(picture: Picture) -> Iterator[Problem]:
     """Two blocks that share addresses: both owners would give them away."""
-    remedy = "stop new pods on the owner of the smaller block, delete its pods, then bgpnetctl ipam check again"
+    remedy = "delete the pods of one of the two now, and disable the pool until its block is gone"
     ordered = sorted(picture.blocks, key=lambda block: ip.order(block.network))
     for at, block in enumerate(ordered):
         for other in ordered[at + 1 :]:
@@ -136,7 +136,7 @@ def tunnels(picture: Picture) -> Iterator[Problem]:
             continue
         expected[name] = address
         slots = recorded.get(address, [])
-        restart = f"restart the agent of node {name}, which takes a tunnel address anew"
+        restart = f"start or restart the agent of node {name}, which takes a tunnel address anew and writes it down"
         if not slots:
             said = f"tunnel address {address} of node {name} is allocated in no block"
             yield Problem("tunnel-unallocated", Severity.ERROR, address, said, restart, name)
@@ -152,7 +152,7 @@ def tunnels(picture: Picture) -> Iterator[Problem]:
             said = (
                 f"{slot.address} is allocated as a tunnel address of node {slot.owner}, whose tunnel address is another"
             )
-            remedy = f"restart the agent of node {slot.owner}, which releases what it does not use"
+            remedy = f"bgpnetctl ipam release --ip {slot.address}"
             both = (slot.allocation.sequence, expected[slot.owner])
             yield Problem(
                 "tunnel-unused", Severity.WARNING, str(slot.address), said, remedy, slot.owner, holder(slot), both
@@ -186,7 +186,7 @@ def resting(picture: Picture) -> Iterator[Problem]:
                 if ahead <= SKEW:
                     continue
                 said = f"{address} rests since {allocation.freedAt}, which is {ahead:.0f} s ahead of now"
-            remedy = f"set the clock of node {_owner(block)} right and restart its agent"
+            remedy = f"set the clock of node {_owner(block)} right; until then the address is only used under pressure"
             evidence = (allocation.sequence,)
             yield Problem("rests-too-long", Severity.WARNING, address, said, remedy, _owner(block), evidence=evidence)
 

@@ -148,13 +148,16 @@ def _say(checked: Checked, answers: list[Answer], plan: list[str] | None) -> Non
     metavar="FILE",
     help="Release what this report of ipam check calls leaked; of several, what all of them do.",
 )
+@click.option("--force", is_flag=True, help="As calicoctl has it; there is no lock here to be passed over.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be asked.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0.1), default=15.0, show_default=True, metavar="SECONDS", help="For answers."
 )
 @connected
 @pass_session
-def release(session: Session, address: str | None, reports: tuple[str, ...], dry_run: bool, timeout: float) -> None:
+def release(
+    session: Session, address: str | None, reports: tuple[str, ...], force: bool, dry_run: bool, timeout: float
+) -> None:
     """Release addresses that no pod has any more, by asking the nodes that own their blocks.
 
     The owner looks at its kernel and its pods, and refuses what is in use. A node that does not answer in time is
@@ -165,6 +168,7 @@ def release(session: Session, address: str | None, reports: tuple[str, ...], dry
       bgpnetctl ipam release --ip 10.244.0.5
       bgpnetctl ipam release --from-report before.json --from-report now.json
     """
+    del force  # nothing is weaker without it
     if (address is None) == (not reports):
         raise click.UsageError("say what to release: either --ip ADDRESS, or --from-report FILE")
     from bgpnet_ctl import checking, repairing
