@@ -18,7 +18,7 @@ from bgpnet.model import ip, kinds
 from bgpnet.model.node import Node
 from bgpnet.store.repo import Repo
 from bgpnet_ctl.findings import VERSION
-from bgpnet_ctl.requests import Answer, Asking, Outcome, Wanted, live
+from bgpnet_ctl.requests import Answer, Asking, Outcome, Wanted, free_ownerless, live
 
 
 def wanted(found: Sequence[Problem]) -> list[Wanted]:
@@ -28,9 +28,14 @@ def wanted(found: Sequence[Problem]) -> list[Wanted]:
 
 
 def ask(repo: Repo, asked: Sequence[Wanted], reason: str, seconds: float) -> list[Answer]:
-    """Ask the owners, with a progress bar on a terminal."""
+    """Ask the owners, with a progress bar on a terminal; what is in a block without owner is released at once."""
+    ownerless = [one for one in asked if not one.node]
+    for one in ownerless:
+        free_ownerless(repo, one)
+    released = [Answer(one, Outcome.RELEASED) for one in ownerless]
+    asked = [one for one in asked if one.node]
     with _progress(len(asked)) as heard:
-        return Asking(repo, reason, seconds, heard).release(asked)
+        return [*released, *Asking(repo, reason, seconds, heard).release(asked)]
 
 
 @contextmanager
@@ -86,7 +91,8 @@ def plan(asked: Sequence[Wanted]) -> Iterator[str]:
     """What would be asked."""
     for one in asked:
         who = one.holder
-        yield f"Would ask node {one.node} to release {who.address}, allocation {who.sequence} of {who.who}"
+        begun = f"Would ask node {one.node} to release" if one.node else "Would release, as its block has no owner,"
+        yield f"{begun} {who.address}, allocation {who.sequence} of {who.who}"
 
 
 def allocated(repo: Repo, address: str) -> Wanted | None:
@@ -107,9 +113,7 @@ def allocated(repo: Repo, address: str) -> Wanted | None:
 
 def _owned(repo: Repo, slot: Slot) -> None:
     where = f"{slot.address} is in block {slot.block.spec.cidr}"
-    if not slot.owner:
-        raise BgpnetError(f"{where}, which has no owner that could release it: see bgpnetctl ipam check")
-    if not isinstance(repo.find(kinds.NODE, slot.owner), Node):
+    if slot.owner and not isinstance(repo.find(kinds.NODE, slot.owner), Node):
         gone = f"bgpnetctl node release {slot.owner}"
         raise BgpnetError(f"{where} of node {slot.owner}, which does not exist: if it is gone for good, run {gone}")
 

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bgpnet.errors import AlreadyExists, Conflict, NotFound
+from msgspec import structs
+
+from bgpnet.errors import AlreadyExists, BgpnetError, Conflict, NotFound
 from bgpnet.ipamcheck.picture import Holder, Slot
 from bgpnet.model import instant, kinds, releaserequest
 from bgpnet.model.ipamblock import IPAMBlock
@@ -178,6 +180,21 @@ def live(repo: Repo) -> dict[str, Slot]:
                 if one.freedAt is None and 0 <= ordinal < block.network.num_addresses:
                     found[str(block.network[ordinal])] = Slot(block.network[ordinal], block, one)
     return found
+
+
+def free_ownerless(repo: Repo, one: Wanted) -> None:
+    """Release in a block without owner, which has no writer: by the caller's word, and by compare-and-swap.
+
+    Raises BgpnetError when the allocation is another by now, Conflict when a node took the block meanwhile.
+    """
+    slot = live(repo).get(one.holder.address)
+    if slot is None or slot.allocation.sequence != one.holder.sequence or slot.owner:
+        raise BgpnetError(f"{one.holder.address} was given away or taken over meanwhile: look again")
+    spec = slot.block.spec
+    ordinal = int(slot.address) - int(slot.block.network.network_address)
+    rests = structs.replace(slot.allocation, freedAt=instant.stamp(time.time()))
+    changed = structs.replace(spec, sequence=spec.sequence + 1, allocations={**spec.allocations, ordinal: rests})
+    repo.write(structs.replace(slot.block, spec=changed))
 
 
 def _answer(one: Wanted, request: ReleaseRequest) -> Answer:

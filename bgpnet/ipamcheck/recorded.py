@@ -91,9 +91,7 @@ def ownership(picture: Picture) -> Iterator[Problem]:
         live = sum(one.freedAt is None for one in block.spec.allocations.values())
         what = f"block {block.spec.cidr} ({live} live addresses)"
         if block.spec.owner is None:
-            said = f"{what} has no owner, so nobody releases or reuses its addresses"
-            remedy = "delete it with bgpnetctl delete ipamblock once no pod has an address of it"
-            yield Problem("ownerless-block", Severity.WARNING, subject(block), said, remedy)
+            yield from _ownerless(block, what)
             continue
         name, uid = block.spec.owner.name, block.spec.owner.uid
         node = nodes.get(name)
@@ -106,6 +104,19 @@ def ownership(picture: Picture) -> Iterator[Problem]:
             remedy = f"start or restart the agent of node {name}, which takes its blocks over"
             evidence = (uid, node.status.identity.uuid)
             yield Problem("other-machine", Severity.WARNING, subject(block), said, remedy, name, evidence=evidence)
+
+
+def _ownerless(block: IPAMBlock, what: str) -> Iterator[Problem]:
+    """Empty, it is the next node's that needs one; what an import reserved in it is meant to be there."""
+    live = [one for one in block.spec.allocations.values() if one.freedAt is None]
+    if not live:
+        return
+    ours = any(one.use in (Use.WORKLOAD, Use.TUNNEL) for one in live)
+    said = f"{what} has no owner, so no node releases or reuses its addresses"
+    remedy = "bgpnetctl ipam release --ip ADDRESS for each whose pod is gone; empty, the block is the next node's"
+    severity = Severity.WARNING if ours else Severity.INFO
+    evidence = (*sorted(one.sequence for one in live),)
+    yield Problem("ownerless-block", severity, subject(block), said, remedy, evidence=evidence)
 
 
 def pools(picture: Picture) -> Iterator[Problem]:

@@ -58,7 +58,12 @@ def _journalled(one: Holder, word: Word) -> bool:
 
 
 def _unrecorded(one: Holder, node: str, slots: list[Slot]) -> Iterator[Problem]:
-    others = [slot for slot in slots if slot.key != (one.container, one.ifname) or slot.owner != node]
+    # What an import brought is of a use of its own, and may be in another node's block.
+    others = [
+        slot
+        for slot in slots
+        if slot.key != (one.container, one.ifname) and slot.allocation.use in (Use.WORKLOAD, Use.TUNNEL)
+    ]
     if slots and not others:
         return
     if others:

@@ -379,11 +379,23 @@ def test_an_old_answer_is_not_taken_for_a_new_one(run: Run, repo: Repo, owner: C
 @pytest.mark.usefixtures("says")
 def test_release_where_no_owner_could_answer(run: Run, repo: Repo) -> None:
     repo.write(block("10.0.1.0/26", "n9", {1: slot("c", 5)}))
-    repo.write(block("10.0.2.0/26", None, {1: slot("c", 6)}))
+
     gone = run("release", "--ip", "10.0.1.1")
     assert (gone.exit_code, requests(repo)) == (1, [])
     assert "of node n9, which does not exist: if it is gone for good, run bgpnetctl node release n9" in gone.stderr
-    assert "which has no owner that could release it" in run("release", "--ip", "10.0.2.1").stderr
+
+
+@pytest.mark.usefixtures("says")
+def test_release_in_a_block_without_owner_is_by_the_callers_word(run: Run, repo: Repo) -> None:
+    repo.write(block("10.0.2.0/26", None, {1: slot("c", 6), 2: slot("d", 7)}))
+    dry = run("release", "--ip", "10.0.2.1", "--dry-run").stdout
+    assert dry == "Would release, as its block has no owner, 10.0.2.1, allocation 6 of container c (eth0)\n"
+    released = run("release", "--ip", "10.0.2.1")
+    assert (released.exit_code, released.stdout) == (0, "Successfully released IP address 10.0.2.1\n")
+    after = stored(repo, "10-0-2-0-26").spec
+    assert (after.allocations[1].freedAt is None, after.allocations[2].freedAt) == (False, None)
+    assert after.sequence == 1001
+    assert requests(repo) == []
 
 
 def test_release_is_asked_for_in_one_way(run: Run) -> None:

@@ -98,7 +98,11 @@ CASES: dict[str, tuple[Picture, Expected]] = {
     "a pod whose first address rests": (with_block(FREED, block("10.0.0.192/26", "n2", {1: slot("c5", 22)})), []),
     # ownership
     "a node that is gone": (with_block(block("10.0.1.0/26", "n9", {})), [("node-gone", "IPAMBlock(10-0-1-0-26)")]),
-    "a block of nobody": (with_block(block("10.0.1.0/26", None, {})), [("ownerless-block", "IPAMBlock(10-0-1-0-26)")]),
+    "an empty block of nobody": (with_block(block("10.0.1.0/26", None, {})), []),
+    "a block of nobody": (
+        with_block(block("10.0.1.0/26", None, {1: slot("c", 1)})),
+        [("ownerless-block", "IPAMBlock(10-0-1-0-26)")],
+    ),
     "a machine of the past": (
         with_block(block("10.0.0.192/26", "n2", {}, owner=Owner(name="n2", uid="older"))),
         [("other-machine", "IPAMBlock(10-0-0-192-26)")],
@@ -185,6 +189,10 @@ CASES: dict[str, tuple[Picture, Expected]] = {
     ),
     "a pod that is recorded meanwhile": (
         with_word(replace(PUBLISHED, unrecorded=(has("10.0.0.133", "c5"),))),
+        [],
+    ),
+    "a pod that is recorded in another node's block": (
+        with_word(replace(PUBLISHED, unrecorded=(has("10.0.0.1", "c1"),))),
         [],
     ),
     "a pod with another node's address": (
