@@ -161,7 +161,9 @@ def _pool_in_use(pool: IPPool, blocks: Sequence[IPAMBlock]) -> list[Finding]:
     if not held:
         return []
     total = _many(sum(map(_workloads, held)), "address", "es")
-    where = f"{_many(len(held), 'block', 's')} ({_by_node(held, _workloads)})"
+    where = _many(len(held), "block", "s")
+    if any(block.spec.owner for block in held):
+        where += f" ({_by_node(held, _workloads)})"
     steps = f"delete their pods or wait until they are gone, then bgpnetctl delete ippool {pool.metadata.name}"
     first = "it is disabled already: " if pool.spec.disabled else f"disable it ({_disable(pool)}), "
     return [Finding("spec.cidr", pool.spec.cidr, f"still serves {total} of workloads in {where}; {first}{steps}")]

@@ -179,7 +179,7 @@ DELETE = {
     "another pool's": ([block("11.1.0.0/26", allocation())], None),
     "one": (
         [block("10.1.0.0/26", allocation(Use.TUNNEL), allocation())],
-        "1 address of workloads in 1 block (nobody 1);",
+        "1 address of workloads in 1 block;",
     ),
     "several": (
         [
