@@ -148,7 +148,7 @@ def narrative(checked: Checked, show_all: bool, show_problems: bool) -> str:
 def _looked(picture: Picture) -> Iterator[str]:
     one = _totals(picture)
     yield (
-        f"{one['pools']} IP pools, {one['blocks']} blocks, {one['nodes']} nodes; addresses: {one['inUse']} in use, "
+        f"IP pools: {one['pools']}, blocks: {one['blocks']}, nodes: {one['nodes']}; addresses: {one['inUse']} in use, "
         f"{one['resting']} resting, {one['reserved']} reserved, {one['free']} free."
     )
     for word in _words(picture):

@@ -31,9 +31,7 @@ def malformed(picture: Picture) -> Iterator[Problem]:
             )
         if block.spec.state is BlockState.IDLE and not ipam.is_empty(block):
             live = sorted(one.sequence for one in block.spec.allocations.values() if one.freedAt is None)
-            said = (
-                f"block {block.spec.cidr} says idle, so that any node may take it, and has {len(live)} live addresses"
-            )
+            said = f"block {block.spec.cidr} says idle, so any node may take it, and has addresses in use: {len(live)}"
             yield Problem("idle-in-use", Severity.ERROR, subject(block), said, remedy, _owner(block), evidence=(*live,))
     for key, reason in sorted(picture.broken.items()):
         said = f"{key} cannot be read: {reason}"
@@ -89,7 +87,7 @@ def ownership(picture: Picture) -> Iterator[Problem]:
     nodes = {node.metadata.name: node for node in picture.nodes}
     for block in picture.blocks:
         live = sum(one.freedAt is None for one in block.spec.allocations.values())
-        what = f"block {block.spec.cidr} ({live} live addresses)"
+        what = f"block {block.spec.cidr} (addresses in use: {live})"
         if block.spec.owner is None:
             yield from _ownerless(block, what)
             continue

@@ -132,7 +132,7 @@ def test_nothing_is_wrong(run: Run) -> None:
     clean = run("check")
     assert clean.exit_code == 0
     assert clean.stdout == (
-        "1 IP pools, 2 blocks, 2 nodes; addresses: 4 in use, 0 resting, 0 reserved, 65532 free.\n"
+        "IP pools: 1, blocks: 2, nodes: 2; addresses: 4 in use, 0 resting, 0 reserved, 65532 free.\n"
         "Node n1: its agent was asked.\n"
         + clean.stdout.splitlines(keepends=True)[2]
         + "The container runtime was not asked: there is no crictl on this machine.\n"
@@ -452,3 +452,11 @@ def test_a_report_of_something_else(run: Run, tmp_path: Path, more: dict[str, ob
     assert (refused.exit_code, refused.stdout) == (2, "")
     assert said in refused.stderr
     assert "No such file" in run("release", "--from-report", str(tmp_path / "none")).stderr
+
+
+@pytest.mark.usefixtures("leaking")
+def test_yaml_and_a_report_that_cannot_be_written(run: Run) -> None:
+    assert "code: leaked-address" in run("check", *QUICK, "-o", "yaml").stdout
+    refused = run("check", *QUICK, "--report", "/nonexistent/r.json")
+    assert refused.exit_code == 1
+    assert "--report = '/nonexistent/r.json': No such file or directory: name a file" in refused.stderr
