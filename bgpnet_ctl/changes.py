@@ -126,7 +126,9 @@ def _refused_pools(repo: Repo, verb: Verb, pools: Sequence[Resource]) -> Iterato
         if old is None and verb is not REPLACE:
             findings = admission.on_create(pool, [*stored.values(), *pools[:at]], blocks)
         else:
-            findings = admission.on_update(pool, old) if old is not None and verb.name != CREATE.name else []
+            others = [*stored.values(), *pools[:at]]
+            replaced = old if verb.name != CREATE.name else None
+            findings = admission.on_update(pool, replaced, others, blocks) if replaced is not None else []
         if findings:
             yield Invalid(subject(pool), findings)
 

@@ -65,6 +65,7 @@ def cli(ctx: click.Context, datastore: str | None, config: str | None, run_dir: 
       bgpnetctl validate -f pools.yaml
       bgpnetctl apply -f pools.yaml
       bgpnetctl ipam show --show-blocks
+      bgpnetctl ipam check
       bgpnetctl node status
       bgpnetctl datastore export -o backup.yaml
       bgpnetctl --datastore etcd://10.0.0.1:2379,10.0.0.2:2379 get nodes

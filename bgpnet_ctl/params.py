@@ -118,6 +118,20 @@ def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [name for name in _names(ctx, NODE) if name.startswith(incomplete)]
 
 
+def complete_pool(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of pools."""
+    from bgpnet.model.kinds import IPPOOL
+
+    return [name for name in _names(ctx, IPPOOL) if name.startswith(incomplete)]
+
+
+def complete_reservation(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of reservations."""
+    from bgpnet.model.kinds import IPRESERVATION
+
+    return [name for name in _names(ctx, IPRESERVATION) if name.startswith(incomplete)]
+
+
 def _names(ctx: click.Context, kind: Kind) -> list[str]:
     """What the datastore has; nothing where it does not answer: a completion is no place for complaints."""
     options = ctx.find_root().params

@@ -24,6 +24,7 @@ from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Node
 from bgpnet.model.nodestatus import NodeStatus, NodeStatusStatus
+from bgpnet.model.releaserequest import ReleaseRequest
 from bgpnet.model.workloadendpoint import WorkloadEndpoint
 
 if TYPE_CHECKING:
@@ -103,7 +104,12 @@ BLOCK: dict[str, Cell[IPAMBlock]] = {
     "OWNER": lambda block, _: block.spec.owner and block.spec.owner.name,
     "STATE": lambda block, _: block.spec.state,
 }
-
+REQUEST: dict[str, Cell[ReleaseRequest]] = {
+    "NAME": lambda request, _: request.metadata.name,
+    "ADDRESS": lambda request, _: request.spec.address,
+    "NODE": lambda request, _: request.spec.node,
+    "OUTCOME": lambda request, _: request.status and request.status.outcome,
+}
 IPAM: dict[str, Cell[IPAMConfiguration]] = {
     "NAME": lambda conf, _: conf.metadata.name,
     "STRICTAFFINITY": lambda conf, _: conf.spec.strictAffinity,
@@ -258,6 +264,17 @@ VIEWS: tuple[View[Any], ...] = (
             "INUSE": lambda block, _: len(block.spec.allocations) - _resting(block),
             "RESTING": lambda block, _: _resting(block),
             "FREE": lambda block, _: len(block.spec.free),
+        },
+    ),
+    View[ReleaseRequest](
+        kinds.RELEASEREQUEST,
+        ReleaseRequest,
+        narrow=REQUEST,
+        wide={
+            **REQUEST,
+            "SEQUENCE": lambda request, _: request.spec.sequence,
+            "REQUESTEDBY": lambda request, _: request.spec.requestedBy,
+            "REASON": lambda request, _: request.status and request.status.reason,
         },
     ),
 )

@@ -15,6 +15,7 @@ from bgpnet.model.ippool import IPPool
 from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.node import Node
 from bgpnet.model.nodestatus import NodeStatus
+from bgpnet.model.releaserequest import ReleaseRequest
 from bgpnet.model.workloadendpoint import WorkloadEndpoint
 
 Resource = (
@@ -27,6 +28,7 @@ Resource = (
     | Node
     | ClusterInformation
     | IPAMBlock
+    | ReleaseRequest
     | WorkloadEndpoint
     | BlockAffinity
     | NodeStatus
@@ -92,6 +94,14 @@ IPAMBLOCK = Kind(
     origin="is written by the agents alone",
     remedy="change the pool that it belongs to",
 )
+RELEASEREQUEST = Kind(
+    "ReleaseRequest",
+    "releaserequests",
+    ("releaserequest", "releaserequests"),
+    ReleaseRequest,
+    origin="is written by bgpnetctl ipam and answered by the agents alone",
+    remedy="use bgpnetctl ipam release",
+)
 WORKLOADENDPOINT = Kind(
     "WorkloadEndpoint",
     "workloadendpoints",
@@ -131,6 +141,7 @@ KINDS: tuple[Kind, ...] = (
     IPAMCONFIGURATION,
     CLUSTERINFORMATION,
     IPAMBLOCK,
+    RELEASEREQUEST,
     WORKLOADENDPOINT,
     BLOCKAFFINITY,
     NODESTATUS,

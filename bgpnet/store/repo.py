@@ -150,15 +150,16 @@ class Repo:
     def delete(self, kind: Kind, name: str) -> None:
         """Deletes; a broken object goes without further questions, as nothing else repairs it.
 
+        What the agents write goes only where it is broken, or `admission.abandoned`.
         Raises NotFound, Invalid when admission refuses, or Conflict when others keep changing the object.
         """
-        if kind.derived:
-            raise Invalid(f"{kind.name}({name})", [_derived(kind)])
         for _ in range(ATTEMPTS):
-            entry = self.store.get(key(kind, name))
+            entry = None if kind.computed else self.store.get(key(kind, name))
+            resource = self._try(kind, entry) if entry else None
+            if kind.derived and (entry is None or (resource is not None and not admission.abandoned(resource))):
+                raise Invalid(f"{kind.name}({name})", [_derived(kind)])
             if entry is None:
                 raise _not_found(kind, name)
-            resource = self._try(kind, entry)
             if resource is not None:
                 findings = admission.on_delete(resource, self._blocks(resource), self._now())
                 self._admit(resource, [*findings, *admission.referrers(resource, self._peers(resource))])
@@ -202,7 +203,8 @@ class Repo:
         if getattr(new, "status", None) is None and getattr(old, "status", None) is not None:
             new = structs.replace(new, status=getattr(old, "status", None))
         new = self._obey(new)
-        findings = admission.on_update(new, old)
+        around = self._others(new) if admission.reshaped(new, old) else ([], [])
+        findings = admission.on_update(new, old, *around)
         self._admit(new, [*findings, *admission.missing(new, self._filters(new))])
         return new if new == old else self._put(new, Revision(meta.resourceVersion))
 

@@ -31,8 +31,8 @@ def get(
     """Show resources: all of a kind, those named, or those that a file names.
 
     Kinds: ippool, ipreservation, ipamconfiguration, bgpconfiguration, bgppeer, bgpfilter, node, clusterinformation,
-    ipamblock, and what follows from those: workloadendpoint (wep), blockaffinity, nodestatus; any case, singular,
-    plural or short. The nodestatus of this machine's node has its BGP sessions, which only its agent knows.
+    ipamblock, releaserequest, and what follows from those: workloadendpoint (wep), blockaffinity, nodestatus; any case,
+    singular, plural or short. The nodestatus of this machine's node has its BGP sessions, which only its agent knows.
 
     \b
     Examples:
