@@ -44,6 +44,14 @@ def find(asked: Asked, environ: Mapping[str, str]) -> Found:
     calicoctl's does. A URL (1 or 3) takes certificates and user from the file that -c names, or else from the ETCD_
     variables; the default file is not read then.
     """
+    found = _found(asked, environ)
+    if "@" in found.choice.url and not found.choice.url.startswith("sqlite:"):  # it is not shown
+        problem = "a URL is no place for a password; set ETCD_USERNAME and ETCD_PASSWORD instead"
+        raise UsageError(f"{found.choice.by}: {problem}, or etcdUsername and etcdPassword in a file")
+    return found
+
+
+def _found(asked: Asked, environ: Mapping[str, str]) -> Found:
     if asked.file:
         found = of_file(asked.file, where=not asked.url)
         if asked.url:

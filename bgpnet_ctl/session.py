@@ -40,24 +40,29 @@ class Misused(Refused):
 class Session:
     """One run of the program.
 
-    datastore: the URL of `--datastore`, or ""; once it is open, the URL in use. config: the file of `-c`, or "".
+    asked: the URL of `--datastore`, or "". config: the file of `-c`, or "".
     """
 
-    datastore: str
+    asked: str
     run_dir: str
     config: str = ""
     _choice: Choice | None = field(default=None, init=False)
     _store: Store | None = field(default=None, init=False)
+
+    @property
+    def datastore(self) -> str:
+        """The URL of the datastore in use; raises UsageError."""
+        return self.choice().url
 
     def choice(self) -> Choice:
         """Which datastore it is; warns about its configuration file, raises UsageError."""
         from bgpnet_ctl import configuration
 
         if self._choice is None:
-            found = configuration.find(configuration.Asked(self.datastore, self.config), os.environ)
+            found = configuration.find(configuration.Asked(self.asked, self.config), os.environ)
             for warning in found.warnings:
                 warn(warning)
-            self._choice, self.datastore = found.choice, found.choice.url
+            self._choice = found.choice
         return self._choice
 
     def open(self, url: str) -> Store:
@@ -110,7 +115,7 @@ def _override(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     session = ctx.find_object(Session)
     given(ctx, param, value)
     if value is not None and session is not None and param.name is not None:
-        setattr(session, param.name, value)
+        setattr(session, "asked" if param.name == "datastore" else param.name, value)
 
 
 def connected(command: F) -> F:

@@ -80,11 +80,13 @@ def of_environment(environ: Mapping[str, str]) -> Said:
     return Said(**values, called={of: name for of, (_, name) in found.items()})
 
 
-def read(url: str, said: Said) -> Options:
-    """The options of `etcd://host:port,host:port,…`; raises UsageError.
+def read(url: str, said: Said | Mapping[str, str]) -> Options:
+    """The options of `etcd://host:port,host:port,…` and of what is said, or of an environment; raises UsageError.
 
     An authority makes it TLS; a certificate and key, both or none, make it mutual; user and password, both or none.
     """
+    if not isinstance(said, Said):
+        said = of_environment(said)
     user, password = _pair(said, "username", "password")
     return Options(_endpoints(url), _tls(said), user, password)
 

@@ -9,15 +9,10 @@ from pathlib import Path
 import pytest
 
 from bgpnet.errors import UsageError
-from bgpnet.store.etcd_options import Options, Tls, of_environment
-from bgpnet.store.etcd_options import read as read_said
+from bgpnet.store.etcd_options import Options, Tls, read
 from bgpnet.store.factory import open_store
 
 URL = "etcd://10.0.0.1:2379"
-
-
-def read(url: str, environ: dict[str, str]) -> Options:
-    return read_said(url, of_environment(environ))
 
 
 @pytest.fixture
