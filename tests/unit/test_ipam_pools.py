@@ -211,7 +211,7 @@ def test_the_refusal_when_no_block_is_left() -> None:
         owned("10.1.0.192/26", "n2", 64),
         owned("10.9.0.0/26", "n2", 0),
     ]
-    assert ipam.exhausted("n1", [small], blocks, NOW) == (
+    assert ipam.exhausted("n1", [small], blocks) == (
         "node n1 gets no further block: pool small (10.1.0.0/24) has 4 blocks of /26, 1 owned by this node, "
         "3 by others; "
         "unused addresses: 0 in its own blocks, 64 in the blocks of others (n2 60; n3 4); create another IPPool, "
@@ -222,7 +222,7 @@ def test_the_refusal_when_no_block_is_left() -> None:
 def test_the_refusal_when_blocks_could_not_be_smaller_and_nobody_else_has_any() -> None:
     single = pool("single", "10.1.0.0/31", blockSize=32)
     blocks = [owned("10.1.0.0/32", "n1", 1), owned("10.1.0.1/32", "n1", 0)]
-    assert ipam.exhausted("n1", [single], blocks, NOW) == (
+    assert ipam.exhausted("n1", [single], blocks) == (
         "node n1 gets no further block: pool single (10.1.0.0/31) has 2 blocks of /32, 2 owned by this node, "
         "0 by others; "
         "unused addresses: 1 in its own blocks; create another IPPool, or delete the Nodes that are gone"
