@@ -18,6 +18,9 @@ POOLS = "cni.projectcalico.org/ipv4pools"
 ADDRESSES = "cni.projectcalico.org/ipAddrs"
 CONFIGURED = "ipv4_pools of the network configuration"
 
+SHOWN = 200
+"""How many characters of a value a refusal shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Meta:
@@ -66,14 +69,20 @@ def one_address(source: str, texts: Sequence[str], *, length: bool = False) -> A
     shown = ", ".join(texts)
     found = {text: _address(text.partition("/")[0] if length else text) for text in texts}
     if bad := [text for text, address in found.items() if address is None]:
-        raise NoAddress(f"{source} = {bad[0]!r} is not an IP address: write one like 10.0.0.5")
+        raise NoAddress(f"{source} = {_shown(bad[0])} is not an IP address: write one like 10.0.0.5")
     if six := [text for text, address in found.items() if address is not None and address.version == 6]:
-        raise NoAddress(f"{source} = {six[0]!r} is an IPv6 address, and pods have IPv4 only: leave it out")
+        raise NoAddress(f"{source} = {_shown(six[0])} is an IPv6 address, and pods have IPv4 only: leave it out")
     if len(texts) > 1:
-        raise NoAddress(f"{source} = {shown!r} names {len(texts)} addresses, and a pod's interface has one: name one")
+        raise NoAddress(
+            f"{source} = {_shown(shown)} names {len(texts)} addresses, and a pod's interface has one: name one"
+        )
     if not (address := found[texts[0]] if texts else None):
         raise NoAddress(f"{source} names no address: name one, or leave it out")
     return address
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
 
 
 def _address(text: str) -> Address | None:
@@ -87,7 +96,7 @@ def _strings(source: str, text: str, example: str, what: str) -> tuple[str, ...]
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
-        raise NoAddress(f"{source} = {text!r} is not JSON: write a list of {what} such as {example}") from None
+        raise NoAddress(f"{source} = {_shown(text)} is not JSON: write a list of {what} such as {example}") from None
     if not isinstance(found, list) or not found or not all(isinstance(one, str) for one in found):
-        raise NoAddress(f"{source} = {text!r} is not a list of {what}: write one such as {example}, or remove it")
+        raise NoAddress(f"{source} = {_shown(text)} is not a list of {what}: write one such as {example}, or remove it")
     return tuple(found)

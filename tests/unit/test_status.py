@@ -28,7 +28,8 @@ def of(world: World) -> dict[str, object]:
 def test_before_the_datastore_is_heard() -> None:
     said = of(fresh())
     assert said["ready"] is False
-    assert said["datastore"] == "waiting for ippools, nodes, bgpconfigurations, ipamconfigurations, ipreservations, ipamblocks"
+    missing = "ippools, nodes, bgpconfigurations, ipamconfigurations, ipreservations, ipamblocks"
+    assert said["datastore"] == f"waiting for {missing}"
     assert said["speaker"] == "away: not connected yet"
     assert (said["blocks"], said["peers"], said["warnings"], said["tunnel"]) == ([], [], [], None)
 
