@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bgpnet import cnispec, ipam, names
-from bgpnet.agent import choose, claims, facts
+from bgpnet.agent import answers, choose, claims, facts
 from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
     Answer,
@@ -33,7 +33,7 @@ from bgpnet.agent.events import (
     WirePod,
     Workloads,
 )
-from bgpnet.agent.world import CLAIM_PATIENCE, Phase, Pod, Waiting, World
+from bgpnet.agent.world import Phase, Pod, Waiting, World
 from bgpnet.annotations import Meta
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import AddressRests, AllocationRefused, CniError, NoAddress
@@ -48,7 +48,7 @@ def asked(world: World, event: CniAsked) -> Step:
     try:
         request = cnispec.parse(event.call)
     except CniError as problem:
-        return world, [refused_as(event.number, cnispec.version_of(event.call.stdin), problem)]
+        return world, [answers.refused_as(event.number, cnispec.version_of(event.call.stdin), problem)]
     return add(world, event.number, request) if request.command == "ADD" else delete(world, event.number, request)
 
 
@@ -61,18 +61,18 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     pod = world.pods.get(request.attachment)
     if pod is not None and request.address not in (None, pod.address) and pod.phase in (Phase.READY, Phase.LOST):
         other = f"{request.address_by} = {request.address}, but this container has {pod.address}: delete it first"
-        return world, [refuse(number, request, CniError(cnispec.NO_ADDRESS, other))]
+        return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, other))]
     if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
         known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
-        return _with_pod(world, known), [answer(number, request.version, known)]
+        return _with_pod(world, known), [answers.answer(number, request.version, known)]
     if pod is not None and pod.phase is Phase.CUT:
-        return _wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
+        return answers.wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
     if (busy := _busy(world, pod, request)) is not None:
         problem = CniError(
             cnispec.TRY_AGAIN,
             f"container {busy.attachment.container} is {busy.phase} on {busy.link}; ask again when that call has ended",
         )
-        return world, [refuse(number, request, problem)]
+        return world, [answers.refuse(number, request, problem)]
     if pod is None:
         return place(world, number, request, failed)
     return _wire(world, number, replace(pod, netns=request.netns), request.version)
@@ -84,17 +84,17 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
     failed: pools that had no further block just now; who may use no others takes a resting address, or is refused.
     """
     if reason := choose.unknown(world, request):
-        return _wait(world, number, request, reason), []
+        return answers.wait(world, number, request, reason), []
     try:
         wish = choose.wish(world, request)
         if not world.is_synced(kinds.IPPOOL) and (wish.pools or wish.address or not world.blocks):
             away = world.store_away or "it has not answered yet"
-            return _wait(world, number, request, f"the pools are not known: the datastore is away ({away})"), []
+            return answers.wait(world, number, request, f"the pools are not known: the datastore is away ({away})"), []
         if wish.address is not None:
             return _place_at(world, number, request, wish.address, wish.address_by)
         permitted = choose.permitted(world, request, wish)
     except NoAddress as problem:
-        return world, [refuse(number, request, CniError(cnispec.NO_ADDRESS, str(problem)))]
+        return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, str(problem)))]
     blocks = choose.usable(world, permitted)
     for block in blocks:
         if assigned := _assign(world, request, block):
@@ -102,10 +102,10 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
             world, more = claims.ahead(world, permitted)
             return world, effects + more
     if idle := choose.idle(world, permitted):
-        return claims.take_back(_wait(world, number, request, _taking_back(idle[0])), idle[0])
+        return claims.take_back(answers.wait(world, number, request, _taking_back(idle[0])), idle[0])
     if reason := _final(world, permitted, failed):
         return _pressed(world, number, request, blocks, reason)
-    return claims.claim(_wait(world, number, request, "a block of addresses is being claimed"), permitted)
+    return claims.claim(answers.wait(world, number, request, "a block of addresses is being claimed"), permitted)
 
 
 def _assign(
@@ -133,7 +133,7 @@ def _pressed(world: World, number: int, request: CniRequest, blocks: Sequence[IP
     for block in sorted(blocks, key=ipam.longest_rest):
         if assigned := _assign(world, request, block, pressed=True):
             return _allocated(world, number, request, *assigned)
-    return world, [refuse(number, request, CniError(cnispec.NO_ADDRESS, reason))]
+    return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, reason))]
 
 
 def _place_at(world: World, number: int, request: CniRequest, address: ip.Address, source: str) -> Step:
@@ -154,13 +154,13 @@ def _place_at(world: World, number: int, request: CniRequest, address: ip.Addres
             net = choose.block_for(world, address, pool)
             if reason := choose.no_more(world):
                 raise AllocationRefused(f"{address} is in no block of this node: {reason}")
-            return claims.claim(_wait(world, number, request, f"block {net} is being claimed"), [pool], net)
+            return claims.claim(answers.wait(world, number, request, f"block {net} is being claimed"), [pool], net)
         if block.spec.state is BlockState.IDLE:
-            return claims.take_back(_wait(world, number, request, _taking_back(block)), block)
+            return claims.take_back(answers.wait(world, number, request, _taking_back(block)), block)
         taken = ipam.take(block, address, _claimant(request), world.now, choose.rest(world))
     except AllocationRefused as problem:
         code = cnispec.TRY_AGAIN if isinstance(problem, AddressRests) else cnispec.NO_ADDRESS
-        return world, [refuse(number, request, CniError(code, f"{source} = {problem}"))]
+        return world, [answers.refuse(number, request, CniError(code, f"{source} = {problem}"))]
     return _allocated(world, number, request, taken, address)
 
 
@@ -180,7 +180,7 @@ def claim_failed(world: World, event: ClaimFailed) -> Step:
     said = event.reason if event.exhausted and event.pools else world.no_address
     world = replace(world, claiming=False, no_address=said, ahead_after=world.clock + claims.AHEAD_RETRY)
     if not event.exhausted:
-        return _still_waiting(world, event.reason), []
+        return answers.still_waiting(world, event.reason), []
     return _again(world, event.pools)
 
 
@@ -194,7 +194,7 @@ def taken_back(world: World, event: TakenBack) -> Step:
 
 def take_back_failed(world: World, event: TakeBackFailed) -> Step:
     """Still idle: those who wait are tried again with the tide; another node's: they are tried elsewhere, now."""
-    world = _still_waiting(replace(world, taking_back=world.taking_back - {event.network}), event.reason)
+    world = answers.still_waiting(replace(world, taking_back=world.taking_back - {event.network}), event.reason)
     return (world, []) if claims.is_idle(world, event.network) else _again(world)
 
 
@@ -223,7 +223,7 @@ def wired(world: World, event: PodWired) -> Step:
     if pod is None:
         return world, []
     ready = replace(pod, phase=Phase.READY)
-    return _with_pod(world, ready), [answer(event.number, event.version, ready)]
+    return _with_pod(world, ready), [answers.answer(event.number, event.version, ready)]
 
 
 def refused(world: World, event: PodRefused) -> Step:
@@ -237,7 +237,7 @@ def refused(world: World, event: PodRefused) -> Step:
         older = [one for one in _rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
         if older:
             world = _with_pod(world, replace(max(older, key=lambda one: one.since), phase=Phase.READY))
-    return world, [refused_as(event.number, event.version, problem, event.attachment)]
+    return world, [answers.refused_as(event.number, event.version, problem, event.attachment)]
 
 
 def delete(world: World, number: int, request: CniRequest) -> Step:
@@ -259,7 +259,7 @@ def delete(world: World, number: int, request: CniRequest) -> Step:
     elif pod.phase is Phase.WIRING:
         # A DEL that overtakes its ADD is answered when the ADD has ended: the runtime asks again.
         problem = CniError(cnispec.TRY_AGAIN, f"container {pod.attachment.container} is being wired; ask again")
-        return world, [*effects, refuse(number, request, problem)]
+        return world, [*effects, answers.refuse(number, request, problem)]
     else:
         pod = replace(pod, phase=Phase.LEAVING)
         world = _with_pod(world, pod)
@@ -284,7 +284,9 @@ def unwire_failed(world: World, event: UnwireFailed) -> Step:
         before = Phase.LOST if any(one.phase in (Phase.WIRING, Phase.READY) for one in rivals) else Phase.READY
         world = _with_pod(world, replace(pod, phase=before))
     problem = CniError(cnispec.TRY_AGAIN, event.reason)
-    return world, [refused_as(number, event.version, problem, event.attachment) for number in (event.number, *also)]
+    return world, [
+        answers.refused_as(number, event.version, problem, event.attachment) for number in (event.number, *also)
+    ]
 
 
 def _also(world: World, attachment: Attachment) -> tuple[World, tuple[int, ...]]:
@@ -318,27 +320,10 @@ def expire(world: World) -> Step:
         return world, []
     left = {number: one for number, one in world.waiting.items() if number not in late}
     effects: list[Effect] = [
-        refuse(number, one.request, CniError(cnispec.TRY_AGAIN, f"no address yet: {one.reason}"))
+        answers.refuse(number, one.request, CniError(cnispec.TRY_AGAIN, f"no address yet: {one.reason}"))
         for number, one in late.items()
     ]
     return replace(world, waiting=left), effects
-
-
-def answer(number: int, version: str, pod: Pod) -> Answer:
-    """The result of an ADD."""
-    told = cnispec.Wired(pod.link, pod.attachment.ifname, pod.netns, pod.mac, pod.mtu, pod.address)
-    return Answer(number, 0, cnispec.result(version, told))
-
-
-def refuse(number: int, request: CniRequest, problem: CniError) -> Answer:
-    """The specification's error object; the log has whose it is besides."""
-    return refused_as(number, request.version, problem, request.attachment)
-
-
-def refused_as(number: int, version: str, problem: CniError, attachment: Attachment | None = None) -> Answer:
-    """The same where there is no request to ask, or none that could be read."""
-    whose = f"container {attachment.container} interface {attachment.ifname}: " if attachment else ""
-    return Answer(number, 1, cnispec.error(version, problem), f"{whose}{problem.message}")
 
 
 def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock, address: ip.Address) -> Step:
@@ -399,17 +384,6 @@ def _unknown(world: World, request: CniRequest) -> Pod:
     )
 
 
-def _wait(world: World, number: int, request: CniRequest, reason: str) -> World:
-    waiting = Waiting(request, world.clock + CLAIM_PATIENCE, reason)
-    return replace(world, waiting={**world.waiting, number: waiting})
-
-
-def _still_waiting(world: World, reason: str) -> World:
-    """Those who wait are told this when their patience ends."""
-    waiting = {number: replace(one, reason=reason) for number, one in world.waiting.items()}
-    return replace(world, waiting=waiting)
-
-
 def _again(world: World, failed: frozenset[str] = frozenset()) -> Step:
     """Try every request that waits once more, oldest first, each keeping its patience. failed: see `place`."""
     effects: list[Effect] = []
@@ -434,7 +408,7 @@ def _forget_waiting(world: World, attachment: Attachment) -> Step:
         return world, []
     left = {number: one for number, one in world.waiting.items() if number not in given_up}
     problem = CniError(cnispec.TRY_AGAIN, f"container {attachment.container} was deleted while it waited")
-    effects: list[Effect] = [refuse(number, one.request, problem) for number, one in given_up.items()]
+    effects: list[Effect] = [answers.refuse(number, one.request, problem) for number, one in given_up.items()]
     return replace(world, waiting=left), effects
 
 

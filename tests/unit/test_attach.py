@@ -249,6 +249,14 @@ def test_a_del_while_its_add_waits_ends_both() -> None:
     assert not world.waiting
 
 
+def test_a_del_that_overtakes_its_add_is_asked_again() -> None:
+    world, _ = run(with_block(), events.CniAsked(1, call("ADD", "c1")))
+    after, effects = run(world, events.CniAsked(2, call("DEL", "c1")))
+    [(number, status, error)] = told(effects)
+    assert (number, status, error["code"]) == (2, 1, 11)
+    assert after.pods == world.pods
+
+
 def test_a_release_that_could_not_be_made_durable_is_asked_again() -> None:
     world, _ = add(with_block(), "c1")
     world, _ = run(world, events.CniAsked(2, call("DEL", "c1")))
