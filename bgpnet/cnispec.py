@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bgpnet import names
-from bgpnet.errors import CniError
+from bgpnet.annotations import one_address
+from bgpnet.errors import CniError, NoAddress
 from bgpnet.model.ip import Address
 from bgpnet.wire import CniCall
 
@@ -36,7 +37,10 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class CniRequest:
-    """A checked request. `pod` is `namespace/name` or empty; `pools` are names or CIDRs; mtu 0: the node's."""
+    """A checked request. `pod` is `namespace/name` or empty; mtu 0: the node's.
+
+    pools: names or CIDRs. address: that very one is asked for, by what `address_by` says.
+    """
 
     command: str
     attachment: Attachment
@@ -46,6 +50,8 @@ class CniRequest:
     version: str
     pools: tuple[str, ...] = ()
     mtu: int = 0
+    address: Address | None = None
+    address_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +86,19 @@ def parse(call: CniCall) -> CniRequest:
     netns = call.env.get("CNI_NETNS", "")
     if command == "ADD" and not netns:
         raise CniError(BAD_ENVIRONMENT, "CNI_NETNS is missing; give the path of the pod's network namespace")
+    args = _args(call.env.get("CNI_ARGS", ""))
+    source, address = _address(args, config) if command == "ADD" else ("", None)
     return CniRequest(
         command=command,
         attachment=Attachment(container, _ifname(_variable(call.env, "CNI_IFNAME"))),
         netns=netns,
-        pod=_pod(call.env.get("CNI_ARGS", "")),
+        pod=_pod(args),
         network=_network(config),
         version=version,
         pools=_pools(config),
         mtu=_mtu(config),
+        address=address,
+        address_by=source,
     )
 
 
@@ -163,16 +173,51 @@ def _ifname(name: str) -> str:
     return name
 
 
-def _pod(args: str) -> str:
-    """`IgnoreUnknown=1;K8S_POD_NAMESPACE=a;K8S_POD_NAME=b` -> `a/b`."""
+def _args(text: str) -> dict[str, str]:
+    """`IgnoreUnknown=1;K8S_POD_NAMESPACE=a` as a mapping."""
     found: dict[str, str] = {}
-    for pair in filter(None, args.split(";")):
+    for pair in filter(None, text.split(";")):
         key, equals, value = pair.partition("=")
         if not equals:
             raise CniError(BAD_ENVIRONMENT, f"CNI_ARGS has {pair!r}; write KEY=VALUE pairs joined by ';'")
         found[key] = value
-    namespace, name = found.get("K8S_POD_NAMESPACE", ""), found.get("K8S_POD_NAME", "")
+    return found
+
+
+def _pod(args: Mapping[str, str]) -> str:
+    namespace, name = args.get("K8S_POD_NAMESPACE", ""), args.get("K8S_POD_NAME", "")
     return f"{namespace}/{name}" if namespace and name else ""
+
+
+def _address(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str, Address | None]:
+    """The one address that the runtime asks for, and where: CNI_ARGS `IP`, or the capability `ips` (CONVENTIONS.md)."""
+    asked: dict[str, Address] = {}
+    if "IP" in args:
+        asked["CNI_ARGS IP"] = _one("CNI_ARGS IP", args["IP"].split(","), BAD_ENVIRONMENT)
+    runtime, cni = _member(config, "runtimeConfig"), _member(_member(config, "args"), "cni")
+    for source, values in (("runtimeConfig.ips", runtime.get("ips")), ("args.cni.ips", cni.get("ips"))):
+        if values is None or values == []:
+            continue
+        if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+            raise CniError(BAD_CONFIG, f'{source} = {values!r}: write a list such as ["10.0.0.5"]')
+        asked[source] = _one(source, values, BAD_CONFIG)
+    if len(set(asked.values())) > 1:
+        shown = " and ".join(f"{source} = {address}" for source, address in asked.items())
+        raise CniError(BAD_CONFIG, f"{shown}: a pod's interface has one address; ask for the same, or for one only")
+    return next(iter(asked.items()), ("", None))
+
+
+def _one(source: str, texts: list[str], code: int) -> Address:
+    try:
+        return one_address(source, texts, length=True)
+    except NoAddress as problem:
+        raise CniError(code, str(problem)) from None
+
+
+def _member(config: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """An object inside the configuration, empty where there is none."""
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _network(config: Mapping[str, object]) -> str:
@@ -185,10 +230,21 @@ def _network(config: Mapping[str, object]) -> str:
 
 
 def _pools(config: Mapping[str, object]) -> tuple[str, ...]:
-    pools = config.get("ipv4_pools", [])
-    if not isinstance(pools, list) or not all(isinstance(pool, str) for pool in pools):
-        raise CniError(BAD_CONFIG, f"ipv4_pools = {pools!r}: write a list of pool names or CIDRs")
-    return tuple(pools)
+    """`ipv4_pools`, at the top or in `ipam`, where Calico's configuration has it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for path, pools in (
+        ("ipv4_pools", config.get("ipv4_pools")),
+        ("ipam.ipv4_pools", _member(config, "ipam").get("ipv4_pools")),
+    ):
+        if pools is None:
+            continue
+        if not isinstance(pools, list) or not all(isinstance(pool, str) for pool in pools):
+            raise CniError(BAD_CONFIG, f"{path} = {pools!r}: write a list of pool names or CIDRs")
+        found[path] = tuple(pools)
+    if len(set(found.values())) > 1:
+        shown = " and ".join(f"{path} = {list(pools)!r}" for path, pools in found.items())
+        raise CniError(BAD_CONFIG, f"{shown} differ; write one of the two")
+    return next(iter(found.values()), ())
 
 
 def _mtu(config: Mapping[str, object]) -> int:

@@ -8,8 +8,9 @@ BgpnetError
     AlreadyExists     create met an object of that key
     Conflict          somebody changed it first: read again
     Compacted         the watch asks for history that is gone: list again
-  NoAddress           no pool gives this node an address: the message says why each does not
+  NoAddress           no pool gives this node such an address: the message says why
   AllocationRefused   an address is not, or no longer, whose the caller thinks it is
+    AddressRests      the address that was asked for was released a moment ago: try again
   JournalFailed       the node's journal could not be read or written: nothing is promised
   KernelRefused       the kernel said no to one item: the rest goes on
   AgentAway           nobody answers on the agent's socket
@@ -81,11 +82,15 @@ class Compacted(StoreError):
 
 
 class NoAddress(BgpnetError):
-    """No pool gives this node an address of that use; the message names the pools, the reasons and the remedy."""
+    """No pool gives this node such an address; the message names pools or annotation, the reasons and the remedy."""
 
 
 class AllocationRefused(BgpnetError):
     """An address is not, or no longer, whose the caller thinks it is: look at the block again."""
+
+
+class AddressRests(AllocationRefused):
+    """The address that was asked for was released a moment ago; the message says until when it rests."""
 
 
 class JournalFailed(BgpnetError):

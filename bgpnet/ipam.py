@@ -2,7 +2,10 @@
 
 A node allocates from blocks that it owns, and from nothing else: no address is borrowed from another node's block.
 Inside a block every ordinal is exactly one of three: live (a slot without `freedAt`), resting (a slot with it), free
-(in the queue). Free addresses are taken from the head of the queue; a released one rests, then joins the tail.
+(in the queue). Free addresses are taken from the head of the queue; a released one rests, then joins the tail. The
+ordinals that an IPReservation keeps stay in the queue and are passed over: only who asks for one by name gets it.
+
+An idle block gives nothing away: it may be another node's by the next moment, so its owner takes it back first.
 
 `sequence` is the block's version and names its allocations: each change makes it the larger of one more and the
 present microsecond, so that a sequence never comes back, not even after a journal was lost; it stays under 2**53, which
@@ -12,13 +15,14 @@ every JSON reader keeps exactly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 
 from msgspec.structs import replace
 
 from bgpnet import names
-from bgpnet.errors import AllocationRefused
+from bgpnet.errors import AddressRests, AllocationRefused
 from bgpnet.model import ip
 from bgpnet.model.instant import seconds, stamp
 from bgpnet.model.ip import Address, Network
@@ -26,6 +30,7 @@ from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, IPAMBlockS
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.resource import Metadata
 from bgpnet.pools import exhausted as exhausted
+from bgpnet.pools import pool_of as pool_of
 from bgpnet.pools import pools_for as pools_for
 
 REST = 30.0
@@ -44,12 +49,13 @@ class Claimant:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """How many addresses of a block are what; the last three add up to the first."""
+    """How many addresses of a block are what; the others add up to the first. reserved: kept back, and free else."""
 
     total: int
     in_use: int
     resting: int
     free: int
+    reserved: int = 0
 
 
 def candidate_blocks(pool: IPPool, node: str) -> Iterator[Network]:
@@ -99,32 +105,91 @@ def new_block(network: Network, owner: Owner, now: float) -> IPAMBlock:
 
 
 def assign(
-    block: IPAMBlock, who: Claimant, now: float, rest: float = REST, pressed: bool = False
+    block: IPAMBlock,
+    who: Claimant,
+    now: float,
+    rest: float = REST,
+    pressed: bool = False,
+    reserved: frozenset[int] = frozenset(),
 ) -> tuple[IPAMBlock, Address] | None:
-    """An address for `who`, and the block with it given away (`inUse`); None when nothing is free.
+    """An address for `who`, and the block with it given away; None when nothing is free, or the block is idle.
 
     Asked again for who has one, the answer is the same. pressed: with nothing else free, the address that has rested
-    longest is taken before its time.
+    longest is taken before its time. reserved: ordinals to pass over.
     """
     if had := find(block, who.container, who.ifname):
         return block, had[0]
     spec = block.spec
+    if spec.state is BlockState.IDLE:
+        return None
     resting = _resting(spec)
     rested = [ordinal for freed, ordinal in resting if freed + rest <= now]
     queue = (*spec.free, *rested) if rested else spec.free
-    if not queue and pressed and resting:
-        queue = (resting[0][1],)
-    if not queue:
+    ordinal = _first(queue, reserved)
+    if ordinal is None and pressed:
+        ordinal = _first([ordinal for _, ordinal in resting], reserved)
+    if ordinal is None:
         return None
-    ordinal, sequence = queue[0], _next(spec.sequence, now)
-    allocations = dict(spec.allocations)
-    for back in rested:
-        del allocations[back]
-    allocations[ordinal] = Allocation(
-        container=who.container, ifname=who.ifname, pod=who.pod, use=who.use, since=stamp(now), sequence=sequence
+    return _given(block, ordinal, who, now, rested), block.network[ordinal]
+
+
+def take(block: IPAMBlock, address: Address, who: Claimant, now: float, rest: float = REST) -> IPAMBlock:
+    """The block with this very address given to `who`, reserved or not; the same block when `who` has it.
+
+    Raises AllocationRefused when it is taken, when `who` has another or when the block is idle, and AddressRests.
+    """
+    ordinal = _offset(block, address)
+    there = block.spec.allocations.get(ordinal)
+    had = find(block, who.container, who.ifname)
+    if had is not None and had[0] == address:
+        return block
+    if had is not None:
+        raise AllocationRefused(f"{_who(had[1])} has {had[0]} and asks for {address}: delete it before it has another")
+    if there is not None and there.freedAt is None:
+        remedy = "ask for another address, or delete that one first"
+        if there.use is Use.RESERVED:
+            remedy = "ask for another address, or release it with bgpnetctl ipam release once its holder is gone"
+        state = "reserved for" if there.use is Use.RESERVED else "taken by"
+        raise AllocationRefused(f"{address} is {state} {_who(there)} since {there.since}: {remedy}")
+    if there is not None and there.freedAt is not None and seconds(there.freedAt) + rest > now:
+        until = stamp(seconds(there.freedAt) + rest)
+        raise AddressRests(f"{address} of {_who(there)} rests until {until}: ask again then, or for another address")
+    if block.spec.state is BlockState.IDLE:
+        raise AllocationRefused(
+            f"{address} is in the idle block {block.spec.cidr}: its owner has to take it back first"
+        )
+    return _given(block, ordinal, who, now, ())
+
+
+def take_back(block: IPAMBlock, now: float) -> IPAMBlock:
+    """An own block in use again. It gives addresses away once the datastore has acknowledged that, and not before."""
+    return replace(block, spec=replace(block.spec, state=BlockState.IN_USE, sequence=_next(block.spec.sequence, now)))
+
+
+def may_change_hands(block: IPAMBlock) -> bool:
+    """Whether another node may take the block: it is empty, and its owner called it idle or there is none."""
+    return (block.spec.owner is None or block.spec.state is BlockState.IDLE) and is_empty(block)
+
+
+def take_over(block: IPAMBlock, owner: Owner, now: float) -> IPAMBlock:
+    """The block as its next owner writes it, by compare-and-swap: what rests goes on resting, the queue stays.
+
+    Raises AllocationRefused when it may not change hands.
+    """
+    if not may_change_hands(block):
+        holder = block.spec.owner.name if block.spec.owner else "nobody"
+        raise AllocationRefused(
+            f"block {block.spec.cidr} of node {holder} is {block.spec.state} and cannot be taken over: "
+            "only an empty block that its owner calls idle changes hands"
+        )
+    changed = replace(
+        block.spec,
+        owner=owner,
+        claimedAt=stamp(now),
+        state=BlockState.IN_USE,
+        sequence=_next(block.spec.sequence, now),
     )
-    changed = replace(spec, state=BlockState.IN_USE, sequence=sequence, allocations=allocations, free=queue[1:])
-    return replace(block, spec=changed), block.network[ordinal]
+    return replace(block, spec=changed)
 
 
 def release(block: IPAMBlock, container: str, ifname: str, now: float, sequence: int | None = None) -> IPAMBlock:
@@ -213,17 +278,28 @@ def find(block: IPAMBlock, container: str, ifname: str) -> tuple[Address, Alloca
     return None if ordinal is None else (block.network[ordinal], block.spec.allocations[ordinal])
 
 
-def usage(block: IPAMBlock, now: float, rest: float = REST) -> Usage:
-    """How much of the block is used; an address that has rested counts as free."""
+def usage(block: IPAMBlock, now: float, rest: float = REST, reserved: frozenset[int] = frozenset()) -> Usage:
+    """How much of the block is used; an address that has rested counts as free, a reserved one that is free does not.
+
+    Every address counts once: who has a reserved one uses it.
+    """
     total = block.network.num_addresses
     in_use = sum(1 for allocation in block.spec.allocations.values() if allocation.freedAt is None)
-    resting = sum(1 for freed, _ in _resting(block.spec) if freed + rest > now)
-    return Usage(total, in_use, resting, total - in_use - resting)
+    resting = {ordinal for freed, ordinal in _resting(block.spec) if freed + rest > now}
+    live = {one for one, slot in block.spec.allocations.items() if slot.freedAt is None} if reserved else set()
+    kept = len(reserved - resting - live)
+    return Usage(total, in_use, len(resting), total - in_use - len(resting) - kept, kept)
 
 
-def assignable(block: IPAMBlock, now: float, rest: float = REST) -> int:
+def assignable(block: IPAMBlock, now: float, rest: float = REST, reserved: frozenset[int] = frozenset()) -> int:
     """How many addresses `assign` would give away now, without pressure."""
-    return usage(block, now, rest).free
+    return 0 if block.spec.state is BlockState.IDLE else usage(block, now, rest, reserved).free
+
+
+def longest_rest(block: IPAMBlock) -> float:
+    """When the address that rests longest was freed, in seconds since 1970; infinite when none rests."""
+    resting = _resting(block.spec)
+    return resting[0][0] if resting else inf
 
 
 def is_empty(block: IPAMBlock) -> bool:
@@ -260,7 +336,28 @@ def check(block: IPAMBlock) -> list[str]:
     return [f"block {spec.cidr}: {problem}" for problem in problems]
 
 
+def _first(queue: Sequence[int], reserved: frozenset[int]) -> int | None:
+    return next((ordinal for ordinal in queue if ordinal not in reserved), None)
+
+
+def _given(block: IPAMBlock, ordinal: int, who: Claimant, now: float, rested: Sequence[int]) -> IPAMBlock:
+    """The block with the slot given away, and what has rested in the queue."""
+    spec = block.spec
+    sequence = _next(spec.sequence, now)
+    allocations = dict(spec.allocations)
+    for back in rested:
+        del allocations[back]
+    allocations[ordinal] = Allocation(
+        container=who.container, ifname=who.ifname, pod=who.pod, use=who.use, since=stamp(now), sequence=sequence
+    )
+    queue = (*spec.free, *rested) if rested else spec.free
+    free = queue[1:] if queue and queue[0] == ordinal else tuple(one for one in queue if one != ordinal)
+    return replace(block, spec=replace(spec, sequence=sequence, allocations=allocations, free=free))
+
+
 def _who(allocation: Allocation) -> str:
+    if allocation.use is Use.TUNNEL:
+        return f"the tunnel {allocation.ifname}"
     pod = f" (pod {allocation.pod})" if allocation.pod else ""
     return f"container {allocation.container} interface {allocation.ifname}{pod}"
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from bgpnet import selector
+from bgpnet import reservations, selector
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip
 from bgpnet.model.ipamblock import IPAMBlock, Use
 from bgpnet.model.ippool import AllowedUse, AssignmentMode, Encap, IPPool
+from bgpnet.reservations import Reservations
 
 _SHOWN = 5
 """How many pools or nodes a refusal names before it only counts the others."""
@@ -21,17 +22,19 @@ def pools_for(
     labels: Mapping[str, str],
     named: Sequence[str] = (),
     namespace: Mapping[str, str] | None = None,
+    source: str = "",
 ) -> list[IPPool]:
     """The pools that a node with these labels may allocate from for this use, by name; raises NoAddress.
 
     named: pools that were asked for, by name or CIDR: each must exist and be enabled; selectors do not count for them.
+    source: what asked for them, such as an annotation.
     namespace: the labels of the pod's namespace; None where there is none or they are not known.
     Source: Calico's determinePools; for the tunnel's address, its determineEnabledPoolCIDRs.
     """
     every = sorted(pools, key=lambda pool: pool.metadata.name)
     if not every:
         raise NoAddress("there is no IP pool: create one with bgpnetctl create -f FILE (kind: IPPool, spec.cidr)")
-    asked = _asked_for(every, named) if named else every
+    asked = _asked_for(every, named, source) if named else every
     reasons = {pool.metadata.name: _unfit(pool, use, labels, namespace, asked=bool(named)) for pool in asked}
     if fit := [pool for pool in asked if not reasons[pool.metadata.name]]:
         return fit
@@ -42,22 +45,51 @@ def pools_for(
     )
 
 
-def _asked_for(every: Sequence[IPPool], named: Sequence[str]) -> list[IPPool]:
+def pool_of(pools: Iterable[IPPool], address: ip.Address, use: Use, source: str) -> IPPool:
+    """The pool that an address which was asked for lies in; raises NoAddress when it is in none, or in an unfit one.
+
+    Selectors and assignmentMode do not count (source: Calico's AssignIP). source: what asked for the address.
+    """
+    every = sorted(pools, key=lambda pool: pool.metadata.name)
+    found = next((pool for pool in every if ip.contains(pool.network, address)), None)
+    if found is None:
+        there = _some([f"{pool.metadata.name} ({pool.spec.cidr})" for pool in every]) or "none yet"
+        raise NoAddress(f"{source} = {address} is outside every IP pool: ask for an address of one, there is {there}")
+    if reason := _unfit(found, use, {}, None, asked=True):
+        raise NoAddress(
+            f"{source} = {address}: pool {found.metadata.name} {reason}; change that field, or ask for another address"
+        )
+    return found
+
+
+def _asked_for(every: Sequence[IPPool], named: Sequence[str], source: str) -> list[IPPool]:
     wanted = set(named)
+    asker = f"{source} asks for" if source else "was asked for"
     found = [pool for pool in every if wanted & {pool.metadata.name, pool.spec.cidr, str(pool.network)}]
     for pool in found:
         wanted -= {pool.metadata.name, pool.spec.cidr, str(pool.network)}
         if pool.spec.disabled:
             raise NoAddress(
-                f"the pool {pool.metadata.name} ({pool.spec.cidr}) that was asked for is disabled: "
+                f"the pool {pool.metadata.name} ({pool.spec.cidr}) that {asker} is disabled: "
                 "set its spec.disabled to false, or ask for another"
             )
+        if reason := _withdrawn(pool):
+            raise NoAddress(f"the pool {pool.metadata.name} ({pool.spec.cidr}) that {asker} {reason}: ask for another")
     if wanted:
         there = _some([f"{pool.metadata.name} ({pool.spec.cidr})" for pool in every])
         raise NoAddress(
-            f"the pool {', '.join(sorted(wanted))} that was asked for does not exist: create it, or ask for {there}"
+            f"the pool {', '.join(sorted(wanted))} that {asker} does not exist: create it, or ask for {there}"
         )
     return found
+
+
+def _withdrawn(pool: IPPool) -> str:
+    """Why a controller took the pool out of use (its deletion has begun, its CIDR overlaps); empty when it did not."""
+    for condition in pool.status.conditions if pool.status else ():
+        if condition.type == "Allocatable" and condition.status == "False":
+            why = f", {condition.reason}" if condition.reason else ""
+            return f"gives no addresses (status.conditions: Allocatable is False{why})"
+    return ""
 
 
 def _unfit(
@@ -68,6 +100,8 @@ def _unfit(
     uses = ", ".join(spec.allowedUses)
     if spec.disabled:
         return "is disabled (spec.disabled: true)"
+    if reason := _withdrawn(pool):
+        return reason
     if pool.network.version == 6:
         return f"is IPv6, which is not wired yet (spec.cidr: {spec.cidr})"
     if pool.network.prefixlen > pool.block_size:
@@ -98,34 +132,46 @@ def _unselected(field: str, text: str, labels: Mapping[str, str] | None, subject
     return "" if wanted.matches(labels) else f"does not select {subject} (spec.{field}: {text})"
 
 
-def exhausted(node: str, pools: Sequence[IPPool], blocks: Sequence[IPAMBlock], now: float) -> str:
+def exhausted(
+    node: str,
+    pools: Sequence[IPPool],
+    blocks: Sequence[IPAMBlock],
+    reserved: Reservations = reservations.NONE,
+) -> str:
     """Why a node gets no further block, as one sentence: who has the blocks, what lies unused in them, the remedy."""
     inside = {
         pool.metadata.name: [block for block in blocks if ip.contains(pool.network, block.network)] for pool in pools
     }
-    described = [_described(pool, node, inside[pool.metadata.name]) for pool in pools]
+    described = [_described(pool, node, inside[pool.metadata.name], reserved) for pool in pools]
     unused: Counter[str] = Counter()
     for block in {block.spec.cidr: block for found in inside.values() for block in found}.values():
-        live = sum(1 for allocation in block.spec.allocations.values() if allocation.freedAt is None)
-        unused[_owner(block)] += block.network.num_addresses - live
+        unused[_owner(block)] += unused_in(block, reserved)
     own, others = unused.pop(node, 0), [f"{name or 'nobody'} {count}" for name, count in unused.most_common() if count]
     elsewhere = f", {sum(unused.values())} in the blocks of others ({_some(others)})" if others else ""
-    smaller = any(pool.block_size < pool.network.max_prefixlen for pool in pools)
     remedy = "create another IPPool, or delete the Nodes that are gone"
-    if smaller:
+    if any(pool.block_size < pool.network.max_prefixlen for pool in pools):
         remedy += ", or give the next pool smaller blocks (a greater spec.blockSize)"
+    if any(reservations.whole_blocks(reserved, pool.network, pool.block_size) for pool in pools):
+        remedy += ", or take addresses out of an IPReservation"
     return (
         f"node {node} gets no further block: {_some(described) or 'no pool permits it one'}; "
         f"unused addresses: {own} in its own blocks{elsewhere}; {remedy}"
     )
 
 
-def _described(pool: IPPool, node: str, blocks: Sequence[IPAMBlock]) -> str:
+def unused_in(block: IPAMBlock, reserved: Reservations) -> int:
+    """How many addresses of a block nobody has, resting ones included and reserved ones not."""
+    live = {ordinal for ordinal, slot in block.spec.allocations.items() if slot.freedAt is None}
+    return block.network.num_addresses - len(live | reservations.ordinals(reserved, block.network))
+
+
+def _described(pool: IPPool, node: str, blocks: Sequence[IPAMBlock], reserved: Reservations) -> str:
     total = 1 << max(pool.block_size - pool.network.prefixlen, 0)
     own = sum(1 for block in blocks if _owner(block) == node)
+    kept = reservations.whole_blocks(reserved, pool.network, pool.block_size)
     return (
         f"pool {pool.metadata.name} ({pool.spec.cidr}) has {total} blocks of /{pool.block_size}, "
-        f"{own} owned by this node, {len(blocks) - own} by others"
+        f"{own} owned by this node, {len(blocks) - own} by others{f', {kept} wholly reserved' if kept else ''}"
     )
 
 

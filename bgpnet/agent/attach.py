@@ -11,34 +11,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bgpnet import cnispec, ipam, names
-from bgpnet.agent import facts
+from bgpnet.agent import answers, choose, claims, facts
+from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
     Answer,
-    ClaimBlock,
     Claimed,
     ClaimFailed,
     CniAsked,
     Effect,
-    JournalBlocks,
     KernelApplied,
+    Namespaces,
     PodRefused,
     PodUnwired,
     PodWired,
     Reap,
     Reaped,
+    TakeBackFailed,
+    TakenBack,
     UnwireFailed,
     UnwirePod,
     WirePod,
+    Workloads,
 )
-from bgpnet.agent.world import CLAIM_PATIENCE, Phase, Pod, Waiting, World
+from bgpnet.agent.world import Phase, Pod, Waiting, World
+from bgpnet.annotations import Meta
 from bgpnet.cnispec import Attachment, CniRequest
-from bgpnet.errors import CniError, NoAddress
+from bgpnet.errors import AddressRests, AllocationRefused, CniError, NoAddress
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
-from bgpnet.model.ipamblock import IPAMBlock, Use
+from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
 from bgpnet.model.ippool import IPPool
-
-Step = tuple[World, list[Effect]]
 
 
 def asked(world: World, event: CniAsked) -> Step:
@@ -46,7 +48,7 @@ def asked(world: World, event: CniAsked) -> Step:
     try:
         request = cnispec.parse(event.call)
     except CniError as problem:
-        return world, [refuse(event.number, cnispec.version_of(event.call.stdin), problem)]
+        return world, [answers.refused_as(event.number, cnispec.version_of(event.call.stdin), problem)]
     return add(world, event.number, request) if request.command == "ADD" else delete(world, event.number, request)
 
 
@@ -57,17 +59,20 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     its own DEL. failed: see `place`.
     """
     pod = world.pods.get(request.attachment)
+    if pod is not None and request.address not in (None, pod.address) and pod.phase in (Phase.READY, Phase.LOST):
+        other = f"{request.address_by} = {request.address}, but this container has {pod.address}: delete it first"
+        return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, other))]
     if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
         known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
-        return _with_pod(world, known), [answer(number, request.version, known)]
+        return _with_pod(world, known), [answers.answer(number, request.version, known)]
     if pod is not None and pod.phase is Phase.CUT:
-        return _wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
+        return answers.wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
     if (busy := _busy(world, pod, request)) is not None:
         problem = CniError(
             cnispec.TRY_AGAIN,
             f"container {busy.attachment.container} is {busy.phase} on {busy.link}; ask again when that call has ended",
         )
-        return world, [refuse(number, request.version, problem)]
+        return world, [answers.refuse(number, request, problem)]
     if pod is None:
         return place(world, number, request, failed)
     return _wire(world, number, replace(pod, netns=request.netns), request.version)
@@ -78,80 +83,138 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
 
     failed: pools that had no further block just now; who may use no others takes a resting address, or is refused.
     """
-    if not world.is_synced(kinds.IPPOOL) and (request.pools or not world.blocks):
-        away = world.store_away or "it has not answered yet"
-        return _wait(world, number, request, f"the pools are not known: the datastore is away ({away})"), []
+    if reason := choose.unknown(world, request):
+        return answers.wait(world, number, request, reason), []
     try:
-        permitted = _permitted(world, request.pools)
+        wish = choose.wish(world, request)
+        if not world.is_synced(kinds.IPPOOL) and (wish.pools or wish.address or not world.blocks):
+            away = world.store_away or "it has not answered yet"
+            return answers.wait(world, number, request, f"the pools are not known: the datastore is away ({away})"), []
+        if wish.address is not None:
+            return _place_at(world, number, request, wish.address, wish.address_by)
+        permitted = choose.permitted(world, request, wish)
     except NoAddress as problem:
-        return world, [refuse(number, request.version, CniError(cnispec.NO_ADDRESS, str(problem)))]
-    pressed = bool(failed) and permitted is not None and {pool.metadata.name for pool in permitted} <= failed
-    for block in _blocks_in(world, permitted):
-        who = ipam.Claimant(request.attachment.container, request.attachment.ifname, request.pod, Use.WORKLOAD)
-        if assigned := ipam.assign(block, who, world.now, world.me.rest, pressed):
+        return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, str(problem)))]
+    blocks = choose.usable(world, permitted)
+    for block in blocks:
+        if assigned := _assign(world, request, block):
+            world, effects = _allocated(world, number, request, *assigned)
+            world, more = claims.ahead(world, permitted)
+            return world, effects + more
+    if idle := choose.idle(world, permitted):
+        return claims.take_back(answers.wait(world, number, request, _taking_back(idle[0])), idle[0])
+    if reason := _final(world, permitted, failed):
+        return _pressed(world, number, request, blocks, reason)
+    return claims.claim(answers.wait(world, number, request, "a block of addresses is being claimed"), permitted)
+
+
+def _assign(
+    world: World, request: CniRequest, block: IPAMBlock, *, pressed: bool = False
+) -> tuple[IPAMBlock, ip.Address] | None:
+    kept = choose.reserved(world, block)
+    return ipam.assign(block, _claimant(request), world.now, choose.rest(world), pressed, kept)
+
+
+def _claimant(request: CniRequest) -> ipam.Claimant:
+    return ipam.Claimant(request.attachment.container, request.attachment.ifname, request.pod, Use.WORKLOAD)
+
+
+def _final(world: World, permitted: Sequence[IPPool] | None, failed: frozenset[str]) -> str:
+    """Why no further block can be had for this pod, however long it waits; empty while one may be."""
+    if permitted is None:
+        return ""
+    if failed and {pool.metadata.name for pool in permitted} <= failed:
+        return world.no_address
+    return choose.no_more(world) if world.adopted else ""
+
+
+def _pressed(world: World, number: int, request: CniRequest, blocks: Sequence[IPAMBlock], reason: str) -> Step:
+    """The address that has rested longest, or the reason why there is none."""
+    for block in sorted(blocks, key=ipam.longest_rest):
+        if assigned := _assign(world, request, block, pressed=True):
             return _allocated(world, number, request, *assigned)
-    if pressed:
-        return world, [refuse(number, request.version, CniError(cnispec.NO_ADDRESS, world.no_address))]
-    waiting = _wait(world, number, request, "a block of addresses is being claimed")
-    return claim(waiting, permitted)
+    return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, reason))]
 
 
-def claim(world: World, pools: Sequence[IPPool] | None) -> Step:
-    """Ask for one more block, unless that is under way or our own blocks are not known yet.
+def _place_at(world: World, number: int, request: CniRequest, address: ip.Address, source: str) -> Step:
+    """Give the pod the very address that it asks for, from an own block or one that is claimed for it.
 
-    A recorded block that is ours, though we do not hold it, is what a claim made whose answer got lost: it is not
-    `known`, so that the next claim finds it.
+    IPReservations are not consulted: they keep addresses for those who ask by name (source: Calico's AssignIP). A slot
+    that is reserved in its block has a holder outside our rules and is refused as taken. Raises NoAddress.
     """
-    if world.claiming or not world.adopted or not pools:
-        return world, []
-    me = facts.owner(world)
-    stored = [
-        block
-        for block in world.of_kind(kinds.IPAMBLOCK).values()
-        if isinstance(block, IPAMBlock)
-        and (block.network in world.blocks or block.spec.owner != me or not ipam.is_empty(block))
-    ]
-    ahead = [block for net, block in world.blocks.items() if names.block(net) not in world.of_kind(kinds.IPAMBLOCK)]
-    effect = ClaimBlock(tuple(pools), me, (*stored, *ahead))
-    return replace(world, claiming=True), [effect]
+    pool = ipam.pool_of(facts.pools(world).values(), address, Use.WORKLOAD, source)
+    try:
+        for mine in world.blocks.values():
+            if had := ipam.find(mine, request.attachment.container, request.attachment.ifname):
+                return _allocated(
+                    world, number, request, ipam.take(mine, address, _claimant(request), world.now), had[0]
+                )
+        block = choose.own(world, address)
+        if block is None:
+            net = choose.block_for(world, address, pool)
+            if reason := choose.no_more(world):
+                raise AllocationRefused(f"{address} is in no block of this node: {reason}")
+            return claims.claim(answers.wait(world, number, request, f"block {net} is being claimed"), [pool], net)
+        if block.spec.state is BlockState.IDLE:
+            return claims.take_back(answers.wait(world, number, request, _taking_back(block)), block)
+        taken = ipam.take(block, address, _claimant(request), world.now, choose.rest(world))
+    except AllocationRefused as problem:
+        code = cnispec.TRY_AGAIN if isinstance(problem, AddressRests) else cnispec.NO_ADDRESS
+        return world, [answers.refuse(number, request, CniError(code, f"{source} = {problem}"))]
+    return _allocated(world, number, request, taken, address)
+
+
+def _taking_back(block: IPAMBlock) -> str:
+    return f"block {block.spec.cidr} of this node was idle and is being taken back"
 
 
 def claimed(world: World, event: Claimed) -> Step:
     """A new block: the tunnel's address first, then those who wait."""
     blocks = {**world.blocks, event.block.network: event.block}
+    world = claims.with_stored(world, event.block)
     return resume(replace(world, blocks=blocks, claiming=False, no_address=""))
 
 
 def claim_failed(world: World, event: ClaimFailed) -> Step:
     """No block: those who wait get a resting address or the reason; or go on waiting if the datastore was away."""
-    world = replace(world, claiming=False, no_address=event.reason if event.exhausted else world.no_address)
+    said = event.reason if event.exhausted and event.pools else world.no_address
+    world = replace(world, claiming=False, no_address=said, ahead_after=world.clock + claims.AHEAD_RETRY)
     if not event.exhausted:
-        waiting = {number: replace(one, reason=event.reason) for number, one in world.waiting.items()}
-        return replace(world, waiting=waiting), []
+        return answers.still_waiting(world, event.reason), []
     return _again(world, event.pools)
+
+
+def taken_back(world: World, event: TakenBack) -> Step:
+    """An own block gives addresses away again."""
+    world = replace(world, taking_back=world.taking_back - {event.block.network})
+    if not claims.is_idle(world, event.block.network):
+        return world, []  # fenced meanwhile
+    return resume(_with_block(claims.with_stored(world, event.block), event.block))
+
+
+def take_back_failed(world: World, event: TakeBackFailed) -> Step:
+    """Still idle: those who wait are tried again with the tide; another node's: they are tried elsewhere, now."""
+    world = answers.still_waiting(replace(world, taking_back=world.taking_back - {event.network}), event.reason)
+    return (world, []) if claims.is_idle(world, event.network) else _again(world)
+
+
+def described(world: World, event: Namespaces | Workloads) -> Step:
+    """News of an orchestrator's objects: whoever waits for them is tried again."""
+    if isinstance(event, Namespaces):
+        return resume(replace(world, namespaces=_metas(world.namespaces, event)))
+    return resume(replace(world, workloads=_metas(world.workloads, event)))
+
+
+def _metas(before: Mapping[str, Meta] | None, event: Namespaces | Workloads) -> Mapping[str, Meta]:
+    kept = {} if event.whole else before or {}
+    return {name: meta for name, meta in {**kept, **event.metas}.items() if meta is not None}
 
 
 def resume(world: World) -> Step:
     """After news that may help: the tunnel's address, then every request that waits."""
-    world, effects = ensure_tunnel(world)
+    world, effects = claims.ensure_tunnel(world)
     world, more = _again(world)
     return world, effects + more
-
-
-def ensure_tunnel(world: World) -> Step:
-    """The tunnel's address, from the node's own first block of a pool that permits it; kept for good."""
-    ready = world.adopted and world.is_synced(kinds.IPPOOL)
-    if not ready or not facts.uses_ipip(world) or facts.tunnel_address(world) is not None:
-        return world, []
-    try:
-        permitted = ipam.pools_for(facts.pools(world).values(), Use.TUNNEL, facts.labels(world))
-    except NoAddress as problem:
-        return replace(world, no_address=str(problem)), []
-    who = ipam.Claimant("", facts.TUNNEL_CLAIM, "", Use.TUNNEL)
-    for block in _blocks_in(world, permitted):
-        if assigned := ipam.assign(block, who, world.now, world.me.rest, pressed=True):
-            return _with_block(world, assigned[0]), [JournalBlocks((assigned[0],))]
-    return claim(world, permitted)
 
 
 def wired(world: World, event: PodWired) -> Step:
@@ -160,7 +223,7 @@ def wired(world: World, event: PodWired) -> Step:
     if pod is None:
         return world, []
     ready = replace(pod, phase=Phase.READY)
-    return _with_pod(world, ready), [answer(event.number, event.version, ready)]
+    return _with_pod(world, ready), [answers.answer(event.number, event.version, ready)]
 
 
 def refused(world: World, event: PodRefused) -> Step:
@@ -174,7 +237,7 @@ def refused(world: World, event: PodRefused) -> Step:
         older = [one for one in _rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
         if older:
             world = _with_pod(world, replace(max(older, key=lambda one: one.since), phase=Phase.READY))
-    return world, [refuse(event.number, event.version, problem)]
+    return world, [answers.refused_as(event.number, event.version, problem, event.attachment)]
 
 
 def delete(world: World, number: int, request: CniRequest) -> Step:
@@ -196,7 +259,7 @@ def delete(world: World, number: int, request: CniRequest) -> Step:
     elif pod.phase is Phase.WIRING:
         # A DEL that overtakes its ADD is answered when the ADD has ended: the runtime asks again.
         problem = CniError(cnispec.TRY_AGAIN, f"container {pod.attachment.container} is being wired; ask again")
-        return world, [*effects, refuse(number, request.version, problem)]
+        return world, [*effects, answers.refuse(number, request, problem)]
     else:
         pod = replace(pod, phase=Phase.LEAVING)
         world = _with_pod(world, pod)
@@ -221,7 +284,9 @@ def unwire_failed(world: World, event: UnwireFailed) -> Step:
         before = Phase.LOST if any(one.phase in (Phase.WIRING, Phase.READY) for one in rivals) else Phase.READY
         world = _with_pod(world, replace(pod, phase=before))
     problem = CniError(cnispec.TRY_AGAIN, event.reason)
-    return world, [refuse(number, event.version, problem) for number in (event.number, *also)]
+    return world, [
+        answers.refused_as(number, event.version, problem, event.attachment) for number in (event.number, *also)
+    ]
 
 
 def _also(world: World, attachment: Attachment) -> tuple[World, tuple[int, ...]]:
@@ -255,36 +320,10 @@ def expire(world: World) -> Step:
         return world, []
     left = {number: one for number, one in world.waiting.items() if number not in late}
     effects: list[Effect] = [
-        refuse(number, one.request.version, CniError(cnispec.TRY_AGAIN, f"no address yet: {one.reason}"))
+        answers.refuse(number, one.request, CniError(cnispec.TRY_AGAIN, f"no address yet: {one.reason}"))
         for number, one in late.items()
     ]
     return replace(world, waiting=left), effects
-
-
-def answer(number: int, version: str, pod: Pod) -> Answer:
-    """The result of an ADD."""
-    told = cnispec.Wired(pod.link, pod.attachment.ifname, pod.netns, pod.mac, pod.mtu, pod.address)
-    return Answer(number, 0, cnispec.result(version, told))
-
-
-def refuse(number: int, version: str, problem: CniError) -> Answer:
-    """The specification's error object."""
-    return Answer(number, 1, cnispec.error(version, problem))
-
-
-def _permitted(world: World, named: Sequence[str]) -> list[IPPool] | None:
-    """The pools to allocate from; None while they are not known and own blocks have to do."""
-    if not world.is_synced(kinds.IPPOOL):
-        return None
-    return ipam.pools_for(facts.pools(world).values(), Use.WORKLOAD, facts.labels(world), named)
-
-
-def _blocks_in(world: World, pools: Sequence[IPPool] | None) -> list[IPAMBlock]:
-    """Own blocks in the pools' order, then by address; all of them while the pools are not known."""
-    mine = [world.blocks[net] for net in sorted(world.blocks, key=ip.order)]
-    if pools is None:
-        return mine
-    return [block for pool in pools for block in mine if ip.contains(pool.network, block.network)]
 
 
 def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock, address: ip.Address) -> Step:
@@ -345,11 +384,6 @@ def _unknown(world: World, request: CniRequest) -> Pod:
     )
 
 
-def _wait(world: World, number: int, request: CniRequest, reason: str) -> World:
-    waiting = Waiting(request, world.clock + CLAIM_PATIENCE, reason)
-    return replace(world, waiting={**world.waiting, number: waiting})
-
-
 def _again(world: World, failed: frozenset[str] = frozenset()) -> Step:
     """Try every request that waits once more, oldest first, each keeping its patience. failed: see `place`."""
     effects: list[Effect] = []
@@ -374,7 +408,7 @@ def _forget_waiting(world: World, attachment: Attachment) -> Step:
         return world, []
     left = {number: one for number, one in world.waiting.items() if number not in given_up}
     problem = CniError(cnispec.TRY_AGAIN, f"container {attachment.container} was deleted while it waited")
-    effects: list[Effect] = [refuse(number, one.request.version, problem) for number, one in given_up.items()]
+    effects: list[Effect] = [answers.refuse(number, one.request, problem) for number, one in given_up.items()]
     return replace(world, waiting=left), effects
 
 

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bgpnet.agent.world import Pod, Seen
+from bgpnet.annotations import Meta
 from bgpnet.cnispec import Attachment
+from bgpnet.model.ip import Network
 from bgpnet.model.ipamblock import IPAMBlock, Owner
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.kinds import Kind, Resource
+from bgpnet.reservations import Reservations
 from bgpnet.wire import CniCall
 
 
@@ -122,11 +125,45 @@ class Claimed:
 
 @dataclass(frozen=True, slots=True)
 class ClaimFailed:
-    """No block could be had from the pools of these names. `exhausted`: all are owned, which only others can change."""
+    """No block could be had from the pools of these names. `exhausted`: all are owned, which only others can change.
+
+    No pools, though exhausted: the one block that was wanted is another node's by now.
+    """
 
     reason: str
     exhausted: bool
     pools: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """An own block that was idle is in use in the datastore and in the journal: it may give addresses away."""
+
+    block: IPAMBlock
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBackFailed:
+    """An own idle block stays idle, or is another node's by now, which is news of its own and came before this."""
+
+    network: Network
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Namespaces:
+    """Namespaces by name as the orchestrator has them; None: gone. whole: there are no others."""
+
+    metas: Mapping[str, Meta | None]
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Workloads:
+    """The same of pods, by `namespace/name`."""
+
+    metas: Mapping[str, Meta | None]
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +208,23 @@ class Reap:
 
 @dataclass(frozen=True, slots=True)
 class ClaimBlock:
-    """Create the first block of these pools that nobody has; `known` are the blocks as last heard, anybody's."""
+    """Create the first block of these pools that nobody has, else take over one that may change hands.
+
+    known: the blocks as last heard, anybody's. reserved: what is no use to claim. wanted: that block and no other.
+    """
 
     pools: tuple[IPPool, ...]
     owner: Owner
     known: tuple[IPAMBlock, ...]
+    reserved: Reservations
+    wanted: Network | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TakeBack:
+    """Have the datastore say that an own idle block is in use again; report TakenBack or TakeBackFailed."""
+
+    block: IPAMBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +244,12 @@ class JournalBlocks:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Tell the one who asked: exit status and body."""
+    """Tell the one who asked: exit status and body. reason: the sentence of a refusal, for the log."""
 
     number: int
     status: int
     body: bytes
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +273,11 @@ Event = (
     | Reaped
     | Claimed
     | ClaimFailed
+    | TakenBack
+    | TakeBackFailed
+    | Namespaces
+    | Workloads
     | KernelLooked
     | KernelApplied
 )
-Effect = WirePod | UnwirePod | Reap | ClaimBlock | JournalBlocks | ForgetBlock | Answer | Stop
+Effect = WirePod | UnwirePod | Reap | ClaimBlock | TakeBack | JournalBlocks | ForgetBlock | Answer | Stop

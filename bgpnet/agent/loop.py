@@ -126,7 +126,9 @@ class Loop:
 
     def _carry_out(self, effect: Effect, server: Server, workers: Workers) -> None:
         match effect:
-            case Answer(number, code, body):
+            case Answer(number, code, body, reason):
+                if reason:
+                    log.warning("%s", reason)
                 server.answer(number, code, body)
             case Stop(reason):
                 self.reason = reason

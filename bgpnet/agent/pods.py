@@ -11,11 +11,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import time
 
-from bgpnet import ipam, names
+from bgpnet import names
+from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
     ClaimBlock,
-    Claimed,
-    ClaimFailed,
     Event,
     ForgetBlock,
     JournalBlocks,
@@ -24,6 +23,7 @@ from bgpnet.agent.events import (
     PodWired,
     Reap,
     Reaped,
+    TakeBack,
     UnwireFailed,
     UnwirePod,
     WirePod,
@@ -32,12 +32,10 @@ from bgpnet.agent.journal import BlockIs, BlockWent, Journal, PodWent, came
 from bgpnet.agent.threads import loudly, start
 from bgpnet.agent.world import Pod
 from bgpnet.cnispec import Attachment
-from bgpnet.errors import AlreadyExists, Invalid, JournalFailed, KernelRefused, NotFound, StoreError
+from bgpnet.errors import JournalFailed, KernelRefused
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import Wiring
-from bgpnet.model import kinds
 from bgpnet.model.instant import stamp
-from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.store.repo import Repo
 
 Emit = Callable[[Event], None]
@@ -47,7 +45,7 @@ Netns = Callable[[int], int | None]
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
-PodWork = WirePod | UnwirePod | JournalBlocks | ForgetBlock | ClaimBlock
+PodWork = WirePod | UnwirePod | JournalBlocks | ForgetBlock | ClaimBlock | TakeBack
 
 
 class Workers:
@@ -56,10 +54,10 @@ class Workers:
     def __init__(self, kernel: Kernel, journal: Journal, repo: Repo, emit: Emit, netns: Netns, threads: int) -> None:
         self._kernel = kernel
         self._journal = journal
-        self._repo = repo
         self._emit = emit
         self._netns = netns
         self._pods = ThreadPoolExecutor(threads, thread_name_prefix="pod")
+        self._claimer = Claimer(repo, journal, emit)
         self._claims = ThreadPoolExecutor(1, thread_name_prefix="claim")
         self._marked: queue.SimpleQueue[Attachment | None] = queue.SimpleQueue()
         self._pause = threading.Event()
@@ -72,6 +70,8 @@ class Workers:
                 self._marked.put(attachment)
             case ClaimBlock():
                 self._claims.submit(loudly(self._claim), work, now)
+            case TakeBack():
+                self._claims.submit(loudly(self._take_back_block), work, now)
             case WirePod():
                 self._pods.submit(loudly(self._wire), work)
             case UnwirePod():
@@ -122,35 +122,10 @@ class Workers:
         self._journal.append([*map(came, work.pods), *map(BlockIs, work.blocks)])
 
     def _claim(self, work: ClaimBlock, now: float) -> None:
-        try:
-            self._emit(self._first_free(work, now))
-        except (StoreError, Invalid, JournalFailed) as problem:
-            self._emit(ClaimFailed(str(problem), exhausted=False, pools=_names(work)))
+        self._emit(self._claimer.claim(work, now))
 
-    def _first_free(self, work: ClaimBlock, now: float) -> Event:
-        taken = {block.network for block in work.known}
-        for pool in work.pools:
-            for net in ipam.candidate_blocks(pool, work.owner.name):
-                if net in taken:
-                    continue
-                if (block := self._take(ipam.new_block(net, work.owner, now))) is not None:
-                    self._journal.append([BlockIs(block)])
-                    return Claimed(block)
-        reason = ipam.exhausted(work.owner.name, work.pools, work.known, now)
-        return ClaimFailed(reason, exhausted=True, pools=_names(work))
-
-    def _take(self, block: IPAMBlock) -> IPAMBlock | None:
-        """Create it; if it exists and is ours after all (an answer got lost), it is ours."""
-        try:
-            written = self._repo.write(block)
-        except AlreadyExists:
-            try:
-                written = self._repo.get(kinds.IPAMBLOCK, block.metadata.name)
-            except NotFound:
-                return None
-        if not isinstance(written, IPAMBlock) or written.spec.owner != block.spec.owner:
-            return None
-        return written
+    def _take_back_block(self, work: TakeBack, now: float) -> None:
+        self._emit(self._claimer.take_back(work, now))
 
     def _reap(self) -> None:
         batch: list[Attachment | None] = []
@@ -166,10 +141,6 @@ class Workers:
                 continue
             self._emit(Reaped(tuple(one for one in batch if one is not None)))
             batch = []
-
-
-def _names(work: ClaimBlock) -> frozenset[str]:
-    return frozenset(pool.metadata.name for pool in work.pools)
 
 
 def _wiring(pod: Pod, netns: int) -> Wiring:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bgpnet import ipam
-from bgpnet.agent import facts, ipamview
+from bgpnet.agent import choose, facts, ipamview
 from bgpnet.agent.plan import Plan, mesh_peers
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import Neighbour
@@ -15,7 +15,14 @@ from bgpnet.model.instant import stamp
 WARNINGS = 100
 """How many warnings a status carries before it only counts the others."""
 
-NEEDED = (kinds.IPPOOL, kinds.NODE, kinds.BGPCONFIGURATION, kinds.IPAMBLOCK)
+NEEDED = (
+    kinds.IPPOOL,
+    kinds.NODE,
+    kinds.BGPCONFIGURATION,
+    kinds.IPAMCONFIGURATION,
+    kinds.IPRESERVATION,
+    kinds.IPAMBLOCK,
+)
 
 
 def answer(world: World, plan: Plan, question: dict[str, object]) -> tuple[int, bytes]:
@@ -69,12 +76,14 @@ def _sync(world: World) -> str:
 def _blocks(world: World) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for net in sorted(world.blocks, key=ip.order):
-        usage = ipam.usage(world.blocks[net], world.now, world.me.rest)
+        kept = choose.reserved(world, world.blocks[net])
+        usage = ipam.usage(world.blocks[net], world.now, choose.rest(world), kept)
         rows.append(
             {
                 "cidr": str(net),
                 "in_use": usage.in_use,
                 "resting": usage.resting,
+                "reserved": usage.reserved,
                 "free": usage.free,
                 "state": str(world.blocks[net].spec.state),
             }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bgpnet.agent import attach, events, learn, sync
+from bgpnet.agent import attach, claims, events, learn, sync
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World
 from bgpnet.bgp.talk import SpeakerEvent
@@ -36,6 +36,12 @@ def step(world: World, event: Happening) -> Step:
             return attach.claimed(world, event)
         case events.ClaimFailed():
             return attach.claim_failed(world, event)
+        case events.TakenBack():
+            return attach.taken_back(world, event)
+        case events.TakeBackFailed():
+            return attach.take_back_failed(world, event)
+        case events.Namespaces() | events.Workloads():
+            return attach.described(world, event)
         case events.Listed():
             return sync.listed(world, event)
         case events.Changed():
@@ -58,4 +64,5 @@ def tick(world: World) -> Step:
     if world.waiting or not world.no_address:
         world, more = attach.resume(world)
         effects += more
-    return learn.expire(world), effects
+    world, more = claims.tide(world)
+    return learn.expire(world), effects + more

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from bgpnet import ipam
+from bgpnet import ipam, reservations
 from bgpnet.agent import attach, facts
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import Changed, Effect, ForgetBlock, Gone, JournalBlocks, KernelLooked, Listed, Stop, StoreAway
@@ -15,6 +15,7 @@ from bgpnet.agent.world import Phase, Pod, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
+from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Node
 
@@ -86,6 +87,9 @@ def looked(world: World, event: KernelLooked) -> Step:
 def _heard(world: World, kind: Kind, resources: Iterable[Resource]) -> Step:
     if kind is kinds.NODE and (reason := _usurper(world)):
         return world, [Stop(reason)]
+    if kind is kinds.IPRESERVATION:
+        stored = (one for one in world.of_kind(kind).values() if isinstance(one, IPReservation))
+        world = replace(world, reserved=reservations.of(stored))
     effects: list[Effect] = []
     for resource in resources:
         if isinstance(resource, IPAMBlock):

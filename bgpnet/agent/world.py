@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from bgpnet.annotations import Meta
 from bgpnet.bgp.rib import Table
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.model.ip import Address, Interface, Network
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Kind, Resource
+from bgpnet.reservations import NONE, Reservations
 
 CLAIM_PATIENCE = 10.0
 """Seconds an ADD waits for a block (or for the datastore) before the runtime is told to try again."""
@@ -111,6 +113,10 @@ class World:
     also_deleting: further DELs of a pod that is being cut off; they are answered with the first.
 
     broken: by kind, the names of stored objects that cannot be read; they are not absent.
+
+    reserved: all IPReservations together. namespaces, workloads (`namespace/name`): what an orchestrator says of them;
+    None where there is none. taking_back: own idle blocks that are being made usable again. ahead_after: the clock
+    before which no block is claimed ahead of need.
     """
 
     me: Me
@@ -126,7 +132,12 @@ class World:
     pods: Mapping[Attachment, Pod] = field(default_factory=dict)
     waiting: Mapping[int, Waiting] = field(default_factory=dict)
     also_deleting: Mapping[Attachment, tuple[int, ...]] = field(default_factory=dict)
+    reserved: Reservations = NONE
+    namespaces: Mapping[str, Meta] | None = None
+    workloads: Mapping[str, Meta] | None = None
     claiming: bool = False
+    taking_back: frozenset[Network] = frozenset()
+    ahead_after: float = 0.0
     no_address: str = ""
     sessions: Mapping[Address, Session] = field(default_factory=dict)
     table: Table | None = None

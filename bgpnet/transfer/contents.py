@@ -32,6 +32,7 @@ ORDER: tuple[Kind, ...] = (
     kinds.BGPPEER,
     kinds.NODE,
     kinds.IPAMBLOCK,
+    kinds.RELEASEREQUEST,
 )
 """Every stored kind; what others refer to goes first."""
 _RANK = {kind: rank for rank, kind in enumerate(ORDER)}

@@ -207,14 +207,16 @@ class Machine:
         config: str | None = None,
         **more: Any,
     ) -> Said:
-        """Execute the CNI program. `name` is the namespace, `pod` (if not None) the K8S_POD_NAME."""
+        """Execute the CNI program. `name` is the namespace, `pod` (if not None) the K8S_POD_NAME, `address` the IP."""
+        args = ["IgnoreUnknown=1", "K8S_POD_NAMESPACE=test", f"K8S_POD_NAME={pod}"] if pod else []
+        args += [f"IP={address}"] if (address := more.pop("address", "")) else []
         env = {
             "CNI_COMMAND": command,
             "CNI_CONTAINERID": container,
             "CNI_NETNS": f"/run/netns/{name}" if name else "",
             "CNI_IFNAME": more.pop("ifname", "eth0"),
             "CNI_PATH": "/opt/cni/bin",
-            "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE=test;K8S_POD_NAME={pod}" if pod else "",
+            "CNI_ARGS": ";".join(args),
         }
         text = json.dumps({"cniVersion": "1.0.0", "name": "bgpnet", "type": "bgpnet", **more})
         program = [sys.executable, "-I", "-S", "-E", str(ROOT / "bgpnet/cni/plugin.py")] if twin else [str(plugin())]

@@ -10,6 +10,8 @@ from bgpnet import codec, ipam
 from bgpnet.model import ip
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, Owner, Use
 from bgpnet.model.kinds import Resource, kind_of
+from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec
+from bgpnet.model.resource import Metadata
 from bgpnet.store import repo
 from bgpnet.store.api import ABSENT, Store
 
@@ -86,9 +88,15 @@ def block() -> IPAMBlock:
     return structs.replace(made, spec=spec, metadata=structs.replace(made.metadata, uid="u10"))
 
 
+def request() -> ReleaseRequest:
+    """Somebody asks for an address of the block."""
+    spec = ReleaseRequestSpec(node="node1", address="10.0.0.1", sequence=5, requestedAt="2026-01-01T00:00:00Z")
+    return ReleaseRequest(metadata=Metadata(name="10-0-0-1-5", uid="u11"), spec=spec)
+
+
 def everything() -> list[Resource]:
     """At least one object of every stored kind."""
-    found = [*codec.decode(TEXT), block()]
+    found = [*codec.decode(TEXT), block(), request()]
     return [structs.replace(each, metadata=structs.replace(each.metadata, resourceVersion="")) for each in found]
 
 

@@ -73,6 +73,8 @@ def synced(*pools: IPPool, blocks: tuple[IPAMBlock, ...] = ()) -> World:
         fresh(),
         listed(kinds.NODE),
         listed(kinds.BGPCONFIGURATION),
+        listed(kinds.IPAMCONFIGURATION),
+        listed(kinds.IPRESERVATION),
         listed(kinds.IPPOOL, *(pools or (pool(),))),
         listed(kinds.IPAMBLOCK, *blocks),
     )
@@ -178,7 +180,7 @@ def test_under_pressure_a_resting_address_is_taken_rather_than_none() -> None:
     world, _ = add(world, "c1")
     world, _ = remove(world, "c1")
     world, effects = run(world, events.CniAsked(5, call("ADD", "c2")))
-    assert isinstance(only(effects, ClaimBlock), ClaimBlock)
+    assert (effects, world.claiming) == ([], True)  # asked for ahead of need, when the last address was given away
     world, effects = run(world, events.ClaimFailed("none left", True, frozenset({"pods"})))
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)
@@ -245,6 +247,14 @@ def test_a_del_while_its_add_waits_ends_both() -> None:
     world, effects = run(world, events.CniAsked(2, call("DEL", "c1")))
     assert [(number, status) for number, status, _ in told(effects)] == [(1, 1)]
     assert not world.waiting
+
+
+def test_a_del_that_overtakes_its_add_is_asked_again() -> None:
+    world, _ = run(with_block(), events.CniAsked(1, call("ADD", "c1")))
+    after, effects = run(world, events.CniAsked(2, call("DEL", "c1")))
+    [(number, status, error)] = told(effects)
+    assert (number, status, error["code"]) == (2, 1, 11)
+    assert after.pods == world.pods
 
 
 def test_a_release_that_could_not_be_made_durable_is_asked_again() -> None:

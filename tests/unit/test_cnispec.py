@@ -39,6 +39,30 @@ def test_a_kubernetes_add() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("args", "config", "source"),
+    [
+        ("IP=10.0.0.5", {}, "CNI_ARGS IP"),
+        ("IgnoreUnknown=1;IP=10.0.0.5/32", {}, "CNI_ARGS IP"),
+        ("", {"runtimeConfig": {"ips": ["10.0.0.5/24"]}}, "runtimeConfig.ips"),
+        ("", {"args": {"cni": {"ips": ["10.0.0.5"]}}, "runtimeConfig": {"ips": []}}, "args.cni.ips"),
+        ("IP=10.0.0.5", {"args": {"cni": {"ips": ["10.0.0.5"]}}}, "CNI_ARGS IP"),
+    ],
+)
+def test_the_runtime_asks_for_one_address(args: str, config: object, source: str) -> None:
+    request = cnispec.parse(call({"CNI_ARGS": args}, config))
+    assert (request.address, request.address_by) == (ip.address("10.0.0.5"), source)
+
+
+def test_a_del_does_not_mind_what_its_add_asked_for() -> None:
+    request = cnispec.parse(call({"CNI_COMMAND": "DEL", "CNI_ARGS": "IP=ten"}, {"runtimeConfig": {"ips": 7}}))
+    assert request.address is None
+
+
+def test_pools_where_calicos_configuration_has_them() -> None:
+    assert cnispec.parse(call(config={"ipam": {"type": "calico-ipam", "ipv4_pools": ["blue"]}})).pools == ("blue",)
+
+
 def test_an_add_without_an_orchestrator_has_no_pod() -> None:
     assert cnispec.parse(call({"CNI_ARGS": ""})).pod == ""
 
@@ -76,6 +100,22 @@ def test_a_del_needs_no_namespace() -> None:
         ({}, {"mtu": 67}, None, 7, "mtu"),
         ({}, {"ipv4_pools": "blue"}, None, 7, "ipv4_pools"),
         ({}, {"ipv4_pools": [1]}, None, 7, "ipv4_pools"),
+        ({}, {"ipam": {"ipv4_pools": "blue"}}, None, 7, "ipam.ipv4_pools = 'blue'"),
+        ({}, {"ipv4_pools": ["a"], "ipam": {"ipv4_pools": ["b"]}}, None, 7, "ipam.ipv4_pools = ['b'] differ"),
+        ({"CNI_ARGS": "IP=ten"}, None, None, 4, "CNI_ARGS IP = 'ten' is not an IP address"),
+        ({"CNI_ARGS": "IP="}, None, None, 4, "CNI_ARGS IP = '' is not an IP address"),
+        ({"CNI_ARGS": "IP=fd00::5"}, None, None, 4, "CNI_ARGS IP = 'fd00::5' is an IPv6 address"),
+        ({"CNI_ARGS": "IP=10.0.0.5,10.0.0.6"}, None, None, 4, "names 2 addresses"),
+        ({}, {"runtimeConfig": {"ips": "10.0.0.5"}}, None, 7, "runtimeConfig.ips = '10.0.0.5': write a list"),
+        ({}, {"runtimeConfig": {"ips": ["10.0.0.5", "10.0.0.6"]}}, None, 7, "runtimeConfig.ips = '10.0.0.5, 10.0.0.6'"),
+        ({}, {"args": {"cni": {"ips": ["fd00::5"]}}}, None, 7, "args.cni.ips = 'fd00::5' is an IPv6 address"),
+        (
+            {"CNI_ARGS": "IP=10.0.0.5"},
+            {"runtimeConfig": {"ips": ["10.0.0.6/24"]}},
+            None,
+            7,
+            "CNI_ARGS IP = 10.0.0.5 and runtimeConfig.ips = 10.0.0.6: a pod's interface has one address",
+        ),
     ],
 )
 def test_refusals(env: dict[str, str], config: object, stdin: bytes | None, code: int, names: str) -> None:

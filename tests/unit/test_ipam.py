@@ -169,9 +169,14 @@ def test_pressure_takes_no_live_address() -> None:
     assert ipam.assign(filled("10.0.0.0/31", 2), claimant(9), NOW, pressed=True) is None
 
 
-def test_an_idle_block_that_gives_an_address_is_in_use() -> None:
+def test_an_idle_block_gives_nothing_away_until_it_is_taken_back() -> None:
     idle = with_spec(block_of("10.0.0.0/26"), state=BlockState.IDLE)
-    assert taken(idle, 0, NOW)[0].spec.state is BlockState.IN_USE
+    assert ipam.assign(idle, claimant(0), NOW, pressed=True) is None
+    assert ipam.assignable(idle, NOW) == 0
+    back = ipam.take_back(idle, NOW + 1)
+    assert back.spec.state is BlockState.IN_USE
+    assert back.spec.sequence > idle.spec.sequence
+    assert taken(back, 0, NOW)[1] == "10.0.0.0"
 
 
 def test_releasing_what_is_not_there_changes_nothing() -> None:

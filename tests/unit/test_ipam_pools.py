@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from bgpnet import ipam
+from bgpnet import ipam, reservations
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip
 from bgpnet.model.ipamblock import IPAMBlock, Owner, Use
-from bgpnet.model.ippool import AllowedUse, AssignmentMode, Encap, IPPool, IPPoolSpec
-from bgpnet.model.resource import Metadata
+from bgpnet.model.ippool import AllowedUse, AssignmentMode, Encap, IPPool, IPPoolSpec, IPPoolStatus
+from bgpnet.model.ipreservation import IPReservation, IPReservationSpec
+from bgpnet.model.resource import Condition, Metadata
 
 NOW = 1_763_690_823.5
 LABELS = {"zone": "a"}
@@ -23,6 +25,12 @@ LABELS = {"zone": "a"}
 
 def pool(name: str, cidr: str, **spec: Any) -> IPPool:
     return IPPool(metadata=Metadata(name=name), spec=IPPoolSpec(cidr=cidr, **spec))
+
+
+def withdrawn(name: str, cidr: str, reason: str) -> IPPool:
+    """As a controller leaves it whose deletion has begun."""
+    status = IPPoolStatus(conditions=(Condition(type="Allocatable", status="False", reason=reason),))
+    return replace(pool(name, cidr), status=status)
 
 
 BLUE = pool("blue", "10.1.0.0/16", ipipMode=Encap.ALWAYS)
@@ -46,6 +54,10 @@ UNFIT = [
         "pool red is smaller than one of its blocks (spec.cidr: 10.3.0.0/28, spec.blockSize: 26)",
     ),
     (pool("red", RED, allowedUses=(AllowedUse.TUNNEL,)), "pool red is not for this use (spec.allowedUses: Tunnel)"),
+    (
+        withdrawn("red", RED, "Terminating"),
+        "pool red gives no addresses (status.conditions: Allocatable is False, Terminating)",
+    ),
     (pool("red", RED, allowedUses=()), "pool red is not for this use (spec.allowedUses: none)"),
     (
         pool("red", RED, assignmentMode=AssignmentMode.MANUAL),
@@ -211,7 +223,7 @@ def test_the_refusal_when_no_block_is_left() -> None:
         owned("10.1.0.192/26", "n2", 64),
         owned("10.9.0.0/26", "n2", 0),
     ]
-    assert ipam.exhausted("n1", [small], blocks, NOW) == (
+    assert ipam.exhausted("n1", [small], blocks) == (
         "node n1 gets no further block: pool small (10.1.0.0/24) has 4 blocks of /26, 1 owned by this node, "
         "3 by others; "
         "unused addresses: 0 in its own blocks, 64 in the blocks of others (n2 60; n3 4); create another IPPool, "
@@ -222,8 +234,54 @@ def test_the_refusal_when_no_block_is_left() -> None:
 def test_the_refusal_when_blocks_could_not_be_smaller_and_nobody_else_has_any() -> None:
     single = pool("single", "10.1.0.0/31", blockSize=32)
     blocks = [owned("10.1.0.0/32", "n1", 1), owned("10.1.0.1/32", "n1", 0)]
-    assert ipam.exhausted("n1", [single], blocks, NOW) == (
+    assert ipam.exhausted("n1", [single], blocks) == (
         "node n1 gets no further block: pool single (10.1.0.0/31) has 2 blocks of /32, 2 owned by this node, "
         "0 by others; "
         "unused addresses: 1 in its own blocks; create another IPPool, or delete the Nodes that are gone"
+    )
+
+
+def test_who_asked_for_a_pool_is_named_and_one_that_is_being_deleted_is_refused() -> None:
+    with pytest.raises(NoAddress) as refused:
+        ipam.pools_for([BLUE], Use.WORKLOAD, {}, ["red"], source="annotation a/b of pod shop/cart-0")
+    assert str(refused.value) == (
+        "the pool red that annotation a/b of pod shop/cart-0 asks for does not exist: "
+        "create it, or ask for blue (10.1.0.0/16)"
+    )
+    with pytest.raises(NoAddress, match=r"the pool red .* that was asked for gives no addresses .*: ask for"):
+        ipam.pools_for([withdrawn("red", RED, "CIDROverlap")], Use.WORKLOAD, {}, ["red"])
+
+
+SOURCE = "CNI_ARGS IP"
+OUTSIDE = [
+    ([], "10.3.0.5", "CNI_ARGS IP = 10.3.0.5 is outside every IP pool: ask for an address of one, there is none yet"),
+    ([BLUE], "10.3.0.5", "is outside every IP pool: ask for an address of one, there is blue (10.1.0.0/16)"),
+    ([pool("red", RED, disabled=True)], "10.3.0.5", "= 10.3.0.5: pool red is disabled (spec.disabled: true); change"),
+    ([pool("red", RED, allowedUses=(AllowedUse.TUNNEL,))], "10.3.0.5", "pool red is not for this use"),
+    ([withdrawn("red", RED, "Terminating")], "10.3.0.5", "pool red gives no addresses"),
+]
+
+
+@pytest.mark.parametrize(("pools", "address", "words"), OUTSIDE)
+def test_an_address_that_no_pool_gives(pools: list[IPPool], address: str, words: str) -> None:
+    with pytest.raises(NoAddress) as refused:
+        ipam.pool_of(pools, ip.address(address), Use.WORKLOAD, SOURCE)
+    assert words in str(refused.value)
+
+
+def test_an_address_by_name_needs_no_selector_and_a_manual_pool_gives_it() -> None:
+    red = pool("red", RED, nodeSelector="zone == 'b'", assignmentMode=AssignmentMode.MANUAL)
+    assert ipam.pool_of([BLUE, red], ip.address("10.3.0.5"), Use.WORKLOAD, SOURCE) is red
+
+
+def test_the_refusal_counts_what_is_reserved() -> None:
+    kept = IPReservation(
+        metadata=Metadata(name="r"), spec=IPReservationSpec(reservedCIDRs=("10.1.0.0/30", "10.1.0.64/26"))
+    )
+    one = pool("one", "10.1.0.0/25")
+    assert ipam.exhausted("n1", [one], [owned("10.1.0.0/26", "n2", 4)], reservations.of([kept])) == (
+        "node n1 gets no further block: pool one (10.1.0.0/25) has 2 blocks of /26, 0 owned by this node, "
+        "1 by others, 1 wholly reserved; unused addresses: 0 in its own blocks, 60 in the blocks of others (n2 60); "
+        "create another IPPool, or delete the Nodes that are gone, or give the next pool smaller blocks "
+        "(a greater spec.blockSize), or take addresses out of an IPReservation"
     )

@@ -28,7 +28,8 @@ def of(world: World) -> dict[str, object]:
 def test_before_the_datastore_is_heard() -> None:
     said = of(fresh())
     assert said["ready"] is False
-    assert said["datastore"] == "waiting for ippools, nodes, bgpconfigurations, ipamblocks"
+    missing = "ippools, nodes, bgpconfigurations, ipamconfigurations, ipreservations, ipamblocks"
+    assert said["datastore"] == f"waiting for {missing}"
     assert said["speaker"] == "away: not connected yet"
     assert (said["blocks"], said["peers"], said["warnings"], said["tunnel"]) == ([], [], [], None)
 
@@ -42,7 +43,9 @@ def test_a_node_at_work() -> None:
     world = replace(world, blocks={given[0].network: given[0]}, pods={one.attachment: one for one in (ready, lost)})
     said = of(world)
     assert (said["ready"], said["reasons"], said["datastore"], said["speaker"]) == (True, [], "in sync", "connected")
-    assert said["blocks"] == [{"cidr": "10.244.0.0/26", "in_use": 1, "resting": 0, "free": 63, "state": "inUse"}]
+    assert said["blocks"] == [
+        {"cidr": "10.244.0.0/26", "in_use": 1, "resting": 0, "reserved": 0, "free": 63, "state": "inUse"}
+    ]
     assert said["pods"] == 1
     peers = said["peers"]
     assert isinstance(peers, list)

@@ -1,0 +1,40 @@
+"""What a request is told, or why it waits. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bgpnet import cnispec
+from bgpnet.agent.events import Answer
+from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World
+from bgpnet.cnispec import Attachment, CniRequest
+from bgpnet.errors import CniError
+
+
+def answer(number: int, version: str, pod: Pod) -> Answer:
+    """The result of an ADD."""
+    told = cnispec.Wired(pod.link, pod.attachment.ifname, pod.netns, pod.mac, pod.mtu, pod.address)
+    return Answer(number, 0, cnispec.result(version, told))
+
+
+def refuse(number: int, request: CniRequest, problem: CniError) -> Answer:
+    """The specification's error object; the log has whose it is besides."""
+    return refused_as(number, request.version, problem, request.attachment)
+
+
+def refused_as(number: int, version: str, problem: CniError, attachment: Attachment | None = None) -> Answer:
+    """The same where there is no request to ask, or none that could be read."""
+    whose = f"container {attachment.container} interface {attachment.ifname}: " if attachment else ""
+    return Answer(number, 1, cnispec.error(version, problem), f"{whose}{problem.message}")
+
+
+def wait(world: World, number: int, request: CniRequest, reason: str) -> World:
+    """It waits for this, and not for ever."""
+    waiting = Waiting(request, world.clock + CLAIM_PATIENCE, reason)
+    return replace(world, waiting={**world.waiting, number: waiting})
+
+
+def still_waiting(world: World, reason: str) -> World:
+    """Those who wait are told this when their patience ends."""
+    waiting = {number: replace(one, reason=reason) for number, one in world.waiting.items()}
+    return replace(world, waiting=waiting)

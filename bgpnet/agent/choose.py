@@ -1,0 +1,174 @@
+"""Which blocks and pools an address may come from, as the World has it now: settings, reservations, wishes. Pure.
+
+While the pools are not known, every own block has to do; while a pod or its namespace is not known, the pod waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from bgpnet import ipam, names, pools, reservations
+from bgpnet.agent import facts
+from bgpnet.agent.world import World
+from bgpnet.annotations import CONFIGURED, Wish
+from bgpnet.annotations import wish as wished
+from bgpnet.cnispec import CniRequest
+from bgpnet.errors import AllocationRefused
+from bgpnet.model import ip, kinds
+from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
+from bgpnet.model.ipamconfiguration import IPAMConfiguration, IPAMConfigurationSpec
+from bgpnet.model.ippool import IPPool
+
+BLOCKS_PER_NODE = 20
+"""How many blocks a node may own where maxBlocksPerHost is 0 (Calico's default)."""
+MARK = 8
+"""Free addresses below which a node claims its next block ahead of need; an eighth of a larger block."""
+
+
+def settings(world: World) -> IPAMConfigurationSpec:
+    """The cluster's IPAM settings (the object `default`), or what is built in."""
+    found = world.of_kind(kinds.IPAMCONFIGURATION).get("default")
+    return found.spec if isinstance(found, IPAMConfiguration) else IPAMConfigurationSpec()
+
+
+def rest(world: World) -> float:
+    """Seconds that a released address rests: the cluster's ipCooldownSeconds, else the agent's own setting."""
+    cooldown = settings(world).ipCooldownSeconds
+    return world.me.rest if cooldown is None else float(cooldown)
+
+
+def reserved(world: World, block: IPAMBlock) -> frozenset[int]:
+    """The ordinals of a block that nobody is given unasked."""
+    return reservations.ordinals(world.reserved, block.network)
+
+
+def unknown(world: World, request: CniRequest) -> str:
+    """What an orchestrator has not said yet of the pod: its annotations may change everything. Empty: all is known."""
+    namespace = request.pod.partition("/")[0]
+    if namespace and world.namespaces is not None and namespace not in world.namespaces:
+        return f"namespace {namespace} is not known yet"
+    if namespace and world.workloads is not None and request.pod not in world.workloads:
+        return f"pod {request.pod} is not known yet"
+    return ""
+
+
+def wish(world: World, request: CniRequest) -> Wish:
+    """What the runtime, the pod and its namespace ask for; raises NoAddress when that cannot be read."""
+    asked = Wish(request.pools, CONFIGURED if request.pools else "", request.address, request.address_by)
+    of_pod = (world.workloads or {}).get(request.pod)
+    of_namespace = (world.namespaces or {}).get(request.pod.partition("/")[0])
+    return wished(asked, request.pod, of_pod, of_namespace) if request.pod else asked
+
+
+def permitted(world: World, request: CniRequest, wanted: Wish) -> list[IPPool] | None:
+    """The pools to allocate from; None while they are not known and own blocks have to do. Raises NoAddress."""
+    if not world.is_synced(kinds.IPPOOL):
+        return None
+    namespace = (world.namespaces or {}).get(request.pod.partition("/")[0]) if request.pod else None
+    return ipam.pools_for(
+        facts.pools(world).values(),
+        Use.WORKLOAD,
+        facts.labels(world),
+        wanted.pools,
+        None if namespace is None else namespace.labels,
+        wanted.pools_by,
+    )
+
+
+def usable(world: World, permitted: Sequence[IPPool] | None) -> list[IPAMBlock]:
+    """Own blocks in use, in the pools' order, then by address; all of them while the pools are not known."""
+    return [block for block in _inside(world, permitted) if block.spec.state is not BlockState.IDLE]
+
+
+def idle(world: World, permitted: Sequence[IPPool] | None) -> list[IPAMBlock]:
+    """Own blocks that must be taken back before they give an address, and would have one to give."""
+    return [
+        block
+        for block in _inside(world, permitted)
+        if block.spec.state is BlockState.IDLE and not reservations.covers(world.reserved, block.network)
+    ]
+
+
+def _inside(world: World, permitted: Sequence[IPPool] | None) -> list[IPAMBlock]:
+    mine = [world.blocks[net] for net in sorted(world.blocks, key=ip.order)]
+    if permitted is None:
+        return mine
+    nets = [pool.network for pool in permitted]
+    return [block for net in nets for block in mine if ip.contains(net, block.network)]
+
+
+def own(world: World, address: ip.Address) -> IPAMBlock | None:
+    """The own block that an address lies in."""
+    return next((block for net, block in world.blocks.items() if ip.contains(net, address)), None)
+
+
+def block_for(world: World, address: ip.Address, pool: IPPool) -> ip.Network:
+    """The block to claim for an address that lies in none of ours; raises AllocationRefused when it is another node's.
+
+    One that may change hands, or that is recorded as ours though we do not hold it (a claim whose answer got lost), is
+    as good as one that nobody has.
+    """
+    net = ip.interface(f"{address}/{pool.block_size}").network
+    stored = recorded(world, address, net)
+    if stored is None:
+        return net
+    owner = stored.spec.owner
+    if not ipam.may_change_hands(stored) and owner != facts.owner(world):
+        raise AllocationRefused(
+            f"{address} is in block {stored.spec.cidr} of node {owner.name if owner else 'nobody'}: "
+            "run the pod on that node, or ask for an address of another block"
+        )
+    return stored.network
+
+
+def recorded(world: World, address: ip.Address, likely: ip.Network) -> IPAMBlock | None:
+    """The block of the datastore that an address lies in, whoever owns it. likely: where it is unless sizes changed."""
+    stored = world.of_kind(kinds.IPAMBLOCK)
+    if (found := stored.get(names.block(likely))) is not None:
+        return cast("IPAMBlock", found)
+    blocks = (block for block in stored.values() if isinstance(block, IPAMBlock))
+    return next((block for block in blocks if ip.contains(block.network, address)), None)
+
+
+def no_more(world: World) -> str:
+    """Why the settings let this node claim no further block, as one sentence; empty when they do."""
+    if not world.is_synced(kinds.IPAMCONFIGURATION):
+        return ""
+    spec, node = settings(world), world.me.node
+    if not spec.autoAllocateBlocks:
+        return (
+            f"node {node} gets no further block because IPAMConfiguration default says spec.autoAllocateBlocks: false; "
+            "set it to true, or delete pods"
+        )
+    limit = spec.maxBlocksPerHost or BLOCKS_PER_NODE
+    if len(world.blocks) < limit:
+        return ""
+    unused = sum(pools.unused_in(block, world.reserved) for block in world.blocks.values())
+    meaning = f", which means {BLOCKS_PER_NODE}" if not spec.maxBlocksPerHost else ""
+    return (
+        f"node {node} gets no further block because it has {len(world.blocks)}, {unused} addresses in them unused: "
+        f"raise spec.maxBlocksPerHost ({spec.maxBlocksPerHost}{meaning}) of IPAMConfiguration default, or delete pods"
+    )
+
+
+def plenty(world: World, blocks: Sequence[IPAMBlock], times: int = 1) -> bool:
+    """Whether these blocks have as many free addresses as the mark says, or so many times as many.
+
+    The mark is MARK or an eighth of the largest block, but at most half of that: small blocks are not hoarded.
+    """
+    size = max((block.network.num_addresses for block in blocks), default=0)
+    mark = times * max(min(max(MARK, size // 8), size // 2), 1)
+    if not world.reserved.networks and sum(len(block.spec.free) for block in blocks) >= mark:
+        return True
+    return sum(ipam.assignable(block, world.now, rest(world), reserved(world, block)) for block in blocks) >= mark
+
+
+def is_needed(world: World, net: ip.Network) -> bool:
+    """Whether an own empty block is kept for what comes: without it, the next one would be claimed soon.
+
+    For whoever makes blocks idle. Twice the mark, so that a block does not go and come with every pod.
+    """
+    pool = next((pool for pool in facts.pools(world).values() if ip.contains(pool.network, net)), None)
+    others = [block for block in usable(world, [pool] if pool else []) if block.network != net]
+    return bool(others) and not plenty(world, others, times=2)

@@ -1,0 +1,139 @@
+"""Blocks for this node: claimed, taken back from idleness, claimed ahead of need; and the tunnel's address. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from bgpnet import ipam, names
+from bgpnet.agent import choose, facts
+from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, TakeBack
+from bgpnet.agent.world import World
+from bgpnet.errors import NoAddress
+from bgpnet.model import ip, kinds
+from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
+from bgpnet.model.ippool import IPPool
+from bgpnet.model.resource import Metadata
+
+Step = tuple[World, list[Effect]]
+
+AHEAD_RETRY = 30.0
+"""Seconds after a claim that failed in which none is made ahead of need."""
+
+
+def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | None = None) -> Step:
+    """Ask for one more block (`wanted`: that one), unless that is under way or our own blocks are not known yet.
+
+    A recorded block that is ours, though we do not hold it, is what a claim made whose answer got lost: it is not
+    `known`, so that the next claim finds it. Nothing is claimed before limits and reservations were heard.
+    """
+    heard = world.adopted and world.is_synced(kinds.IPAMCONFIGURATION, kinds.IPRESERVATION)
+    if world.claiming or not heard or not pools:
+        return world, []
+    me = facts.owner(world)
+    stored = [
+        block
+        for block in world.of_kind(kinds.IPAMBLOCK).values()
+        if isinstance(block, IPAMBlock)
+        and (block.network in world.blocks or block.spec.owner != me or not ipam.is_empty(block))
+    ]
+    ahead = [block for net, block in world.blocks.items() if names.block(net) not in world.of_kind(kinds.IPAMBLOCK)]
+    effect = ClaimBlock(tuple(pools), me, (*stored, *ahead), world.reserved, wanted)
+    return replace(world, claiming=True), [effect]
+
+
+def take_back(world: World, block: IPAMBlock) -> Step:
+    """Ask for an own idle block to be in use again, unless that is under way: until it is, it gives nothing away."""
+    if block.network in world.taking_back or not world.adopted:
+        return world, []
+    stored = world.of_kind(kinds.IPAMBLOCK).get(block.metadata.name)
+    metadata = stored.metadata if stored else Metadata(name=block.metadata.name)
+    effect = TakeBack(IPAMBlock(metadata=metadata, spec=block.spec))
+    return replace(world, taking_back=world.taking_back | {block.network}), [effect]
+
+
+def more(world: World, pools: Sequence[IPPool] | None) -> Step:
+    """One more block to allocate from: an own idle one, else another one. Nothing where the settings permit none."""
+    if idle := choose.idle(world, pools):
+        return take_back(world, idle[0])
+    return (world, []) if choose.no_more(world) else claim(world, pools)
+
+
+def ahead(world: World, pools: Sequence[IPPool] | None) -> Step:
+    """The next block before it is needed, so that pods come on when the datastore goes away."""
+    if pools is None or world.claiming or world.taking_back or world.store_away or world.clock < world.ahead_after:
+        return world, []
+    blocks = choose.usable(world, pools)
+    return (world, []) if not blocks or choose.plenty(world, blocks) else more(world, pools)
+
+
+def tide(world: World) -> Step:
+    """With time: a block ahead of need for pods that ask for nothing, where this node has pods at all."""
+    if not world.pods or not world.is_synced(kinds.IPPOOL):
+        return world, []
+    try:
+        pools = ipam.pools_for(facts.pools(world).values(), Use.WORKLOAD, facts.labels(world))
+    except NoAddress:
+        return world, []  # said to the pods that ask
+    return ahead(world, pools)
+
+
+def ensure_tunnel(world: World) -> Step:
+    """The tunnel's address, from the node's own first block of a pool that permits it; kept as long as that does.
+
+    Else it moves: the new one is allocated before the old one rests, and tunl0 gets it before it loses the other. With
+    no pool to move to it stays, for tunl0 has it. Until our Node was heard its labels are not known: nothing moves.
+    """
+    if not world.adopted or not world.is_synced(kinds.IPPOOL) or not facts.uses_ipip(world):
+        return world, []
+    had = [net for net in sorted(world.blocks, key=ip.order) if ipam.find(world.blocks[net], "", facts.TUNNEL_CLAIM)]
+    if had and world.me.node not in facts.nodes(world):
+        return world, []
+    try:
+        pools = ipam.pools_for(facts.pools(world).values(), Use.TUNNEL, facts.labels(world))
+    except NoAddress as problem:
+        return (world if had else _told(world, str(problem))), []
+    kept = next((net for net in had if any(ip.contains(pool.network, net) for pool in pools)), None)
+    if kept is not None and had == [kept]:
+        return world, []
+    changed: list[IPAMBlock] = []
+    if kept is None:
+        new = _tunnel_block(world, pools)
+        if new is None:
+            return more(_told(world, choose.no_more(world)) if not had else world, pools)
+        changed.append(new)
+    changed += [
+        ipam.release(world.blocks[net], "", facts.TUNNEL_CLAIM, world.now)
+        for net in had
+        if net != kept and all(net != one.network for one in changed)
+    ]
+    blocks = {**world.blocks, **{block.network: block for block in changed}}
+    return replace(world, blocks=blocks), [JournalBlocks(tuple(changed))]
+
+
+def _told(world: World, reason: str) -> World:
+    """Why the tunnel has no address, for the status; the same World where that is said already, or there is none."""
+    return replace(world, no_address=reason) if reason and world.no_address != reason else world
+
+
+def _tunnel_block(world: World, pools: Sequence[IPPool]) -> IPAMBlock | None:
+    """The first own block of these pools with the tunnel's address given away."""
+    who = ipam.Claimant("", facts.TUNNEL_CLAIM, "", Use.TUNNEL)
+    for pressed in (False, True):
+        for block in choose.usable(world, pools):
+            kept = choose.reserved(world, block)
+            if assigned := ipam.assign(block, who, world.now, choose.rest(world), pressed, kept):
+                return assigned[0]
+    return None
+
+
+def with_stored(world: World, block: IPAMBlock) -> World:
+    """The datastore has this block now: said here, so that nothing is written to find that out."""
+    kind = {**world.of_kind(kinds.IPAMBLOCK), block.metadata.name: block}
+    return replace(world, resources={**world.resources, kinds.IPAMBLOCK.plural: kind})
+
+
+def is_idle(world: World, net: ip.Network) -> bool:
+    """Whether an own block is idle as far as this node knows."""
+    block = world.blocks.get(net)
+    return block is not None and block.spec.state is BlockState.IDLE

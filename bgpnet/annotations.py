@@ -1,0 +1,102 @@
+"""What pods and namespaces ask of address management by annotation, and who beats whom. Pure.
+
+Source: Calico's annotations (cni-plugin/pkg/k8s/k8s.go): `ipv4pools` of the pod over its namespace's over the network
+configuration's; `ipAddrs` of the pod over what the runtime asks for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bgpnet.errors import NoAddress
+from bgpnet.model import ip
+from bgpnet.model.ip import Address
+
+POOLS = "cni.projectcalico.org/ipv4pools"
+ADDRESSES = "cni.projectcalico.org/ipAddrs"
+CONFIGURED = "ipv4_pools of the network configuration"
+
+SHOWN = 200
+"""How many characters of a value a refusal shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What an orchestrator says of a pod or a namespace."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked for, and by what (for the sentence of a refusal). Nothing at all: any address will do.
+
+    pools: names or CIDRs. address: that very one, from whichever pool has it.
+    """
+
+    pools: tuple[str, ...] = ()
+    pools_by: str = ""
+    address: Address | None = None
+    address_by: str = ""
+
+
+def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None) -> Wish:
+    """What a pod (`namespace/name`) gets to ask for; `asked` is what the runtime's call says. Raises NoAddress."""
+    pools, pools_by = asked.pools, asked.pools_by
+    address, address_by = asked.address, asked.address_by
+    holders = ((f"pod {pod}", of_pod), (f"namespace {pod.partition('/')[0]}", of_namespace))
+    for holder, meta in holders:
+        if meta is not None and POOLS in meta.annotations:
+            pools_by = f"annotation {POOLS} of {holder}"
+            pools = _strings(pools_by, meta.annotations[POOLS], '["blue"]', "names or CIDRs of pools")
+            break
+    if of_pod is not None and ADDRESSES in of_pod.annotations:
+        address_by = f"annotation {ADDRESSES} of pod {pod}"
+        address = one_address(
+            address_by, _strings(address_by, of_pod.annotations[ADDRESSES], '["10.0.0.5"]', "addresses")
+        )
+    return Wish(pools, pools_by if pools else "", address, address_by if address else "")
+
+
+def one_address(source: str, texts: Sequence[str], *, length: bool = False) -> Address:
+    """The one IPv4 address that `source` asks for, which must name one; raises NoAddress.
+
+    length: a prefix length may follow, as the CNI conventions have it; a pod's address has all its bits anyway.
+    """
+    shown = ", ".join(texts)
+    found = {text: _address(text.partition("/")[0] if length else text) for text in texts}
+    if bad := [text for text, address in found.items() if address is None]:
+        raise NoAddress(f"{source} = {_shown(bad[0])} is not an IP address: write one like 10.0.0.5")
+    if six := [text for text, address in found.items() if address is not None and address.version == 6]:
+        raise NoAddress(f"{source} = {_shown(six[0])} is an IPv6 address, and pods have IPv4 only: leave it out")
+    if len(texts) > 1:
+        raise NoAddress(
+            f"{source} = {_shown(shown)} names {len(texts)} addresses, and a pod's interface has one: name one"
+        )
+    if not (address := found[texts[0]] if texts else None):
+        raise NoAddress(f"{source} names no address: name one, or leave it out")
+    return address
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}…")
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return None if "%" in text else ip.address(text)
+    except ValueError:
+        return None
+
+
+def _strings(source: str, text: str, example: str, what: str) -> tuple[str, ...]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        raise NoAddress(f"{source} = {_shown(text)} is not JSON: write a list of {what} such as {example}") from None
+    if not isinstance(found, list) or not found or not all(isinstance(one, str) for one in found):
+        raise NoAddress(f"{source} = {_shown(text)} is not a list of {what}: write one such as {example}, or remove it")
+    return tuple(found)

@@ -1,0 +1,89 @@
+"""What annotations ask for, who beats whom, and the one sentence for each that cannot be read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bgpnet.annotations import ADDRESSES, CONFIGURED, POOLS, Meta, Wish, one_address, wish
+from bgpnet.errors import NoAddress
+from bgpnet.model import ip
+
+POD = "shop/cart-0"
+ASKED = Wish(("config",), CONFIGURED, ip.address("10.0.0.1"), "CNI_ARGS IP")
+
+
+def meta(**annotations: str) -> Meta:
+    names = {"pools": POOLS, "addresses": ADDRESSES}
+    return Meta(annotations={names[key]: value for key, value in annotations.items()})
+
+
+def test_who_says_nothing_asks_for_what_the_runtime_asks_for() -> None:
+    assert wish(ASKED, POD, None, None) == wish(ASKED, POD, Meta(), Meta()) == ASKED
+    assert wish(Wish(), POD, Meta(), None) == Wish()
+
+
+def test_the_pod_beats_its_namespace_which_beats_the_network_configuration() -> None:
+    of_pod, of_namespace = meta(pools='["blue", "10.1.0.0/16"]'), meta(pools='["green"]')
+    assert wish(ASKED, POD, of_pod, of_namespace).pools == ("blue", "10.1.0.0/16")
+    assert wish(ASKED, POD, Meta(), of_namespace).pools == ("green",)
+    assert wish(ASKED, POD, of_pod, of_namespace).pools_by == f"annotation {POOLS} of pod {POD}"
+    assert wish(ASKED, POD, None, of_namespace).pools_by == f"annotation {POOLS} of namespace shop"
+
+
+def test_the_pods_address_beats_the_runtimes_and_a_namespace_has_none() -> None:
+    told = wish(ASKED, POD, meta(addresses='["10.0.0.9"]'), meta(addresses='["10.0.0.8"]'))
+    assert (str(told.address), told.address_by) == ("10.0.0.9", f"annotation {ADDRESSES} of pod {POD}")
+    assert wish(ASKED, POD, Meta(), meta(addresses='["10.0.0.8"]')).address == ip.address("10.0.0.1")
+
+
+BAD = [
+    (meta(pools="blue"), "= 'blue' is not JSON: write a list of names or CIDRs of pools such as [\"blue\"]"),
+    (meta(pools='"blue"'), 'is not a list of names or CIDRs of pools: write one such as ["blue"], or remove it'),
+    (meta(pools="[1]"), "= '[1]' is not a list"),
+    (meta(pools="[]"), "= '[]' is not a list"),
+    (meta(pools="[" * 100_000), "is not JSON"),
+    (meta(addresses="10.0.0.5"), "= '10.0.0.5' is not JSON: write a list of addresses such as [\"10.0.0.5\"]"),
+    (meta(addresses='["ten"]'), "= 'ten' is not an IP address: write one like 10.0.0.5"),
+    (meta(addresses='["10.0.0.5/32"]'), "= '10.0.0.5/32' is not an IP address"),
+    (meta(addresses='["fd00::5"]'), "= 'fd00::5' is an IPv6 address, and pods have IPv4 only: leave it out"),
+    (meta(addresses='["10.0.0.5", "fd00::5"]'), "= 'fd00::5' is an IPv6 address"),
+    (
+        meta(addresses='["10.0.0.5", "10.0.0.6"]'),
+        "= '10.0.0.5, 10.0.0.6' names 2 addresses, and a pod's interface has one",
+    ),
+    (meta(addresses="{}"), "= '{}' is not a list of addresses"),
+]
+
+
+@pytest.mark.parametrize(("annotated", "words"), BAD, ids=range(len(BAD)))
+def test_what_cannot_be_read_is_one_sentence(annotated: Meta, words: str) -> None:
+    with pytest.raises(NoAddress) as refused:
+        wish(ASKED, POD, annotated, None)
+    assert words in str(refused.value)
+    assert len(str(refused.value)) < 500
+    assert str(refused.value).startswith(f"annotation {next(iter(annotated.annotations))} of pod {POD} = ")
+
+
+VALUES = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=2))
+
+
+@given(st.text() | VALUES.map(json.dumps))
+def test_any_text_is_read_or_refused(text: str) -> None:
+    try:
+        told = wish(Wish(), POD, meta(pools=text, addresses=text), None)
+    except NoAddress:
+        return
+    assert told.pools
+    assert told.address is not None
+
+
+def test_a_prefix_length_where_the_cni_conventions_have_one() -> None:
+    assert one_address("runtimeConfig.ips", ["10.0.0.5/24"], length=True) == ip.address("10.0.0.5")
+    with pytest.raises(NoAddress, match="names no address"):
+        one_address("runtimeConfig.ips", [])
+    with pytest.raises(NoAddress, match="fe80::1%eth0"):
+        one_address("runtimeConfig.ips", ["fe80::1%eth0"])
