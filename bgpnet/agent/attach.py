@@ -99,7 +99,8 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
     for block in blocks:
         if assigned := _assign(world, request, block):
             world, effects = _allocated(world, number, request, *assigned)
-            world, more = claims.ahead(world, permitted)
+            left = [assigned[0] if one is block else one for one in blocks]
+            world, more = claims.ahead(world, permitted, left)
             return world, effects + more
     if idle := choose.idle(world, permitted):
         return claims.take_back(answers.wait(world, number, request, _taking_back(idle[0])), idle[0])

@@ -59,11 +59,13 @@ def more(world: World, pools: Sequence[IPPool] | None) -> Step:
     return (world, []) if choose.no_more(world) else claim(world, pools)
 
 
-def ahead(world: World, pools: Sequence[IPPool] | None) -> Step:
-    """The next block before it is needed, so that pods come on when the datastore goes away."""
+def ahead(world: World, pools: Sequence[IPPool] | None, blocks: Sequence[IPAMBlock]) -> Step:
+    """The next block before it is needed, so that pods come on when the datastore goes away.
+
+    blocks: the usable ones of these pools.
+    """
     if pools is None or world.claiming or world.taking_back or world.store_away or world.clock < world.ahead_after:
         return world, []
-    blocks = choose.usable(world, pools)
     return (world, []) if not blocks or choose.plenty(world, blocks) else more(world, pools)
 
 
@@ -75,7 +77,7 @@ def tide(world: World) -> Step:
         pools = ipam.pools_for(facts.pools(world).values(), Use.WORKLOAD, facts.labels(world))
     except NoAddress:
         return world, []  # said to the pods that ask
-    return ahead(world, pools)
+    return ahead(world, pools, choose.usable(world, pools))
 
 
 def ensure_tunnel(world: World) -> Step:
