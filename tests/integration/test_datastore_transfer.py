@@ -121,7 +121,7 @@ def test_the_commands_between_real_datastores(
         assert ctl(url, "export", "-o", f"{tmp_path}/{name}").returncode == 0
     assert (tmp_path / "a.yaml").read_bytes() == (tmp_path / "b.yaml").read_bytes()
     again = ctl(target, "import", f"{tmp_path}/a.yaml")
-    assert "10 of them there already: both sides are equal" in again.stdout
+    assert "11 of them there already: both sides are equal" in again.stdout
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "etcd"])
@@ -260,7 +260,7 @@ def test_an_import_whose_datastore_goes_away_says_how_to_go_on() -> None:
 
     target = Failing()
     plan = importing.planned(copies.Copy("FROM", contents.Contents(everything())), copies.of_store(target, "TO"))
-    with pytest.raises(BgpnetError, match="after 3 of 10 objects: it is away; run the same command again"):
+    with pytest.raises(BgpnetError, match="after 3 of 11 objects: it is away; run the same command again"):
         importing.carry_out(plan, target, iter)
     left = importing.planned(plan.source, copies.of_store(target, "TO"))
     assert (left.there, len(left.missing)) == (3, 7)

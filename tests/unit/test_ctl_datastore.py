@@ -52,7 +52,7 @@ def test_an_export_is_whole_for_its_owner_alone_and_the_same_every_time(run: Run
     got = run("export", "-o", str(target), to="full.db")
     sum_ = contents.checksum(everything())
     assert (got.exit_code, got.stdout) == (0, "")
-    assert got.stderr == f"Successfully exported 10 resource(s) to {target}: sha256 {sum_}\n"
+    assert got.stderr == f"Successfully exported 11 resource(s) to {target}: sha256 {sum_}\n"
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert run("export", to="full.db").stdout == target.read_text()
     assert sorted(os.listdir(tmp_path)) == ["e.yaml", "full.db", "full.db-turn"]
@@ -80,7 +80,7 @@ def test_an_import_of_a_datastore_and_of_a_file_and_of_standard_input(run: Run, 
         assert got.stdout.splitlines()[-3:] == [
             f"{named}: sha256 {sum_}",
             f"sqlite://{tmp_path}/{number}.db: sha256 {sum_}",
-            "Successfully imported 10 resource(s): both sides are equal.",
+            "Successfully imported 11 resource(s): both sides are equal.",
         ]
         assert run("export", to=f"{number}.db").stdout == text
         assert run("check", full, to=f"{number}.db").exit_code == 0
@@ -89,7 +89,7 @@ def test_an_import_of_a_datastore_and_of_a_file_and_of_standard_input(run: Run, 
 def test_a_dry_run_writes_nothing_and_makes_no_file(run: Run, full: str, tmp_path: Path) -> None:
     got = run("import", full, "--dry-run")
     assert (got.exit_code, got.stderr) == (0, "")
-    assert got.stdout.endswith("Nothing was written (--dry-run): 10 resource(s) can be imported.\n")
+    assert got.stdout.endswith("Nothing was written (--dry-run): 11 resource(s) can be imported.\n")
     assert not (tmp_path / "a.db").exists()
 
 
@@ -107,7 +107,7 @@ def test_an_import_goes_on_where_another_one_stopped(run: Run, full: str, tmp_pa
     assert (got.exit_code, told["alreadyThere"], told["checksum"]["from"]) == (0, 4, told["checksum"]["to"])
     again = run("import", full)
     assert again.stdout.endswith(
-        "Successfully imported 10 resource(s), 10 of them there already: both sides are equal.\n"
+        "Successfully imported 11 resource(s), 11 of them there already: both sides are equal.\n"
     )
 
 
@@ -183,7 +183,7 @@ def test_a_check_counts_and_sums_and_finds_nothing_in_what_is_right(run: Run, fu
     assert lines[0].split() == ["KIND", "OBJECTS"]
     assert [line.split() for line in lines if line.startswith(("IPPool", "total"))] == [
         ["IPPool", "2"],
-        ["total", "10"],
+        ["total", "11"],
     ]
     assert lines[-2:] == [f"{full}: sha256 {contents.checksum(everything())}", "Check complete; found 0 problem(s)."]
 

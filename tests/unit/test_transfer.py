@@ -57,7 +57,7 @@ def test_labels_in_another_order_are_the_same_bytes() -> None:
 def test_a_stream_can_be_read_by_people_and_begins_with_what_must_be_in_it() -> None:
     first, second, *rest = text().splitlines()
     assert first == "# bgpnet datastore export, format 1"
-    assert second == f"# 10 objects, sha256 {contents.checksum(everything())}"
+    assert second == f"# 11 objects, sha256 {contents.checksum(everything())}"
     assert [line.removeprefix("kind: ") for line in rest if line.startswith("kind: ")] == [
         "ClusterInformation",
         "IPAMConfiguration",
@@ -69,6 +69,7 @@ def test_a_stream_can_be_read_by_people_and_begins_with_what_must_be_in_it() -> 
         "BGPPeer",
         "Node",
         "IPAMBlock",
+        "ReleaseRequest",
     ]
     assert "  free: [7, 8, 10, 11, 12, 13, 14, 15, 4, 5, 6]" in rest
     assert (
@@ -106,17 +107,17 @@ def test_a_stream_that_was_cut_off_is_refused_with_both_sums(share: float) -> No
     with pytest.raises(BgpnetError) as refused:
         stream.read(cut, "f.yaml")
     said = str(refused.value)
-    assert said.startswith("f.yaml is truncated or was changed: its header says 10 objects with sha256 ")
+    assert said.startswith("f.yaml is truncated or was changed: its header says 11 objects with sha256 ")
     assert contents.checksum(everything()) in said
     assert said.count("sha256") == 2
 
 
 def test_a_stream_that_was_changed_is_refused_until_its_header_is_taken_out() -> None:
     changed = text().replace("ipv4Address: 192.0.2.1/24", "ipv4Address: 192.0.2.9/24")
-    with pytest.raises(BgpnetError, match=r"was changed: its header says 10 objects .*what it holds is 10 objects"):
+    with pytest.raises(BgpnetError, match=r"was changed: its header says 11 objects .*what it holds is 11 objects"):
         stream.read(changed, "f")
     plain = stream.read(changed.split("\n", 2)[2], "f")
-    assert (len(plain.resources), plain.broken) == (10, [])
+    assert (len(plain.resources), plain.broken) == (11, [])
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_what_cannot_be_read_is_named_by_its_key() -> None:
         (f"{ROOT}workloadendpoints/x", b"{}"),
     ]
     read = contents.read([*keys, *pairs(everything())], ROOT)
-    assert len(read.resources) == 10
+    assert len(read.resources) == 11
     assert [str(each).partition(";")[0][:75] for each in read.broken] == [
         "/bgpnet/v1/marvels/x: is of no kind that this version knows",
         "/bgpnet/v2/ippools/x: is of no kind that this version knows",
