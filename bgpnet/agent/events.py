@@ -243,6 +243,13 @@ class JournalBlocks:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalReserved:
+    """Make it durable which addresses are kept back (CIDRs), for a start without the datastore."""
+
+    cidrs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Tell the one who asked: exit status and body. reason: the sentence of a refusal, for the log."""
 
@@ -280,4 +287,6 @@ Event = (
     | KernelLooked
     | KernelApplied
 )
-Effect = WirePod | UnwirePod | Reap | ClaimBlock | TakeBack | JournalBlocks | ForgetBlock | Answer | Stop
+Effect = (
+    WirePod | UnwirePod | Reap | ClaimBlock | TakeBack | JournalBlocks | JournalReserved | ForgetBlock | Answer | Stop
+)

@@ -76,18 +76,28 @@ class BlockWent(msgspec.Struct, frozen=True, tag="block gone", tag_field="line")
     cidr: str
 
 
-Line = Boot | BlockIs | BlockWent | PodCame | PodWent
+class Kept(msgspec.Struct, frozen=True, tag="reserved", tag_field="line"):
+    """All addresses that IPReservations keep back, as last heard: the datastore may be away at the next start."""
+
+    cidrs: tuple[str, ...]
+
+
+Line = Boot | BlockIs | BlockWent | PodCame | PodWent | Kept
 _DECODER = msgspec.json.Decoder(Line)
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a journal says: own blocks by CIDR, the pods that have addresses, and who had one that may still rest."""
+    """What a journal says: own blocks by CIDR, the pods that have addresses, and who had one that may still rest.
+
+    reserved: CIDRs that nobody is given an address of unasked.
+    """
 
     boot: str
     blocks: dict[str, IPAMBlock] = field(default_factory=dict)
     pods: dict[Attachment, PodCame] = field(default_factory=dict)
     rests: dict[str, tuple[PodCame, str]] = field(default_factory=dict)
+    reserved: tuple[str, ...] = ()
 
     def take(self, line: Line) -> None:
         """Apply one line."""
@@ -102,13 +112,16 @@ class Contents:
             case PodWent():
                 if (pod := self.pods.pop(Attachment(line.container, line.ifname), None)) is not None:
                     self.rests[pod.address] = (pod, line.at)
+            case Kept(cidrs):
+                self.reserved = cidrs
             case Boot(boot):
                 self.boot = boot
 
     def lines(self) -> list[Line]:
         """The shortest journal that says the same."""
         resting = [line for pod, at in self.rests.values() for line in (pod, PodWent(pod.container, pod.ifname, at))]
-        return [Boot(self.boot), *map(BlockIs, self.blocks.values()), *resting, *self.pods.values()]
+        kept = [Kept(self.reserved)] if self.reserved else []
+        return [Boot(self.boot), *kept, *map(BlockIs, self.blocks.values()), *resting, *self.pods.values()]
 
     def forget_old_rests(self) -> None:
         """Keep those of the last while before the newest: the others have rested by any setting."""
@@ -241,9 +254,9 @@ class Journal:
                 f"journal {self._path} cannot be read: {problem.strerror}; see to the disk"
             ) from problem
 
-    def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod]) -> None:
+    def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod], reserved: tuple[str, ...] = ()) -> None:
         """Begin anew with this content, replacing the file in one step; raises JournalFailed."""
-        self._live = Contents(self._live.boot)
+        self._live = Contents(self._live.boot, reserved=reserved)
         for block in blocks:
             self._live.take(BlockIs(block))
         for pod in pods:

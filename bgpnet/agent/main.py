@@ -112,6 +112,7 @@ def run(settings: config.Settings) -> str:
 
 
 def _run(settings: config.Settings, uuid: str) -> str:
+    from bgpnet import reservations
     from bgpnet.agent import feeds, identity
     from bgpnet.agent.apply import seen
     from bgpnet.agent.events import KernelLooked
@@ -138,8 +139,9 @@ def _run(settings: config.Settings, uuid: str) -> str:
     contents = journal.load()
     now = time()
     blocks, pods = restore(contents, identity.boot(), now) if contents else ({}, {})
-    journal.start(blocks.values(), pods.values())
-    world = World(me=me, now=now, clock=monotonic(), blocks=blocks, pods=pods)
+    kept = contents.reserved if contents else ()
+    journal.start(blocks.values(), pods.values(), kept)
+    world = World(me=me, now=now, clock=monotonic(), blocks=blocks, pods=pods, reserved=reservations.of_networks(kept))
 
     store = LazyStore(partial(open_store, settings.datastore))
     store.try_now()

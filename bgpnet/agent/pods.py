@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import time
 
 from bgpnet import names
@@ -18,6 +19,7 @@ from bgpnet.agent.events import (
     Event,
     ForgetBlock,
     JournalBlocks,
+    JournalReserved,
     PodRefused,
     PodUnwired,
     PodWired,
@@ -28,7 +30,7 @@ from bgpnet.agent.events import (
     UnwirePod,
     WirePod,
 )
-from bgpnet.agent.journal import BlockIs, BlockWent, Journal, PodWent, came
+from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodWent, came
 from bgpnet.agent.threads import loudly, start
 from bgpnet.agent.world import Pod
 from bgpnet.cnispec import Attachment
@@ -45,7 +47,7 @@ Netns = Callable[[int], int | None]
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
-PodWork = WirePod | UnwirePod | JournalBlocks | ForgetBlock | ClaimBlock | TakeBack
+PodWork = WirePod | UnwirePod | JournalBlocks | JournalReserved | ForgetBlock | ClaimBlock | TakeBack
 
 
 class Workers:
@@ -78,6 +80,9 @@ class Workers:
                 self._pods.submit(loudly(self._unwire), work)
             case JournalBlocks():
                 self._keep(work)  # here and now: a pod's DEL must not be journalled before it
+            case JournalReserved(cidrs):
+                with suppress(JournalFailed):  # they are heard from the datastore again
+                    self._journal.append([Kept(cidrs)])
             case ForgetBlock(cidr):
                 self._journal.append([BlockWent(cidr)])
 

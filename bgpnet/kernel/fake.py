@@ -263,6 +263,8 @@ class FakeKernel:
         link.mtu, link.up = tunnel.mtu, True
         if tunnel.address is not None:
             link.addresses = [tunnel.address, *(one for one in link.addresses if one.version != 4)]
+        elif tunnel.bare:
+            link.addresses = [one for one in link.addresses if one.version != 4]
         self.log.append(f"put {tunnel.name} {tunnel.address}")
 
     def _tunnels(self) -> dict[str, Tunnel]:
