@@ -66,7 +66,7 @@ def _memory(url: str, rest: str, needs: _Needs) -> Store:
 
 def _not_built(url: str, rest: str, needs: _Needs) -> Store:
     raise UsageError(
-        f"datastore {url!r}: not built yet (issue “Resources and datastore”); "
+        f"datastore {url!r}: not built yet; "
         "use sqlite:///var/lib/bgpnet/store.db on one machine, etcd://HOST:PORT,… on several"
     )
 
