@@ -22,6 +22,7 @@ from bgpnet.kernel.api import (
     PutRoute,
     PutSysctl,
     PutTunnel,
+    nothing,
 )
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel, Uplink, Wiring
 from bgpnet.model import ip
@@ -146,7 +147,7 @@ class FakeKernel:
             if one.alias is None and one.name != TUNNEL
         ]
 
-    def wire(self, wiring: Wiring) -> None:
+    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """See kernel.api.Kernel.wire."""
         refusals.check(wiring)
         with self._lock:
@@ -164,6 +165,7 @@ class FakeKernel:
             dst = ip.host(wiring.address)
             if (MAIN, dst) in self.routes:
                 raise refusals.address_led_elsewhere(wiring, dst)
+            durable()
             inside.add(wiring.ifname)
             link = self._add(wiring.link, "veth", wiring.mtu)
             link.mac, link.alias, link.peer = HOST_MAC, wiring.alias, (wiring.netns, wiring.ifname)
