@@ -1,6 +1,9 @@
 /* The CNI plugin: what the container runtime executes. A thin client of the agent's unix socket.
  *
- *   cc -O2 -static -Wall -Wextra -Werror -o build/cni/bgpnet bgpnet/cni/plugin.c
+ *   musl-gcc -O2 -static -Wall -Wextra -Werror -o build/cni/bgpnet bgpnet/cni/plugin.c
+ *
+ * (With musl it starts in 0.12 ms, with glibc in 0.40: that asks the processor what it can, and in a virtual machine
+ * each such question is answered by the hypervisor.)
  *
  * It checks its environment, finds `socket`, `timeout` and `cniVersion` in the network configuration on standard input,
  * opens CNI_NETNS, and hands all of it to the agent (bgpnet/wire.py says how); what the agent answers, it prints.
@@ -15,11 +18,11 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <linux/nsfs.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 /* One file to the compiler, so that it builds by one command; in the order in which they lean on each other. */
 #include "json.c"
@@ -27,6 +30,9 @@
 #include "request.c"
 #include "tombstone.c"
 
+#ifndef NS_GET_NSTYPE /* linux/nsfs.h: musl comes without the kernel's headers */
+#define NS_GET_NSTYPE _IO(0xb7, 0x3)
+#endif
 #define ANSWER_HEAD 5 /* length, status */
 #define VERSION_TIMEOUT 2
 
@@ -42,7 +48,7 @@ static int open_netns(void)
         return netns;
     if (command != DEL)
         fail(ENVIRONMENT, "CNI_NETNS = ", show(path), ": ",
-             netns < 0 ? strerror(error) : "not a network namespace",
+             netns < 0 ? words(error) : "not a network namespace",
              "; the container runtime must make it before ", command_names[command], NULL);
     if (netns >= 0)
         close(netns);
@@ -63,7 +69,7 @@ static int dial(void)
     int agent = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     double rest = left();
     if (agent < 0)
-        fail(IO, "no socket to be had (", strerror(errno), "): raise that limit of the node", NULL);
+        fail(IO, "no socket to be had (", words(errno), "): raise that limit of the node", NULL);
     if (rest <= 0)
         fail_late();
     struct timeval limit = {.tv_sec = (time_t)rest, .tv_usec = (suseconds_t)((rest - (double)(time_t)rest) * 1e6) | 1};
@@ -142,12 +148,12 @@ static int dial_or_note(void)
     if (agent >= 0)
         return agent;
     if (command != DEL)
-        fail(LATER, "socket = ", show(socket_path), ": no agent answers (", strerror(errno),
+        fail(LATER, "socket = ", show(socket_path), ": no agent answers (", words(errno),
              "); start it with `bgpnet agent`, then try again", NULL);
     int error = write_tombstone();
     if (error)
         fail(LATER, "socket = ", show(socket_path), ": no agent answers, and no tombstone can be written beside it (",
-             strerror(error), "); start it with `bgpnet agent`, then try again", NULL);
+             words(error), "); start it with `bgpnet agent`, then try again", NULL);
     agent = dial();
     if (agent >= 0)
         unlink(tombstone);

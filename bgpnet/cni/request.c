@@ -169,7 +169,7 @@ static void read_config(const struct timespec *start)
     size_t from = request_size;
     int error = read_input();
     if (error)
-        fail(IO, "standard input cannot be read (", error == ETIMEDOUT ? "no end of it" : strerror(error), "): " REMEDY,
+        fail(IO, "standard input cannot be read (", error == ETIMEDOUT ? "no end of it" : words(error), "): " REMEDY,
              NULL);
     if (request_size > HEAD + LIMIT)
         fail(CONFIG, "standard input is longer than the 1048576 bytes that are taken, with CNI_ variables: shorten it",

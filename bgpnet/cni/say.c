@@ -137,3 +137,17 @@ static const char *show(const char *value)
     strcpy(text + (size < SHOWN ? size : SHOWN), size > SHOWN ? "..." : "");
     return text;
 }
+
+/* The kernel's errno in the words of glibc, as the twin has them; musl has its own for some. */
+static const char *words(int error)
+{
+    switch (error) {
+    case EIO: return "Input/output error";
+    case ENOMEM: return "Cannot allocate memory";
+    case EBUSY: return "Device or resource busy";
+    case EMFILE: return "Too many open files";
+    case ENAMETOOLONG: return "File name too long";
+    case ELOOP: return "Too many levels of symbolic links";
+    default: return strerror(error);
+    }
+}

@@ -28,7 +28,7 @@ PIECES = st.sampled_from([*b'{}[]",:\\u0e-.+ tfn\n\xff\xc0\xed\0d89'])
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return compiled(tmp_path_factory.mktemp("cni"), "-g", "-O1", "-fsanitize=address,undefined")
+    return compiled(tmp_path_factory.mktemp("cni"), "-g", "-O1", "-fsanitize=address,undefined", compiler="cc")
 
 
 def same_answer(checked: list[str], env: dict[str, str | bytes], stdin: bytes) -> None:
