@@ -12,9 +12,9 @@
  * `<CNI_CONTAINERID>.<CNI_IFNAME>`, for the agent to carry out when it starts, and is done.
  *
  * It ends with 0, or with 1 and a CNI error object on standard output, and within its deadline: `timeout` seconds from
- * its start (60 unless told otherwise); a DEL waits for at most 10, as runtimes try it again.
+ * its start (60 unless told otherwise); a DEL waits for at most 10, as runtimes try it again, and so does a STATUS.
  *
- * plugin.py is its twin, byte for byte in what it prints: change both or none. CNI specification 1.0.0.
+ * plugin.py is its twin, byte for byte in what it prints: change both or none. CNI specification 1.1.0.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -41,6 +41,8 @@ static unsigned char answer[ANSWER_HEAD + LIMIT];
 /* CNI_NETNS, opened; -1 where a DEL finds it gone. */
 static int open_netns(void)
 {
+    if (!needed[command])
+        return -1;
     const char *path = variable("CNI_NETNS");
     int netns = *path ? open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) : -1;
     int error = errno;
@@ -55,9 +57,15 @@ static int open_netns(void)
     return -1;
 }
 
+/* An agent that is away or silent: to be tried again, except that STATUS has a code of its own for that. */
+static enum code later(void)
+{
+    return command == STATUS ? UNAVAILABLE : LATER;
+}
+
 __attribute__((noreturn, cold)) static void fail_late(void)
 {
-    fail(LATER, "socket = ", show(socket_path), ": the agent did not answer within ", seconds,
+    fail(later(), "socket = ", show(socket_path), ": the agent did not answer within ", seconds,
          " s; see its log, then try again", NULL);
 }
 
@@ -117,7 +125,7 @@ static void receive(int agent, size_t *have, size_t size)
         if (got > 0)
             *have += (size_t)got;
         else if (got == 0 || (errno != EAGAIN && errno != EINTR))
-            fail(LATER, "socket = ", show(socket_path),
+            fail(later(), "socket = ", show(socket_path),
                  ": the agent hung up before it had answered; see its log, then try again", NULL);
         else if (!ready(agent, POLLIN))
             fail_late();
@@ -148,11 +156,11 @@ static int dial_or_note(void)
     if (agent >= 0)
         return agent;
     if (command != DEL)
-        fail(LATER, "socket = ", show(socket_path), ": no agent answers (", words(errno),
+        fail(later(), "socket = ", show(socket_path), ": no agent answers (", words(errno),
              "); start it with `bgpnet agent`, then try again", NULL);
     int error = write_tombstone();
     if (error)
-        fail(LATER, "socket = ", show(socket_path), ": no agent answers, and no tombstone can be written beside it (",
+        fail(later(), "socket = ", show(socket_path), ": no agent answers, and no tombstone can be written beside it (",
              words(error), "); start it with `bgpnet agent`, then try again", NULL);
     agent = dial();
     if (agent >= 0)
@@ -169,12 +177,14 @@ int main(void)
     command = read_command();
     if (command == VERSION)
         return say_versions();
-    if (command == DEL)
-        seconds = DEL_TIMEOUT;
+    if (hurried())
+        seconds = SHORT_TIMEOUT;
     set_deadline(&start, strtod(seconds, NULL));
-    check_present();
-    check_container();
-    check_ifname();
+    if (needed[command]) {
+        check_present();
+        check_container();
+        check_ifname();
+    }
     pack_environment();
     read_config(&start);
     int netns = open_netns();
