@@ -97,6 +97,12 @@ class Kernel(Protocol):
         With an alias, a link of that name that belongs to another container (a newer sandbox) stays untouched.
         """
 
+    def differences(self, wiring: Wiring) -> list[str]:
+        """What of a wired pod is not as it was wired, one phrase each: link, addresses, routes, neighbours, sysctls.
+
+        Raises KernelRefused when it cannot be looked at.
+        """
+
     def reap(self, *, abandoned: bool = False) -> int:
         """Delete all links marked for reaping, in one go; how many there were.
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, sysctl, table
+from bgpnet.kernel import encode, examine, sysctl, table
 from bgpnet.kernel.api import Change, PutSysctl, PutTunnel, nothing
 from bgpnet.kernel.changes import Entry, carry_out
 from bgpnet.kernel.monitor import Monitor
@@ -66,6 +66,11 @@ class LinuxKernel:
     def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """See kernel.api.Kernel.wire."""
         self._wirer.wire(wiring, durable)
+
+    def differences(self, wiring: Wiring) -> list[str]:
+        """See kernel.api.Kernel.differences."""
+        with self._lock:
+            return examine.differences(self._netlink, wiring)
 
     def unwire(self, link: str, alias: Alias | None) -> bool:
         """See kernel.api.Kernel.unwire."""
