@@ -35,10 +35,11 @@ cni: build/cni/bgpnet ## the program that container runtimes execute
 
 # The plugin is one translation unit: plugin.c includes the others. Hardening costs it no measurable time.
 HARDENED := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro,-z,now
+CNI_CC := $(shell command -v musl-gcc || echo cc)
 
 build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 	@mkdir -p $(@D)
-	@cc -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
+	@$(CNI_CC) -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
 
 build/bin/etcd: tests/support/etcd/go.mod
 	@scripts/etcd

@@ -46,6 +46,10 @@ class Alias:
     def __str__(self) -> str:
         return f"{self.container}/{self.ifname}/{self.since}"
 
+    def is_of(self, other: Alias) -> bool:
+        """Whether both mark the same container's interface, whenever."""
+        return (self.container, self.ifname) == (other.container, other.ifname)
+
 
 def parse_alias(text: str) -> Alias | None:
     """The alias of a link of ours; None for anybody else's."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
@@ -242,6 +243,7 @@ class Journal:
         self._fd = -1
         self._torn = False  # a write failed half-way: the next one begins with a fresh file
         self._live = Contents(boot)
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
     def load(self) -> Contents | None:
         """What the file says, if there is one and it is whole."""
@@ -266,22 +268,34 @@ class Journal:
 
     def append(self, lines: Iterable[Line]) -> None:
         """Make the lines durable before returning; raises JournalFailed."""
+        self._make_durable(self._put(lines))
+
+    def begin(self, lines: Iterable[Line]) -> Callable[[], None]:
+        """Write the lines and have them made durable meanwhile; to call what is returned waits for that.
+
+        Either raises JournalFailed.
+        """
+        return self._committer.submit(self._make_durable, self._put(lines)).result
+
+    def _put(self, lines: Iterable[Line]) -> int:
+        """Write the lines; the number of this write."""
         lines = list(lines)
-        with self._guard():
-            with self._write:
-                if self._torn:
-                    self._rewrite()
-                self._torn = True
-                _write_all(self._fd, b"".join(map(encode, lines)))
-                self._torn = False
-                for line in lines:
-                    self._live.take(line)
-                self._lines += len(lines)
-                self._written += 1
-                mine = self._written
-            with self._sync:
-                if self._synced < mine:
-                    self._commit()
+        with self._guard(), self._write:
+            if self._torn:
+                self._rewrite()
+            self._torn = True
+            _write_all(self._fd, b"".join(map(encode, lines)))
+            self._torn = False
+            for line in lines:
+                self._live.take(line)
+            self._lines += len(lines)
+            self._written += 1
+            return self._written
+
+    def _make_durable(self, number: int) -> None:
+        with self._guard(), self._sync:
+            if self._synced < number:
+                self._commit()
 
     def _commit(self) -> None:
         """One fdatasync for all that was written so far; when it fails, nothing of it counts as written."""

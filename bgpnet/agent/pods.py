@@ -94,10 +94,10 @@ class Workers:
         pod = work.pod
         netns = self._netns(work.number)
         try:
-            self._journal.append([came(pod)])
+            durable = self._journal.begin([came(pod)])
             if netns is None:
                 raise KernelRefused(f"the network namespace {pod.netns} did not come with the request: is it gone?")
-            self._kernel.wire(_wiring(pod, netns))
+            self._kernel.wire(_wiring(pod, netns), durable)
         except (JournalFailed, KernelRefused) as problem:
             self._take_back(pod)
             self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem)))

@@ -200,3 +200,28 @@ def test_what_is_reserved_is_remembered_through_rewrites(tmp_path: Path) -> None
     assert last is not None
     assert last.reserved == ()
     one.close()
+
+
+def test_lines_that_were_begun_are_durable_when_waited_for(tmp_path: Path) -> None:
+    block, pods = allocated(3)
+    one = opened(tmp_path / "journal")
+    waits = [one.begin([BlockIs(block)]), *(one.begin([came(pod)]) for pod in pods)]
+    for durable in waits:
+        durable()
+    _, found = read(tmp_path / "journal")
+    assert set(found) == {pod.attachment for pod in pods}
+
+
+def test_lines_that_cannot_be_made_durable_say_so_when_waited_for(tmp_path: Path) -> None:
+    _, pods = allocated(2)
+    one = opened(tmp_path / "journal")
+    reader, writer = os.pipe()  # takes every write, and refuses fdatasync
+    one.close()
+    one._fd = writer
+    durable = one.begin([came(pods[0])])
+    with pytest.raises(JournalFailed, match="cannot be written: Invalid argument; see to the disk"):
+        durable()
+    os.close(reader)
+    one.append([came(pods[1])])  # with a fresh file, which has the first line, too: it may have reached the disk
+    _, found = read(tmp_path / "journal")
+    assert pods[1].attachment in found
