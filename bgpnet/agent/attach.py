@@ -17,7 +17,6 @@ from bgpnet.agent.events import (
     Answer,
     Claimed,
     ClaimFailed,
-    CniAsked,
     Effect,
     KernelApplied,
     Namespaces,
@@ -41,15 +40,6 @@ from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
 from bgpnet.model.ippool import IPPool
-
-
-def asked(world: World, event: CniAsked) -> Step:
-    """A request of the plugin: refused at once, or carried as far as it goes now."""
-    try:
-        request = cnispec.parse(event.call)
-    except CniError as problem:
-        return world, [answers.refused_as(event.number, cnispec.version_of(event.call.stdin), problem)]
-    return add(world, event.number, request) if request.command == "ADD" else delete(world, event.number, request)
 
 
 def add(world: World, number: int, request: CniRequest, failed: frozenset[str] = frozenset()) -> Step:

@@ -15,11 +15,13 @@ from time import time
 from bgpnet import names
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
+    CheckPod,
     ClaimBlock,
     Event,
     ForgetBlock,
     JournalBlocks,
     JournalReserved,
+    PodChecked,
     PodRefused,
     PodUnwired,
     PodWired,
@@ -47,7 +49,7 @@ Netns = Callable[[int], int | None]
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
-PodWork = WirePod | UnwirePod | JournalBlocks | JournalReserved | ForgetBlock | ClaimBlock | TakeBack
+PodWork = WirePod | UnwirePod | CheckPod | JournalBlocks | JournalReserved | ForgetBlock | ClaimBlock | TakeBack
 
 
 class Workers:
@@ -78,6 +80,8 @@ class Workers:
                 self._pods.submit(loudly(self._wire), work)
             case UnwirePod():
                 self._pods.submit(loudly(self._unwire), work)
+            case CheckPod():
+                self._pods.submit(loudly(self._check), work)
             case JournalBlocks():
                 self._keep(work)  # here and now: a pod's DEL must not be journalled before it
             case JournalReserved(cidrs):
@@ -121,6 +125,14 @@ class Workers:
             self._emit(UnwireFailed(work.number, attachment, work.version, str(problem)))
             return
         self._emit(PodUnwired(work.number, attachment))
+
+    def _check(self, work: CheckPod) -> None:
+        netns = self._netns(work.number)
+        try:
+            found = self._kernel.differences(_wiring(work.pod, netns)) if netns is not None else ["its netns is gone"]
+        except KernelRefused as problem:
+            found = [str(problem)]
+        self._emit(PodChecked(work.number, work.pod.attachment, work.version, tuple(found)))
 
     def _keep(self, work: JournalBlocks) -> None:
         """Pods first: of a batch that is torn, what stands alone may be pods without blocks, never the reverse."""

@@ -230,7 +230,7 @@ class Server:
             call = wire.unpack_cni(body)
         except wire.BadFrame as problem:
             refusal = CniError(BAD_ENVIRONMENT, f"the request cannot be read: {problem}")
-            connection.send(1, cnispec.error(cnispec.LATEST, refusal))
+            connection.send(1, cnispec.error(cnispec.USUAL, refusal))
             return
         self._emit(CniAsked(self._register(connection), call))
 
