@@ -27,9 +27,10 @@ test: check cni build/bin/etcd ## everything that CI runs: the quick checks, the
 soak: .test-ready cni build/bin/etcd ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
 
-bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter (build/bench.json)
+bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter, etcd (build/bench.json)
 	@$(PY) -m benchmarks.cni
 	@$(PY) -m benchmarks.ctl
+	@$(PY) -m benchmarks.store
 
 cni: build/cni/bgpnet ## the program that container runtimes execute
 
