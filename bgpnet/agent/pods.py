@@ -1,13 +1,14 @@
 """Workers: they carry out what the loop decided for pods and blocks, and report back as events.
 
-Several pods are wired at once; claims go one after another, and the reaper deletes links by the group.
+Several pods are wired at once; claims go one after another, and the reaper deletes links by the group. `Hands` does the
+work, `Workers` has the threads: a test that schedules every step by itself takes the hands alone.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import time
@@ -52,49 +53,21 @@ REAP_RETRY = 1.0
 PodWork = WirePod | UnwirePod | CheckPod | JournalBlocks | JournalReserved | ForgetBlock | ClaimBlock | TakeBack
 
 
-class Workers:
-    """The hands of the loop. `submit` returns at once."""
+class Hands:
+    """The work itself, each piece in the thread that calls; outcomes are events. clock: seconds since 1970."""
 
-    def __init__(self, kernel: Kernel, journal: Journal, repo: Repo, emit: Emit, netns: Netns, threads: int) -> None:
+    def __init__(
+        self, kernel: Kernel, journal: Journal, repo: Repo, emit: Emit, netns: Netns, clock: Callable[[], float] = time
+    ) -> None:
         self._kernel = kernel
         self._journal = journal
         self._emit = emit
         self._netns = netns
-        self._pods = ThreadPoolExecutor(threads, thread_name_prefix="pod")
+        self._clock = clock
         self._claimer = Claimer(repo, journal, emit)
-        self._claims = ThreadPoolExecutor(1, thread_name_prefix="claim")
-        self._marked: queue.SimpleQueue[Attachment | None] = queue.SimpleQueue()
-        self._pause = threading.Event()
-        start("reaper", self._reap)
 
-    def submit(self, work: PodWork | Reap, now: float) -> None:
-        """Have it done; the outcome comes as an event."""
-        match work:
-            case Reap(attachment):
-                self._marked.put(attachment)
-            case ClaimBlock():
-                self._claims.submit(loudly(self._claim), work, now)
-            case TakeBack():
-                self._claims.submit(loudly(self._take_back_block), work, now)
-            case WirePod():
-                self._pods.submit(loudly(self._wire), work)
-            case UnwirePod():
-                self._pods.submit(loudly(self._unwire), work)
-            case CheckPod():
-                self._pods.submit(loudly(self._check), work)
-            case JournalBlocks():
-                self._keep(work)  # here and now: a pod's DEL must not be journalled before it
-            case JournalReserved(cidrs):
-                with suppress(JournalFailed):  # they are heard from the datastore again
-                    self._journal.append([Kept(cidrs)])
-            case ForgetBlock(cidr):
-                self._journal.append([BlockWent(cidr)])
-
-    def reap_now(self) -> None:
-        """Have marked links deleted though no attachment waits for it."""
-        self._marked.put(None)
-
-    def _wire(self, work: WirePod) -> None:
+    def wire(self, work: WirePod) -> None:
+        """Journal the allocation, wire the pod; what failed is taken back."""
         pod = work.pod
         netns = self._netns(work.number)
         try:
@@ -111,22 +84,24 @@ class Workers:
     def _take_back(self, pod: Pod) -> None:
         """The pod never came. If even that cannot be journalled, the DEL that follows a failed ADD will say it."""
         try:
-            self._journal.append([PodWent(pod.attachment.container, pod.attachment.ifname, stamp(time()))])
+            self._journal.append([self._went(pod.attachment)])
         except JournalFailed:
             return
 
-    def _unwire(self, work: UnwirePod) -> None:
+    def unwire(self, work: UnwirePod) -> None:
+        """Cut the pod off, journal its release."""
         attachment = work.pod.attachment
         alias = names.Alias(attachment.container, attachment.ifname, work.pod.since)
         try:
             self._kernel.unwire(work.pod.link, alias)
-            self._journal.append([PodWent(attachment.container, attachment.ifname, stamp(time()))])
+            self._journal.append([self._went(attachment)])
         except (JournalFailed, KernelRefused) as problem:
             self._emit(UnwireFailed(work.number, attachment, work.version, str(problem)))
             return
         self._emit(PodUnwired(work.number, attachment))
 
-    def _check(self, work: CheckPod) -> None:
+    def check(self, work: CheckPod) -> None:
+        """Compare the pod's wiring with the kernel."""
         netns = self._netns(work.number)
         try:
             found = self._kernel.differences(_wiring(work.pod, netns)) if netns is not None else ["its netns is gone"]
@@ -134,15 +109,72 @@ class Workers:
             found = [str(problem)]
         self._emit(PodChecked(work.number, work.pod.attachment, work.version, tuple(found)))
 
-    def _keep(self, work: JournalBlocks) -> None:
+    def _went(self, attachment: Attachment) -> PodWent:
+        return PodWent(attachment.container, attachment.ifname, stamp(self._clock()))
+
+    def keep(self, work: JournalBlocks) -> None:
         """Pods first: of a batch that is torn, what stands alone may be pods without blocks, never the reverse."""
         self._journal.append([*map(came, work.pods), *map(BlockIs, work.blocks)])
 
-    def _claim(self, work: ClaimBlock, now: float) -> None:
-        self._emit(self._claimer.claim(work, now))
+    def keep_reserved(self, work: JournalReserved) -> None:
+        """Journal what is reserved, or not: it is heard from the datastore again."""
+        with suppress(JournalFailed):
+            self._journal.append([Kept(work.cidrs)])
 
-    def _take_back_block(self, work: TakeBack, now: float) -> None:
-        self._emit(self._claimer.take_back(work, now))
+    def forget(self, work: ForgetBlock) -> None:
+        """Journal that a block is another node's."""
+        self._journal.append([BlockWent(work.cidr)])
+
+    def claim(self, work: ClaimBlock | TakeBack, now: float) -> None:
+        """Have a block: another one, or an own one again."""
+        self._emit(
+            self._claimer.claim(work, now) if isinstance(work, ClaimBlock) else self._claimer.take_back(work, now)
+        )
+
+    def reap(self, marked: Sequence[Attachment | None]) -> bool:
+        """Delete the links that are marked; False when the kernel would not, and it has to be tried again."""
+        try:
+            self._kernel.reap()
+        except KernelRefused:
+            return False  # the links stay marked and their addresses taken
+        self._emit(Reaped(tuple(one for one in marked if one is not None)))
+        return True
+
+
+class Workers:
+    """The hands of the loop, in threads. `submit` returns at once."""
+
+    def __init__(self, kernel: Kernel, journal: Journal, repo: Repo, emit: Emit, netns: Netns, threads: int) -> None:
+        self._hands = Hands(kernel, journal, repo, emit, netns)
+        self._pods = ThreadPoolExecutor(threads, thread_name_prefix="pod")
+        self._claims = ThreadPoolExecutor(1, thread_name_prefix="claim")
+        self._marked: queue.SimpleQueue[Attachment | None] = queue.SimpleQueue()
+        self._pause = threading.Event()
+        start("reaper", self._reap)
+
+    def submit(self, work: PodWork | Reap, now: float) -> None:
+        """Have it done; the outcome comes as an event."""
+        match work:
+            case Reap(attachment):
+                self._marked.put(attachment)
+            case ClaimBlock() | TakeBack():
+                self._claims.submit(loudly(self._hands.claim), work, now)
+            case WirePod():
+                self._pods.submit(loudly(self._hands.wire), work)
+            case UnwirePod():
+                self._pods.submit(loudly(self._hands.unwire), work)
+            case CheckPod():
+                self._pods.submit(loudly(self._hands.check), work)
+            case JournalReserved():
+                self._hands.keep_reserved(work)
+            case JournalBlocks():
+                self._hands.keep(work)  # here and now: a pod's DEL must not be journalled before it
+            case ForgetBlock():
+                self._hands.forget(work)
+
+    def reap_now(self) -> None:
+        """Have marked links deleted though no attachment waits for it."""
+        self._marked.put(None)
 
     def _reap(self) -> None:
         batch: list[Attachment | None] = []
@@ -150,14 +182,11 @@ class Workers:
             batch.append(self._marked.get())
             while not self._marked.empty():
                 batch.append(self._marked.get_nowait())
-            try:
-                self._kernel.reap()
-            except KernelRefused:
-                self._marked.put(None)  # the links stay marked and their addresses taken: once more
+            if self._hands.reap(batch):
+                batch = []
+            else:
+                self._marked.put(None)
                 self._pause.wait(REAP_RETRY)
-                continue
-            self._emit(Reaped(tuple(one for one in batch if one is not None)))
-            batch = []
 
 
 def _wiring(pod: Pod, netns: int) -> Wiring:

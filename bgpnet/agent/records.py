@@ -18,6 +18,8 @@ from bgpnet.store.repo import Repo
 
 log = logging.getLogger("bgpnet.agent")
 
+Emit = Callable[[Event], None]
+
 GATHER = 0.1
 """Seconds that writes are gathered before they go out."""
 RETRY = 1.0
@@ -27,7 +29,7 @@ RETRY = 1.0
 class Records:
     """One thread, the latest wish."""
 
-    def __init__(self, repo: Repo, emit: Callable[[Event], None]) -> None:
+    def __init__(self, repo: Repo, emit: Emit) -> None:
         self._repo = repo
         self._emit = emit
         self._wish: tuple[Resource, ...] = ()
@@ -52,32 +54,34 @@ class Records:
             self._new.clear()
             with self._lock:
                 wish = self._wish
-            if not self._write(wish):
+            if not write_behind(self._repo, self._emit, wish):
                 pause.wait(RETRY)
                 self._new.set()
 
-    def _write(self, wish: tuple[Resource, ...]) -> bool:
-        """Write each; false when the datastore is away and the rest has to wait."""
-        for resource in wish:
-            try:
-                self._emit(Changed(kind_of(resource), self._repo.write(resource)))
-            except (AlreadyExists, Conflict, NotFound):
-                if not self._look_again(resource):
-                    return False
-            except StoreError as problem:
-                self._emit(StoreAway(str(problem)))
-                return False
-        return True
 
-    def _look_again(self, resource: Resource) -> bool:
-        kind, name = kind_of(resource), resource.metadata.name
+def write_behind(repo: Repo, emit: Emit, wish: tuple[Resource, ...]) -> bool:
+    """Write each object of the wish; False when the datastore is away and the rest has to wait."""
+    for resource in wish:
         try:
-            self._emit(Changed(kind, self._repo.get(kind, name)))
-        except NotFound:
-            self._emit(Gone(kind, name))
-        except Invalid as problem:
-            log.warning("%s; it is left as it is", problem)  # one that cannot be read must not hold up the others
+            emit(Changed(kind_of(resource), repo.write(resource)))
+        except (AlreadyExists, Conflict, NotFound):
+            if not _look_again(repo, emit, resource):
+                return False
         except StoreError as problem:
-            self._emit(StoreAway(str(problem)))
+            emit(StoreAway(str(problem)))
             return False
-        return True
+    return True
+
+
+def _look_again(repo: Repo, emit: Emit, resource: Resource) -> bool:
+    kind, name = kind_of(resource), resource.metadata.name
+    try:
+        emit(Changed(kind, repo.get(kind, name)))
+    except NotFound:
+        emit(Gone(kind, name))
+    except Invalid as problem:
+        log.warning("%s; it is left as it is", problem)  # one that cannot be read must not hold up the others
+    except StoreError as problem:
+        emit(StoreAway(str(problem)))
+        return False
+    return True
