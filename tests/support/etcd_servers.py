@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import signal
 import socket
@@ -132,9 +133,12 @@ def debian_etcd() -> str:
 
 
 def current_etcd() -> str:
-    """The program of the current etcd, built from its Go module."""
-    built = Path(__file__).parents[2] / "build" / "bin" / "etcd"
-    assert built.exists(), f"{built} is missing; run `scripts/etcd`, which builds it in a minute"
+    """The program of the current etcd, which `make test` has built from its Go module."""
+    required = (Path(__file__).parent / "etcd" / "go.mod").read_text()
+    version = required.partition("require go.etcd.io/etcd/server/v3 v")[2].partition("\n")[0]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    built = cache / "bgpnet" / f"etcd-{version}" / "etcd"
+    assert built.exists(), f"{built} is missing; run `scripts/etcd`, which builds it in a minute or two"
     return str(built)
 
 
