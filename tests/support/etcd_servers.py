@@ -146,6 +146,33 @@ ETCDS = {"etcd-3.4": debian_etcd, "etcd-current": current_etcd}
 """The programs by the name that tests show."""
 
 
+def etcdctl(cluster: EtcdCluster, *arguments: str | bytes, value: bytes | None = None) -> None:
+    """Have etcdctl do that; `value` is what it is to put."""
+    done = subprocess.run(
+        ["etcdctl", "--endpoints", cluster.endpoints[0], *arguments], input=value,
+        env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 0, f"etcdctl {arguments!r}: {done.stderr!r}"
+
+
+ROOT, USER, POOR = ("root", "hush-root"), ("bgpnet", "hush-bgpnet"), ("poor", "hush-poor")
+"""Users and their passwords: of all rights, of those to /bgpnet/, and of none."""
+
+
+def lock(cluster: EtcdCluster) -> EtcdCluster:
+    """Have it ask for users: ROOT, USER and POOR."""
+    for command in (
+        *(f"user add {name}:{password}" for name, password in (ROOT, USER, POOR)),
+        "role add bgpnet",
+        "role grant-permission bgpnet readwrite /bgpnet/ --prefix",
+        "user grant-role bgpnet bgpnet",
+        "user grant-role root root",
+        "auth enable",
+    ):
+        etcdctl(cluster, *command.split())
+    return cluster
+
+
 @cache
 def shared_cluster(program: str) -> EtcdCluster:
     """One member for all tests that break nothing, until this process ends."""
