@@ -21,10 +21,10 @@ check: .test-ready ## the quick checks: format, types, import contracts, unit te
 	@lint-imports
 	@$(PY) -m pytest tests/unit -q
 
-test: check cni build/bin/etcd ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
+test: check cni .etcd-ready ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
 	@$(PY) -m pytest tests/contract tests/integration tests/chaos -q --durations=10
 
-soak: .test-ready cni build/bin/etcd ## the long chaos runs: more kills, more seeds
+soak: .test-ready cni .etcd-ready ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
 
 bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter, etcd (build/bench.json)
@@ -42,9 +42,6 @@ build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 	@mkdir -p $(@D)
 	@$(CNI_CC) -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
 
-build/bin/etcd: tests/support/etcd/go.mod
-	@scripts/etcd
-
 install: .demo-ready cni ## what the demo needs, and no more
 
 format: .test-ready ## rewrite the sources in their one format
@@ -53,7 +50,7 @@ format: .test-ready ## rewrite the sources in their one format
 clean: ## what make made
 	@rm -rf build $(VENV) *.egg-info
 
-.PHONY: .demo-ready .test-ready
+.PHONY: .demo-ready .test-ready .etcd-ready
 .demo-ready:
 	@scripts/install demo
 	@$(MAKE) --no-print-directory $(VENV)/installed
@@ -61,6 +58,9 @@ clean: ## what make made
 .test-ready:
 	@scripts/install test
 	@$(MAKE) --no-print-directory $(VENV)/installed-dev
+
+.etcd-ready:
+	@scripts/etcd >/dev/null
 
 $(VENV)/installed: pyproject.toml
 	@echo "making the virtual environment"

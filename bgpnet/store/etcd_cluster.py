@@ -48,14 +48,17 @@ class Cluster:
     def ask(self, call: Callable[[Link, Terms], T]) -> Answer[T]:
         """Make the call where it succeeds first.
 
-        Raises StoreUnreachable after DEADLINE seconds, StoreError when etcd refuses it, Compacted.
+        Raises StoreUnreachable after DEADLINE seconds, or at once when TLS lacks the right files for every endpoint;
+        StoreError when etcd refuses it; Compacted.
         """
         end = monotonic() + DEADLINE
         pause, doubt, renewals = _PAUSE[0], False, 0
+        hopeless: set[int] = set()
         while True:
             index = self.current()
             try:
-                terms = Terms(min(ATTEMPT, end - monotonic()), self.token(index))
+                timeout = min(ATTEMPT, end - monotonic())
+                terms = Terms(timeout, self.token(index, timeout))
                 return Answer(call(self.link(index), terms), doubt)
             except RpcFailed as failed:
                 fault = failed
@@ -64,11 +67,13 @@ class Cluster:
                 self.forget_token(index)
             elif faults.passes(fault):
                 doubt |= faults.doubtful(fault)
+                hopeless = hopeless | {index} if faults.hopeless(fault) else set()
                 self.leave(index)
             else:
                 self.refuse(fault)
             wait = pause * _chance.uniform(0.5, 1.5)
-            if self.closed.wait(wait) or monotonic() + ATTEMPT / 4 > end:
+            vain = len(hopeless) == len(self.options.endpoints)
+            if vain or self.closed.wait(wait) or monotonic() + ATTEMPT / 4 > end:
                 self.give_up(fault)
             pause = min(pause * 2, _PAUSE[1])
 
@@ -92,14 +97,14 @@ class Cluster:
                 self._links[index] = Link(self.options.endpoints[index], self.options.tls)
             return self._links[index]
 
-    def token(self, index: int) -> str:
+    def token(self, index: int, timeout: float = ATTEMPT) -> str:
         """The token for that endpoint, asked for where there is none; raises RpcFailed."""
         if not self.options.user:
             return ""
         with self._lock:
             known = self._tokens.get(index)
         if known is None:
-            known = self.link(index).authenticate(Terms(ATTEMPT), self.options.user, self.options.password)
+            known = self.link(index).authenticate(Terms(timeout), self.options.user, self.options.password)
             with self._lock:
                 self._tokens[index] = known
         return known

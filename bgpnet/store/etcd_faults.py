@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+_CONNECTING = re.compile(r"failed to connect to all addresses; last error: [A-Z_]+: (?:ipv[46]:)?")
+"""What gRPC puts before the endpoint and the reason that matter."""
+
 
 class RpcFailed(Exception):
     """One call failed: the name of gRPC's status code, and the text that came with it."""
@@ -12,7 +17,7 @@ class RpcFailed(Exception):
         self.details = details
 
     def __str__(self) -> str:
-        text = " ".join(self.details.split()) or "no word"
+        text = _CONNECTING.sub("", " ".join(self.details.split())).removesuffix(": OK") or "no word"
         return f"{text[:300]} ({self.code})"
 
 
@@ -28,6 +33,7 @@ _PASSING_WORDS = (
     "context ",
 )
 _NOT_SENT = ("failed to connect", "connections to all backends failing", "no leader", "too many requests", "DNS")
+_HOPELESS = ("CERTIFICATE_VERIFY_FAILED", "ostname Verification", "create security", "Unwrap failed")
 _TOKEN = ("invalid auth token", "auth store is old", "revision in the header is old")
 
 _REMEDIES = (
@@ -37,11 +43,30 @@ _REMEDIES = (
     ("ermission", "grant the user of ETCD_USERNAME a role that reads and writes /bgpnet/"),
     ("request is too large", "make the object smaller, or give etcd a larger --max-request-bytes"),
     ("space exceeded", "compact and defragment etcd, then run `etcdctl alarm disarm`"),
+    ("certificate has expired", "renew etcd's certificate, or set this machine's clock"),
+    ("CERTIFICATE_VERIFY_FAILED", "name the authority that signed etcd's certificate in ETCD_CA_CERT_FILE"),
+    ("ostname Verification", "write the endpoint by a name or address that is in etcd's certificate"),
+    (
+        "create security",
+        "put certificates and a key that openssl reads into the files of ETCD_CA_CERT_FILE, "
+        "ETCD_CERT_FILE and ETCD_KEY_FILE",
+    ),
+    (
+        "Unwrap failed",
+        "it does not accept our certificate, or misses one: check ETCD_CERT_FILE, ETCD_KEY_FILE and the "
+        "certificate's dates",
+    ),
     ("ertificate", "check ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE and the certificates' dates"),
-    ("CERTIFICATE", "check ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE and the certificates' dates"),
+    (
+        "Failed parsing HTTP/2",
+        "something else than etcd answers there; correct the port, or see whether it asks for TLS (ETCD_CA_CERT_FILE)",
+    ),
+    ("before receiving SETTINGS", "nothing answers there; check that the port is etcd's and that etcd is not hung"),
+    ("tcp handshaker", "nothing answers there; check the address, the routes and the firewalls between here and there"),
     ("andshake", "check that etcd speaks TLS there, and ETCD_CA_CERT_FILE, ETCD_CERT_FILE and ETCD_KEY_FILE"),
     ("SSL", "check that etcd speaks TLS there, and ETCD_CA_CERT_FILE, ETCD_CERT_FILE and ETCD_KEY_FILE"),
     ("refused", "check that etcd runs there and that the addresses are right"),
+    ("resolv", "correct the host names, or write addresses"),
     ("DNS", "correct the host names, or write addresses"),
     ("leader", "see that most of its members run, with `etcdctl endpoint health`"),
     ("timed out", "see that most of its members run, with `etcdctl endpoint health`"),
@@ -68,6 +93,11 @@ def compacted(fault: RpcFailed) -> bool:
 def doubtful(fault: RpcFailed) -> bool:
     """A write that failed so may have been done, or may yet be."""
     return not any(word in fault.details for word in _NOT_SENT)
+
+
+def hopeless(fault: RpcFailed) -> bool:
+    """TLS failed for want of the right files: another endpoint may do it, but waiting does not help."""
+    return fault.code == "UNAVAILABLE" and any(word in fault.details for word in _HOPELESS)
 
 
 def remedy(fault: RpcFailed) -> str:

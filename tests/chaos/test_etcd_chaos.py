@@ -45,7 +45,9 @@ class Writer:
         chance = random.Random(seed * WRITERS + self.number)  # noqa: S311 - not a secret
         stored: dict[str, Revision] = {}
         count = 0
+        deadline = time.monotonic() + SECONDS + 60
         while not stop.is_set():
+            assert time.monotonic() < deadline, "nobody told the writer to stop"
             count += 1
             key = f"/t/{self.number}/{chance.randrange(KEYS)}"
             value = None if stored.get(key) and chance.random() < 0.1 else f"{self.number}.{count}".encode()
@@ -191,8 +193,10 @@ def test_what_was_acknowledged_is_seen_once_and_in_order(tmp_path: Path, program
         with ThreadPoolExecutor(WRITERS + 2) as pool:
             reading = [pool.submit(one.run, SECONDS + 60) for one in (reader, sleeper)]
             working = [pool.submit(writer.run, stop, seed) for writer in writers]
-            deeds = torment(cluster, SECONDS, seed)
-            stop.set()
+            try:
+                deeds = torment(cluster, SECONDS, seed)
+            finally:
+                stop.set()
             for each in working:
                 each.result(60)
             cluster.start().await_leader()

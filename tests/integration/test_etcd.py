@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
+import certificates
 import pytest
-from certificates import authority, certificate
-from etcd_servers import ETCDS, EtcdCluster, free_ports
+from etcd_servers import ETCDS, USER, EtcdCluster, lock
 
 from bgpnet.errors import Compacted, StoreError, StoreUnreachable
 from bgpnet.store.api import ABSENT, Entry, Store
@@ -227,34 +225,20 @@ def test_a_closed_store_says_so(one: EtcdCluster) -> None:
 
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two authorities, and certificates of etcd, a client, an expired one, and one of the wrong authority."""
-    directory = tmp_path_factory.mktemp("pki")
-    ca = authority(directory, "ca")
-    certificate(directory, ca, "etcd")
-    certificate(directory, ca, "client")
-    certificate(directory, ca, "expired", days=-1)
-    certificate(directory, authority(directory, "other"), "stranger")
-    return directory
+    """Certificates."""
+    return certificates.collection(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, pki: Path, program: str) -> Iterator[EtcdCluster]:
     """A member that asks for the certificates of its clients."""
-    tls = {"ca": f"{pki}/ca.pem", "cert": f"{pki}/etcd.pem", "key": f"{pki}/etcd.key"}
-    cluster = EtcdCluster(tmp_path_factory.mktemp("tls"), program, tls=tls).start()
+    cluster = EtcdCluster(tmp_path_factory.mktemp("tls"), program, tls=certificates.files(pki, "etcd")).start()
     yield cluster
     cluster.close()
 
 
-def environ(pki: Path, ca: str, client: str) -> Mapping[str, str]:
-    files = {"ETCD_CA_CERT_FILE": f"{pki}/{ca}.pem"} if ca else {}
-    if client:
-        files |= {"ETCD_CERT_FILE": f"{pki}/{client}.pem", "ETCD_KEY_FILE": f"{pki}/{client}.key"}
-    return files
-
-
 def test_mutual_tls_also_for_the_watch(guarded: EtcdCluster, pki: Path) -> None:
-    store = open_store(guarded.url, environ(pki, "ca", "client"))
+    store = open_store(guarded.url, certificates.environ(pki, "ca", "client"))
     watcher = Watcher(store)
     store.put(BLUE, b"one", None)
     wait_until(lambda: watcher.seen == [b"one"], 5)
@@ -262,65 +246,13 @@ def test_mutual_tls_also_for_the_watch(guarded: EtcdCluster, pki: Path) -> None:
     store.close()
 
 
-@pytest.mark.parametrize(
-    ("ca", "client"),
-    [("", ""), ("ca", ""), ("other", "client"), ("ca", "stranger"), ("ca", "expired")],
-    ids=["plain text", "no certificate", "wrong authority", "stranger's certificate", "expired certificate"],
-)
-def test_wrong_tls_is_one_sentence_within_10_seconds(guarded: EtcdCluster, pki: Path, ca: str, client: str) -> None:
-    refused(lambda: open_store(guarded.url, environ(pki, ca, client)), "ETCD_CA_CERT_FILE")
-
-
-def test_tls_to_a_server_of_plain_text(one: EtcdCluster, pki: Path) -> None:
-    refused(lambda: open_store(one.url, environ(pki, "ca", "client")), "ETCD_CA_CERT_FILE")
-
-
-def test_a_port_where_nobody_listens() -> None:
-    refused(lambda: open_store(f"etcd://127.0.0.1:{free_ports(1)[0]}", {}), "check that etcd runs there")
-
-
-def refused(make: Callable[[], Store], remedy: str) -> None:
-    """Every call ends within 10 s, in one sentence with the endpoints and the remedy."""
-    store = make()
-    started = time.monotonic()
-    with pytest.raises(StoreUnreachable) as told:
-        store.get(BLUE)
-    assert time.monotonic() - started < 10
-    print(told.value)
-    assert str(told.value).startswith("etcd at 127.0.0.1:")
-    assert remedy in str(told.value)
-    assert "\n" not in str(told.value)
-    store.close()
-
-
-ROOT, USER = ("root", "hush-root"), ("bgpnet", "hush-bgpnet")
-
-
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory, program: str) -> Iterator[EtcdCluster]:
     """Users root and bgpnet, the latter for /bgpnet/ only; tokens live for 2 seconds without use."""
     directory = tmp_path_factory.mktemp("auth")
     cluster = EtcdCluster(directory, program, extra=["--auth-token-ttl", "2"]).start().await_leader()
-    for command in (
-        f"user add {ROOT[0]}:{ROOT[1]}",
-        f"user add {USER[0]}:{USER[1]}",
-        "role add bgpnet",
-        "role grant-permission bgpnet readwrite /bgpnet/ --prefix",
-        "user grant-role bgpnet bgpnet",
-        "user grant-role root root",
-        "auth enable",
-    ):
-        etcdctl(cluster, command)
-    yield cluster
+    yield lock(cluster)
     cluster.close()
-
-
-def etcdctl(cluster: EtcdCluster, command: str) -> None:
-    done = subprocess.run(
-        ["etcdctl", "--endpoints", cluster.endpoints[0], *command.split()],
-        env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, text=True, timeout=30,
-    )  # fmt: skip
-    assert done.returncode == 0, f"etcdctl {command}: {done.stderr}"
 
 
 def as_user(cluster: EtcdCluster, user: str, password: str) -> Store:
@@ -373,30 +305,4 @@ def test_a_place_that_the_user_may_not_see(locked: EtcdCluster) -> None:
     after = store.list(POOLS).revision
     with pytest.raises(StoreError, match=f"permission denied.*; {remedy}"):
         list(islice(store.watch("/elsewhere/", after, lambda: False), 5))
-    store.close()
-
-
-@pytest.mark.parametrize(
-    ("user", "password", "remedy"),
-    [
-        ("bgpnet", "hush-wrong", "correct ETCD_USERNAME and ETCD_PASSWORD"),
-        ("nobody", "hush-wrong", "correct ETCD_USERNAME and ETCD_PASSWORD"),
-        ("", "", "it asks for a user: set ETCD_USERNAME and ETCD_PASSWORD"),
-    ],
-)
-def test_a_wrong_user_is_told_at_once(locked: EtcdCluster, user: str, password: str, remedy: str) -> None:
-    store = as_user(locked, user, password)
-    started = time.monotonic()
-    with pytest.raises(StoreError) as told:
-        store.get(BLUE)
-    assert time.monotonic() - started < 3
-    assert remedy in str(told.value)
-    assert "hush" not in str(told.value)
-    store.close()
-
-
-def test_a_user_where_etcd_knows_none(one: EtcdCluster) -> None:
-    store = as_user(one, *USER)
-    with pytest.raises(StoreError, match=r"authentication is not enabled.*; unset ETCD_USERNAME"):
-        store.get(BLUE)
     store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import shutil
 import signal
 import socket
@@ -132,14 +133,44 @@ def debian_etcd() -> str:
 
 
 def current_etcd() -> str:
-    """The program of the current etcd, built from its Go module."""
-    built = Path(__file__).parents[2] / "build" / "bin" / "etcd"
-    assert built.exists(), f"{built} is missing; run `scripts/etcd`, which builds it in a minute"
+    """The program of the current etcd, which `make test` has built from its Go module."""
+    required = (Path(__file__).parent / "etcd" / "go.mod").read_text()
+    version = required.partition("require go.etcd.io/etcd/server/v3 v")[2].partition("\n")[0]
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    built = cache / "bgpnet" / f"etcd-{version}" / "etcd"
+    assert built.exists(), f"{built} is missing; run `scripts/etcd`, which builds it in a minute or two"
     return str(built)
 
 
 ETCDS = {"etcd-3.4": debian_etcd, "etcd-current": current_etcd}
 """The programs by the name that tests show."""
+
+
+def etcdctl(cluster: EtcdCluster, *arguments: str | bytes, value: bytes | None = None) -> None:
+    """Have etcdctl do that; `value` is what it is to put."""
+    done = subprocess.run(
+        ["etcdctl", "--endpoints", cluster.endpoints[0], *arguments], input=value,
+        env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=30,
+    )  # fmt: skip
+    assert done.returncode == 0, f"etcdctl {arguments!r}: {done.stderr!r}"
+
+
+ROOT, USER, POOR = ("root", "hush-root"), ("bgpnet", "hush-bgpnet"), ("poor", "hush-poor")
+"""Users and their passwords: of all rights, of those to /bgpnet/, and of none."""
+
+
+def lock(cluster: EtcdCluster) -> EtcdCluster:
+    """Have it ask for users: ROOT, USER and POOR."""
+    for command in (
+        *(f"user add {name}:{password}" for name, password in (ROOT, USER, POOR)),
+        "role add bgpnet",
+        "role grant-permission bgpnet readwrite /bgpnet/ --prefix",
+        "user grant-role bgpnet bgpnet",
+        "user grant-role root root",
+        "auth enable",
+    ):
+        etcdctl(cluster, *command.split())
+    return cluster
 
 
 @cache
