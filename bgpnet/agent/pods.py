@@ -16,9 +16,12 @@ from bgpnet import names
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
     ClaimBlock,
+    DropBlock,
     Event,
     ForgetBlock,
+    IdleJournalled,
     JournalBlocks,
+    JournalIdle,
     JournalReserved,
     PodRefused,
     PodUnwired,
@@ -47,7 +50,17 @@ Netns = Callable[[int], int | None]
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
-PodWork = WirePod | UnwirePod | JournalBlocks | JournalReserved | ForgetBlock | ClaimBlock | TakeBack
+PodWork = (
+    WirePod
+    | UnwirePod
+    | JournalBlocks
+    | JournalIdle
+    | JournalReserved
+    | ForgetBlock
+    | ClaimBlock
+    | TakeBack
+    | DropBlock
+)
 
 
 class Workers:
@@ -74,12 +87,18 @@ class Workers:
                 self._claims.submit(loudly(self._claim), work, now)
             case TakeBack():
                 self._claims.submit(loudly(self._take_back_block), work, now)
+            case DropBlock():
+                self._claims.submit(loudly(self._drop), work)
             case WirePod():
                 self._pods.submit(loudly(self._wire), work)
             case UnwirePod():
                 self._pods.submit(loudly(self._unwire), work)
             case JournalBlocks():
                 self._keep(work)  # here and now: a pod's DEL must not be journalled before it
+            case JournalIdle(block, sequence):
+                with suppress(JournalFailed):  # here and now, too; it stays in use, and is tried again
+                    self._journal.append([BlockIs(block)])
+                    self._emit(IdleJournalled(block, sequence))
             case JournalReserved(cidrs):
                 with suppress(JournalFailed):  # they are heard from the datastore again
                     self._journal.append([Kept(cidrs)])
@@ -131,6 +150,9 @@ class Workers:
 
     def _take_back_block(self, work: TakeBack, now: float) -> None:
         self._emit(self._claimer.take_back(work, now))
+
+    def _drop(self, work: DropBlock) -> None:
+        self._emit(self._claimer.drop(work))
 
     def _reap(self) -> None:
         batch: list[Attachment | None] = []
