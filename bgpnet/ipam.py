@@ -161,6 +161,22 @@ def take(block: IPAMBlock, address: Address, who: Claimant, now: float, rest: fl
     return _given(block, ordinal, who, now, ())
 
 
+def idle(block: IPAMBlock, now: float) -> IPAMBlock:
+    """An own empty block whose addresses have all rested, as any node may take it; they join the queue in their order.
+
+    Raises AllocationRefused while somebody has an address here.
+    """
+    if not is_empty(block):
+        raise AllocationRefused(
+            f"block {block.spec.cidr} has addresses in use and cannot become idle: release them first"
+        )
+    free = (*block.spec.free, *(ordinal for _, ordinal in _resting(block.spec)))
+    changed = replace(
+        block.spec, state=BlockState.IDLE, sequence=_next(block.spec.sequence, now), allocations={}, free=free
+    )
+    return replace(block, spec=changed)
+
+
 def take_back(block: IPAMBlock, now: float) -> IPAMBlock:
     """An own block in use again. It gives addresses away once the datastore has acknowledged that, and not before."""
     return replace(block, spec=replace(block.spec, state=BlockState.IN_USE, sequence=_next(block.spec.sequence, now)))

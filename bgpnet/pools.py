@@ -62,6 +62,15 @@ def pool_of(pools: Iterable[IPPool], address: ip.Address, use: Use, source: str)
     return found
 
 
+def serves(pool: IPPool, labels: Mapping[str, str]) -> bool:
+    """Whether a node with these labels may keep blocks of the pool: it is enabled and selects the node.
+
+    A pool for those who ask for it (Manual) serves.
+    """
+    fit = any(not _unfit(pool, use, labels, None, asked=True) for use in (Use.WORKLOAD, Use.TUNNEL))
+    return fit and not _unselected("nodeSelector", pool.spec.nodeSelector, labels, "this node")
+
+
 def _asked_for(every: Sequence[IPPool], named: Sequence[str], source: str) -> list[IPPool]:
     wanted = set(named)
     asker = f"{source} asks for" if source else "was asked for"

@@ -182,3 +182,17 @@ def is_needed(world: World, net: ip.Network) -> bool:
     pool = next((pool for pool in facts.pools(world).values() if ip.contains(pool.network, net)), None)
     others = [block for block in usable(world, [pool] if pool else []) if block.network != net]
     return bool(others) and not plenty(world, others, times=2)
+
+
+def is_unwanted(world: World, net: ip.Network) -> bool:
+    """Whether a block's pool is gone, of another block size, disabled, or does not serve this node any more."""
+    pool = next((one for one in facts.pools(world).values() if ip.contains(one.network, net)), None)
+    return pool is None or pool.block_size != net.prefixlen or not pools.serves(pool, facts.labels(world))
+
+
+def is_left_alone(world: World, block: IPAMBlock) -> bool:
+    """Whether the records write nothing of an own block: a claim is changing it, or it was deleted and is of no use."""
+    if block.network in world.taking_back or block.network == world.dropping:
+        return True
+    gone = block.metadata.name not in world.of_kind(kinds.IPAMBLOCK)
+    return gone and block.spec.state is BlockState.IDLE and is_unwanted(world, block.network)

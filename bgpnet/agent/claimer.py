@@ -7,12 +7,25 @@ knows it is found again, one that the journal has and another node owns would gi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from msgspec.structs import replace
 
 from bgpnet import ipam, reservations
-from bgpnet.agent.events import Changed, ClaimBlock, Claimed, ClaimFailed, Event, TakeBack, TakeBackFailed, TakenBack
-from bgpnet.agent.journal import BlockIs, Journal
+from bgpnet.agent.events import (
+    Changed,
+    ClaimBlock,
+    Claimed,
+    ClaimFailed,
+    DropBlock,
+    DropFailed,
+    Dropped,
+    Event,
+    TakeBack,
+    TakeBackFailed,
+    TakenBack,
+)
+from bgpnet.agent.journal import BlockIs, BlockWent, Journal
 from bgpnet.errors import AlreadyExists, Conflict, Invalid, JournalFailed, NotFound, StoreError
 from bgpnet.model import ip, kinds
 from bgpnet.model.ip import Network
@@ -62,6 +75,27 @@ class Claimer:
         except (StoreError, Invalid, JournalFailed) as problem:
             return TakeBackFailed(block.network, str(problem))
         return TakeBackFailed(block.network, f"block {block.spec.cidr} of this node is being written by somebody else")
+
+    def drop(self, work: DropBlock) -> Event:
+        """Delete an own block of no use; what failed is an event. One that is gone already is well."""
+        block = work.block
+        try:
+            if block.metadata.resourceVersion:
+                with suppress(NotFound):
+                    self._repo.remove(block)
+            self._journal.append([BlockWent(block.spec.cidr)])
+        except Conflict:
+            return DropFailed(block.network, self._why_not(block))
+        except (StoreError, Invalid, JournalFailed) as problem:
+            return DropFailed(block.network, str(problem))
+        return Dropped(block.network)
+
+    def _why_not(self, block: IPAMBlock) -> str:
+        try:
+            self._stored(block)
+        except (StoreError, Invalid) as problem:
+            return str(problem)
+        return f"block {block.spec.cidr} of this node was written by somebody else"
 
     def _take(self, block: IPAMBlock) -> IPAMBlock | None:
         """Write it; if somebody was first and it is ours after all (an answer got lost), it is ours; else None."""

@@ -28,7 +28,7 @@ def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | Non
     `known`, so that the next claim finds it. Nothing is claimed before limits and reservations were heard.
     """
     heard = world.adopted and world.is_synced(kinds.IPAMCONFIGURATION, kinds.IPRESERVATION)
-    if world.claiming or not heard or not pools:
+    if world.claiming or world.dropping or not heard or not pools:
         return world, []
     me = facts.owner(world)
     stored = [
@@ -44,7 +44,7 @@ def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | Non
 
 def take_back(world: World, block: IPAMBlock) -> Step:
     """Ask for an own idle block to be in use again, unless that is under way: until it is, it gives nothing away."""
-    if block.network in world.taking_back or not world.adopted:
+    if block.network in world.taking_back or world.dropping or not world.adopted:
         return world, []
     stored = world.of_kind(kinds.IPAMBLOCK).get(block.metadata.name)
     metadata = stored.metadata if stored else Metadata(name=block.metadata.name)
@@ -64,7 +64,14 @@ def ahead(world: World, pools: Sequence[IPPool] | None, blocks: Sequence[IPAMBlo
 
     blocks: the usable ones of these pools.
     """
-    if pools is None or world.claiming or world.taking_back or world.store_away or world.clock < world.ahead_after:
+    if (
+        pools is None
+        or world.claiming
+        or world.taking_back
+        or world.dropping
+        or world.store_away
+        or world.clock < world.ahead_after
+    ):
         return world, []
     return (world, []) if not blocks or choose.plenty(world, blocks) else more(world, pools)
 

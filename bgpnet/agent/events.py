@@ -161,6 +161,29 @@ class TakeBackFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class IdleJournalled:
+    """The journal has the block as idle; sequence: that of the block which was found empty."""
+
+    block: IPAMBlock
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """An own block is deleted from datastore and journal."""
+
+    network: Network
+
+
+@dataclass(frozen=True, slots=True)
+class DropFailed:
+    """An own block that is of no use is still there, or is another node's, which is news of its own and came before."""
+
+    network: Network
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Namespaces:
     """Namespaces by name as the orchestrator has them; None: gone. whole: there are no others."""
 
@@ -247,6 +270,21 @@ class TakeBack:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalIdle:
+    """Make it durable that an empty block is idle; report IdleJournalled, or nothing where the disk refuses."""
+
+    block: IPAMBlock
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class DropBlock:
+    """Delete an own idle block at its resourceVersion (none: it is gone already); report Dropped or DropFailed."""
+
+    block: IPAMBlock
+
+
+@dataclass(frozen=True, slots=True)
 class ForgetBlock:
     """Make it durable that a block is no longer ours."""
 
@@ -302,6 +340,9 @@ Event = (
     | ClaimFailed
     | TakenBack
     | TakeBackFailed
+    | IdleJournalled
+    | Dropped
+    | DropFailed
     | Namespaces
     | Workloads
     | KernelLooked
@@ -314,6 +355,8 @@ Effect = (
     | Reap
     | ClaimBlock
     | TakeBack
+    | JournalIdle
+    | DropBlock
     | JournalBlocks
     | JournalReserved
     | ForgetBlock

@@ -25,7 +25,7 @@ from bgpnet.cnispec import Attachment
 from bgpnet.errors import JournalFailed
 from bgpnet.model import ip
 from bgpnet.model.instant import seconds
-from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
+from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Use
 
 HISTORY = 1000
 """Lines beyond four times what lives before the file is rewritten."""
@@ -105,6 +105,8 @@ class Contents:
         match line:
             case BlockIs(block):
                 self.blocks[block.spec.cidr] = block
+                if block.spec.state is BlockState.IDLE:
+                    self._forget_pods(block.network)
             case BlockWent(cidr):
                 self.blocks.pop(cidr, None)
             case PodCame():
@@ -117,6 +119,10 @@ class Contents:
                 self.reserved = cidrs
             case Boot(boot):
                 self.boot = boot
+
+    def _forget_pods(self, net: ip.Network) -> None:
+        """A block becomes idle when nobody has an address in it: whose end could not be journalled is gone, too."""
+        self.pods = {key: pod for key, pod in self.pods.items() if not ip.contains(net, ip.address(pod.address))}
 
     def lines(self) -> list[Line]:
         """The shortest journal that says the same."""

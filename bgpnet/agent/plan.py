@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import facts
+from bgpnet.agent import choose, facts
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import Neighbour, SpeakerConf
 from bgpnet.bgp.export import Advert, exports
@@ -236,6 +236,8 @@ def records(world: World) -> tuple[Resource, ...]:
         stored = world.of_kind(kinds.IPAMBLOCK)
         for block in world.blocks.values():
             now = stored.get(block.metadata.name)
+            if choose.is_left_alone(world, block):
+                continue
             if not isinstance(now, IPAMBlock) or now.spec != block.spec:
                 metadata = now.metadata if now else Metadata(name=block.metadata.name)
                 wanted.append(IPAMBlock(metadata=metadata, spec=block.spec))

@@ -18,9 +18,12 @@ from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
     CheckPod,
     ClaimBlock,
+    DropBlock,
     Event,
     ForgetBlock,
+    IdleJournalled,
     JournalBlocks,
+    JournalIdle,
     JournalReserved,
     PodChecked,
     PodRefused,
@@ -50,7 +53,18 @@ Netns = Callable[[int], int | None]
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
-PodWork = WirePod | UnwirePod | CheckPod | JournalBlocks | JournalReserved | ForgetBlock | ClaimBlock | TakeBack
+PodWork = (
+    WirePod
+    | UnwirePod
+    | CheckPod
+    | JournalBlocks
+    | JournalIdle
+    | JournalReserved
+    | ForgetBlock
+    | ClaimBlock
+    | TakeBack
+    | DropBlock
+)
 
 
 class Hands:
@@ -121,6 +135,16 @@ class Hands:
         with suppress(JournalFailed):
             self._journal.append([Kept(work.cidrs)])
 
+    def keep_idle(self, work: JournalIdle) -> None:
+        """Journal that a block is about to be idle; one that cannot be stays in use, and is tried again."""
+        with suppress(JournalFailed):
+            self._journal.append([BlockIs(work.block)])
+            self._emit(IdleJournalled(work.block, work.sequence))
+
+    def drop(self, work: DropBlock) -> None:
+        """Give a block back to its pool."""
+        self._emit(self._claimer.drop(work))
+
     def forget(self, work: ForgetBlock) -> None:
         """Journal that a block is another node's."""
         self._journal.append([BlockWent(work.cidr)])
@@ -159,6 +183,8 @@ class Workers:
                 self._marked.put(attachment)
             case ClaimBlock() | TakeBack():
                 self._claims.submit(loudly(self._hands.claim), work, now)
+            case DropBlock():
+                self._claims.submit(loudly(self._hands.drop), work)
             case WirePod():
                 self._pods.submit(loudly(self._hands.wire), work)
             case UnwirePod():
@@ -167,6 +193,8 @@ class Workers:
                 self._pods.submit(loudly(self._hands.check), work)
             case JournalReserved():
                 self._hands.keep_reserved(work)
+            case JournalIdle():
+                self._hands.keep_idle(work)  # here and now, too
             case JournalBlocks():
                 self._hands.keep(work)  # here and now: a pod's DEL must not be journalled before it
             case ForgetBlock():

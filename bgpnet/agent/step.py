@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bgpnet.agent import attach, claims, events, learn, sync, verbs
+from bgpnet.agent import attach, claims, events, idle, learn, sync, verbs
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World
 from bgpnet.bgp.talk import SpeakerEvent
@@ -42,6 +42,12 @@ def step(world: World, event: Happening) -> Step:
             return attach.taken_back(world, event)
         case events.TakeBackFailed():
             return attach.take_back_failed(world, event)
+        case events.IdleJournalled():
+            return idle.journalled(world, event)
+        case events.Dropped():
+            return idle.dropped(world, event)
+        case events.DropFailed():
+            return idle.drop_failed(world, event)
         case events.Namespaces() | events.Workloads():
             return attach.described(world, event)
         case events.Listed():
@@ -67,4 +73,5 @@ def tick(world: World) -> Step:
         world, more = attach.resume(world)
         effects += more
     world, more = claims.tide(world)
-    return learn.expire(world), effects + more
+    world, ebb = idle.tide(world)
+    return learn.expire(world), [*effects, *more, *ebb]

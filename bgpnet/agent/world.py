@@ -124,8 +124,9 @@ class World:
     broken: by kind, the names of stored objects that cannot be read; they are not absent.
 
     reserved: all IPReservations together. namespaces, workloads (`namespace/name`): what an orchestrator says of them;
-    None where there is none. taking_back: own idle blocks that are being made usable again. ahead_after: the clock
-    before which no block is claimed ahead of need.
+    None where there is none. taking_back: own idle blocks that are being made usable again. dropping: a block of ours
+    that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
+    clock before which no block is claimed ahead of need.
     """
 
     me: Me
@@ -147,6 +148,8 @@ class World:
     collections: Mapping[int, Collection] = field(default_factory=dict)
     claiming: bool = False
     taking_back: frozenset[Network] = frozenset()
+    dropping: Network | None = None
+    empty: Mapping[Network, tuple[int, float]] = field(default_factory=dict)
     ahead_after: float = 0.0
     no_address: str = ""
     sessions: Mapping[Address, Session] = field(default_factory=dict)

@@ -23,10 +23,12 @@ from bgpnet.agent.events import (
     Answer,
     ClaimBlock,
     CniAsked,
+    DropBlock,
     Effect,
     Event,
     ForgetBlock,
     JournalBlocks,
+    JournalIdle,
     JournalReserved,
     KernelApplied,
     KernelLooked,
@@ -104,7 +106,7 @@ class Life:
         self._dirty = self._audit = True
         self._planned = self._audited = place.clock.now
         self._lost: frozenset[str] = frozenset()
-        self._claims: deque[tuple[ClaimBlock | TakeBack, float]] = deque()
+        self._claims: deque[tuple[ClaimBlock | TakeBack | DropBlock, float]] = deque()
         self._marked: deque[Attachment | None] = deque()
         self._wish: tuple[Resource, ...] = ()
         self._new_wish = False
@@ -196,7 +198,7 @@ class Life:
                 self.stopped = reason
             case Reap(attachment):
                 self._marked.append(attachment)
-            case ClaimBlock() | TakeBack():
+            case ClaimBlock() | TakeBack() | DropBlock():
                 self._claims.append((effect, self.world.now))
             case WirePod():
                 self._start(f"wire {effect.pod.link}", lambda: self._hands.wire(effect))
@@ -208,6 +210,8 @@ class Life:
                 self._hands.forget(effect)
             case JournalReserved():
                 self._hands.keep_reserved(effect)
+            case JournalIdle():
+                self._hands.keep_idle(effect)
 
     def _replan(self) -> None:
         now = self.place.clock.now
@@ -242,7 +246,11 @@ class Life:
     def _claim(self) -> None:
         while True:
             checkpoint("claims", lambda: bool(self._claims))
-            self._hands.claim(*self._claims.popleft())
+            work, now = self._claims.popleft()
+            if isinstance(work, DropBlock):
+                self._hands.drop(work)
+            else:
+                self._hands.claim(work, now)
 
     def _reap(self) -> None:
         while True:
