@@ -1,0 +1,71 @@
+"""CHECK, GC and STATUS of CNI 1.1 with a real agent, by the C program and by its twin."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from agents import Cluster, Machine, Pod, cluster, eventually
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A node with an agent."""
+    with cluster(tmp_path_factory.mktemp("verbs"), 1, f"agverbs{os.getpid()}") as one:
+        one[0].agent.start()
+        one[0].ready()
+        yield one
+
+
+def check(machine: Machine, pod: Pod, twin: bool, **more: Any) -> tuple[int, str]:
+    more = {"cniVersion": "1.1.0", "prevResult": pod.result, **more}
+    answer = machine.cni("CHECK", pod.container, pod.name, pod=pod.name, twin=twin, **more)
+    return answer.code, answer.said.get("msg", "")
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["c", "python"])
+def test_a_check_names_what_was_changed(made: Cluster, twin: bool) -> None:
+    machine = made[0]
+    pod = machine.add(f"checked{twin:d}", cniVersion="1.1.0", twin=twin)
+    assert check(machine, pod, twin) == (0, "")
+    machine.run("ip", "-n", pod.name, "route", "del", "default")
+    machine.run("ip", "-n", pod.name, "link", "set", "eth0", "mtu", "1300")
+    code, message = check(machine, pod, twin)
+    assert code == 1
+    assert "eth0 of the pod has MTU 1300 instead of" in message
+    assert "the pod has no default route via 169.254.1.1" in message
+    machine.delete(pod, twin=twin)
+    machine.netns(pod.name)
+    code, message = check(machine, pod, twin)
+    assert (code, message.startswith("it was not added, or was deleted")) == (1, True)
+    machine.run("ip", "netns", "del", pod.name)
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["c", "python"])
+def test_gc_deletes_what_is_not_listed(made: Cluster, twin: bool) -> None:
+    machine = made[0]
+    kept, gone = machine.add(f"kept{twin:d}"), machine.add(f"gone{twin:d}")
+    assert machine.cni("GC", "", "", ifname="", twin=twin, cniVersion="1.1.0").code == 0  # no list is no word
+    assert {kept.link, gone.link} <= set(machine.cali())
+    valid = [{"containerID": kept.container, "ifname": "eth0"}]
+    answer = machine.cni("GC", "", "", ifname="", twin=twin, cniVersion="1.1.0", **{"cni.dev/valid-attachments": valid})
+    assert (answer.code, answer.raw) == (0, "")
+    eventually(lambda: gone.link not in machine.cali(), lambda: str(machine.cali()))
+    assert kept.link in machine.cali()
+    machine.delete(kept)
+    machine.delete(gone)
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["c", "python"])
+def test_status_says_whether_the_agent_is_there(made: Cluster, twin: bool) -> None:
+    machine = made[0]
+    assert machine.cni("STATUS", "", "", ifname="", twin=twin, cniVersion="1.1.0").code == 0
+    machine.agent.end()
+    answer = machine.cni("STATUS", "", "", ifname="", twin=twin, cniVersion="1.1.0")
+    assert (answer.code, answer.said["code"]) == (1, 50)
+    machine.agent.start()
+    machine.ready()
