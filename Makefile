@@ -27,8 +27,9 @@ test: check cni .etcd-ready ## everything that CI runs: the quick checks, then r
 soak: .test-ready cni .etcd-ready ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
 
-bench: .test-ready cni ## CNI ADD and DEL beside ptp + host-local, etcd beside plain etcd3 (build/bench*.json)
+bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter, etcd (build/bench.json)
 	@$(PY) -m benchmarks.cni
+	@$(PY) -m benchmarks.ctl
 	@$(PY) -m benchmarks.store
 
 cni: build/cni/bgpnet ## the program that container runtimes execute

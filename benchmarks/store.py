@@ -25,7 +25,7 @@ from typing import Any
 
 from msgspec import structs
 
-from benchmarks.table import Row, percentile, render, write
+from benchmarks.table import Row, add, percentile, render
 from bgpnet import codec, ipam
 from bgpnet.agent import feeds
 from bgpnet.agent.events import Event
@@ -52,7 +52,7 @@ WITHIN = 300.0  # seconds that any part may take
 
 
 def main() -> None:
-    """Measure everything, print it, write build/bench-store.json."""
+    """Measure everything, print it, add to build/bench.json."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--etcd", default=shutil.which("etcd"), help="the program; without it, the one on PATH")
     arguments = options.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
     with server(arguments.etcd) as endpoint:
         rows = [*requests(endpoint), *listing(endpoint), memory(endpoint)]
     print(render(rows))
-    write(rows, Path("build/bench-store.json"))
+    add(rows, Path("build/bench.json"))
 
 
 @contextmanager

@@ -119,8 +119,8 @@ def _pool_in_use(pool: IPPool, blocks: Sequence[IPAMBlock]) -> list[Finding]:
 
 
 def _workloads(block: IPAMBlock) -> int:
-    """Addresses that workloads hold; resting ones (freedAt) have nobody."""
-    return sum(each.use == Use.WORKLOAD and each.freedAt is None for each in block.spec.allocations.values())
+    """Addresses that workloads hold, reserved ones included; resting ones (freedAt) have nobody."""
+    return sum(each.use != Use.TUNNEL and each.freedAt is None for each in block.spec.allocations.values())
 
 
 def _many(count: int, one: str, ending: str) -> str:

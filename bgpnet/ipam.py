@@ -146,6 +146,23 @@ def release(block: IPAMBlock, container: str, ifname: str, now: float, sequence:
     return replace(block, spec=changed)
 
 
+def end_reservation(block: IPAMBlock, address: Address, sequence: int, now: float) -> IPAMBlock:
+    """A reserved address rests from now on, as whoever had it is gone; the same block when it rests already.
+
+    Raises AllocationRefused when the slot is not that reservation, told by its sequence: it is somebody else's by now.
+    """
+    ordinal = _offset(block, address)
+    slot = block.spec.allocations.get(ordinal)
+    if slot is None or slot.use is not Use.RESERVED or slot.sequence != sequence:
+        there = f"allocation {slot.sequence} of {_who(slot)}" if slot else "free"
+        raise AllocationRefused(f"{address} is not reservation {sequence} but {there}: look again at who has it")
+    if slot.freedAt is not None:
+        return block
+    allocations = {**block.spec.allocations, ordinal: replace(slot, freedAt=stamp(now))}
+    changed = replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations)
+    return replace(block, spec=changed)
+
+
 def discard(block: IPAMBlock, address: Address) -> IPAMBlock:
     """The address joins the tail of the queue at once, without rest: nobody ever used it. Same block if it is free."""
     ordinal = _offset(block, address)
@@ -230,7 +247,8 @@ def check(block: IPAMBlock) -> list[str]:
         for one in range(total)
         if one not in queued and one not in spec.allocations
     ]
-    live = Counter(_who(slot) for slot in spec.allocations.values() if slot.freedAt is None)
+    mine = (slot for slot in spec.allocations.values() if slot.freedAt is None and slot.use is not Use.RESERVED)
+    live = Counter(map(_who, mine))
     problems += [f"{who} has {times} addresses" for who, times in sorted(live.items()) if times > 1]
     problems += [
         f"ordinal {one} has sequence {slot.sequence}, later than the block's {spec.sequence}"
@@ -262,7 +280,8 @@ def _resting(spec: IPAMBlockSpec) -> list[tuple[float, int]]:
 
 def _ordinal(spec: IPAMBlockSpec, container: str, ifname: str) -> int | None:
     for ordinal, allocation in spec.allocations.items():
-        if allocation.container == container and allocation.ifname == ifname and allocation.freedAt is None:
+        named = allocation.container == container and allocation.ifname == ifname
+        if named and allocation.freedAt is None and allocation.use is not Use.RESERVED:
             return ordinal
     return None
 

@@ -23,10 +23,14 @@ class BlockState(StrEnum):
 
 
 class Use(StrEnum):
-    """What an address serves."""
+    """What an address serves. Reserved: somebody outside our blocks' rules has it (an import's borrowed addresses).
+
+    A reserved slot is nobody's to find or to assign; it is freed by its sequence alone (`ipam.end_reservation`).
+    """
 
     WORKLOAD = "Workload"
     TUNNEL = "Tunnel"
+    RESERVED = "Reserved"
 
 
 class Owner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

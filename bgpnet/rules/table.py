@@ -53,6 +53,7 @@ RULES: dict[Kind, Rules] = {
     kinds.IPAMBLOCK: ipamblock,
     kinds.WORKLOADENDPOINT: computed,
     kinds.BLOCKAFFINITY: computed,
+    kinds.NODESTATUS: computed,
 }
 
 

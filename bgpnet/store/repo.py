@@ -14,13 +14,12 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from bgpnet import admission, codec
+from bgpnet import admission, stored
 from bgpnet.errors import AlreadyExists, Conflict, Finding, Invalid, NotFound
 from bgpnet.model import instant
 from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import BGPFILTER, BGPPEER, IPAMBLOCK, IPPOOL, Kind, Resource, kind_of, subject
-from bgpnet.rules import table
 from bgpnet.store.api import ABSENT, Deleted, Entry, Revision, Store
 
 ROOT = "/bgpnet/v1/"
@@ -218,7 +217,7 @@ class Repo:
     def _put(self, resource: R, expected: Revision) -> R:
         kind, name = kind_of(resource), resource.metadata.name
         try:
-            revision = self.store.put(key(kind, name), codec.encode(resource), expected)
+            revision = self.store.put(key(kind, name), stored.encode(resource), expected)
         except AlreadyExists as error:
             raise AlreadyExists(
                 f"resource already exists: {subject(resource)}; change it with apply, or choose another name"
@@ -233,6 +232,8 @@ class Repo:
         """The resource normalised; raises Invalid with every broken rule."""
         if kind_of(resource).derived:
             raise Invalid(subject(resource), [_derived(kind_of(resource))])
+        from bgpnet.rules import table  # late: who only reads needs no rules, and bgpnetctl is to start quickly
+
         normal = table.normalise(resource)
         findings = list(table.check(normal))
         if findings:
@@ -276,7 +277,7 @@ class Repo:
     def _decode(self, kind: Kind, entry: Entry) -> Resource:
         name = entry.key.removeprefix(prefix(kind))
         try:
-            resource = codec.decode_stored(kind, entry.value, entry.revision, entry.key)
+            resource = stored.decode_stored(kind, entry.value, entry.revision, entry.key)
             if resource.metadata.name != name:
                 problem = f"must be {name}, as in its key; delete the object and create it anew"
                 raise Invalid(entry.key, [Finding("metadata.name", resource.metadata.name, problem)])

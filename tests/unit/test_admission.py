@@ -120,6 +120,10 @@ def test_what_cannot_be_changed(old: str, new: str, expected: list[str]) -> None
 DELETE = {
     "no blocks": ([], None),
     "empty blocks": ([block("10.1.0.0/26")], None),
+    "a reserved one": (
+        [block("10.1.0.0/26", allocation(Use.RESERVED), allocation(Use.RESERVED, "2026-01-01T00:00:00.000Z"))],
+        "1 address of workloads in 1 block;",
+    ),
     "only a tunnel address": ([block("10.1.0.0/26", allocation(Use.TUNNEL))], None),
     "only resting addresses": ([block("10.1.0.0/26", allocation(freed="2026-01-01T00:00:01.000Z"))], None),
     "another pool's": ([block("11.1.0.0/26", allocation())], None),

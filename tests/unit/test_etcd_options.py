@@ -58,6 +58,13 @@ def test_files_and_user_come_from_the_environment(pem: str) -> None:
     assert read(URL, {"ETCD_CA_CERT_FILE": pem, "ETCD_CERT_FILE": "", "ETCD_USERNAME": ""}).tls == Tls(pem)
 
 
+def test_calicos_own_names_go_before_and_are_the_ones_that_are_named(pem: str) -> None:
+    environ = {"CALICO_ETCD_USERNAME": "a", "ETCD_USERNAME": "b", "ETCD_PASSWORD": "hush"}
+    assert read(URL, environ).user == "a"
+    with pytest.raises(UsageError, match=r"^CALICO_ETCD_KEY_FILE is set and ETCD_CERT_FILE is not; set both or none"):
+        read(URL, {"CALICO_ETCD_KEY_FILE": pem})
+
+
 def test_a_password_is_never_shown() -> None:
     options = read(URL, {"ETCD_USERNAME": "calico", "ETCD_PASSWORD": "hush"})
     store = open_store(URL, {"ETCD_USERNAME": "calico", "ETCD_PASSWORD": "hush"})

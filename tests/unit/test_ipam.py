@@ -368,3 +368,35 @@ def test_a_journal_of_the_living_brings_every_block_back(steps: list[tuple[str, 
     while got := ipam.assign(replayed, Claimant(f"n{len(replayed.spec.free)}", "eth0"), NOW):
         replayed = got[0]
     assert ipam.usage(replayed, NOW).in_use == 8
+
+
+def reserved(sequence: int = 7) -> tuple[IPAMBlock, ip.Address]:
+    """A block of one free address, and one that is reserved for a container."""
+    block = block_of("10.0.0.0/31")
+    slot = Allocation(container="c1", ifname="eth0", use=Use.RESERVED, since="2025-01-01T00:00:00Z", sequence=sequence)
+    return with_spec(block, allocations={0: slot}, free=(1,)), block.network[0]
+
+
+def test_a_reserved_slot_is_nobodys_to_find_and_is_never_assigned() -> None:
+    block, address = reserved()
+    assert ipam.find(block, "c1", "eth0") is None
+    assert ipam.release(block, "c1", "eth0", NOW) is block
+    block, own = taken(block, 1, NOW)
+    assert own == "10.0.0.1"
+    assert ipam.assign(block, claimant(2), NOW + 1e9, pressed=True) is None
+    assert ipam.check(block) == []
+    assert not ipam.is_empty(reserved()[0])
+    assert ipam.usage(block, NOW).in_use == 2
+    assert str(address) == "10.0.0.0"
+
+
+def test_a_reservation_ends_by_its_sequence_alone() -> None:
+    block, address = reserved()
+    for sequence, other in ((8, address), (7, block.network[1])):
+        with pytest.raises(AllocationRefused, match=f"is not reservation {sequence} but "):
+            ipam.end_reservation(block, other, sequence, NOW)
+    ended = ipam.end_reservation(block, address, 7, NOW)
+    assert ipam.usage(ended, NOW) == Usage(2, 0, 1, 1)
+    assert ended.spec.sequence > block.spec.sequence
+    assert ipam.end_reservation(ended, address, 7, NOW + 1) is ended
+    assert taken(taken(ended, 1, NOW + 31)[0], 2, NOW + 31)[1] == "10.0.0.0"
