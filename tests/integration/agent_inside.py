@@ -1,4 +1,4 @@
-"""An agent inside the test's process: its real loop, server, workers, journal and datastore on a kernel of dictionaries.
+"""An agent inside the test's process: its real parts and threads, on a kernel that is made of dictionaries.
 
 Its threads end with the process, as the agent's own do; `stop` ends the loop, as a kill would, and cleans nothing up.
 """
@@ -32,8 +32,8 @@ from bgpnet.errors import AgentAway, StoreUnreachable
 from bgpnet.kernel.fake import FakeKernel
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock
-from bgpnet.store.api import Event, Listing, Revision, Store
 from bgpnet.store.api import Entry as Entry
+from bgpnet.store.api import Event, Listing, Revision, Store
 from bgpnet.store.repo import Repo
 
 
@@ -120,7 +120,9 @@ class Inside:
         server.listen()
         runs = self.runs
         workers = Workers(self.kernel, journal, repo, loop.emit, lambda number: runs * 100_000 + number, 8)
-        speech = Speech(Speaker(str(self.folder / "none.sock"), loop.emit), self.folder / f"{self.name}.conf", self._socket)
+        speech = Speech(
+            Speaker(str(self.folder / "none.sock"), loop.emit), self.folder / f"{self.name}.conf", self._socket
+        )
         for kind in NEEDED:
             start(f"feed-{kind.plural}", feeds.datastore, repo, kind, loop.emit, self.over)
         start("clock", feeds.clock, loop.emit, self.over)

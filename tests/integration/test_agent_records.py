@@ -9,7 +9,6 @@ from time import monotonic
 import pytest
 from agent_inside import Counting, Inside
 from agent_parts import eventually
-from msgspec import structs
 
 from bgpnet import ipam
 from bgpnet.model import ip, kinds
@@ -57,3 +56,96 @@ def test_a_burst_of_64_adds_is_written_with_at_most_four_writes_within_a_second(
         print(f"burst {turn}: {len(written)} writes, the last {written[-1][0] - done:.3f} s after the last answer")
         assert len(written) <= 4, written
         assert written[-1][0] - done <= 1.0
+
+
+def test_pods_come_and_go_while_the_datastore_is_away_and_an_agent_restarts_meanwhile(one: Inside) -> None:
+    pods = one.burst([f"a{number}" for number in range(10)])
+    one.store.away = True
+    eventually(lambda: "away" in one.status()["datastore"], one.status)
+    pods |= one.burst([f"b{number}" for number in range(20)])
+    for name in ("a1", "b1"):
+        one.delete(name)
+        del pods[name]
+    one.stop()
+    one.start()
+    eventually(lambda: "away" in one.status()["datastore"], one.status)
+    pods |= one.burst([f"c{number}" for number in range(20)])
+    one.delete("a2")
+    del pods["a2"]
+    assert len(set(pods.values())) == len(pods)
+    one.store.away = False
+    wanted = {address: name for name, address in pods.items()}
+    eventually(lambda: one.live() == wanted, lambda: f"{one.live()} is not {wanted}")
+    assert [problem for block in one.blocks() for problem in ipam.check(block)] == []
+    assert sorted(line.split()[0] for line in str(one.kernel).splitlines() if "cali" in line) == sorted(wanted)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Inside, Inside]]:
+    Repo(SqliteStore(str(tmp_path / "store.db"))).create(POOL)
+    made = [agent(f"node{number}", number, tmp_path, datastore(tmp_path / "store.db")) for number in (1, 2)]
+    for each in made:
+        each.start()
+    for each in made:
+        eventually(each.is_in_sync, "it has not heard everything")
+    yield made[0], made[1]
+    for each in made:
+        each.stop()
+
+
+def test_a_node_that_was_released_while_it_was_partitioned_finds_out_and_leaves_the_block(
+    two: tuple[Inside, Inside],
+) -> None:
+    first, second = two
+    address = second.add("old")
+    eventually(lambda: first.live() == {address: "old"}, first.live)
+    [block] = first.blocks()
+    second.store.away = True
+    eventually(lambda: "away" in second.status()["datastore"], second.status)
+    repo = Repo(first.store.store)
+    repo.remove(repo.get(kinds.NODE, "node2"))
+    [block] = first.blocks()
+    repo.remove(block)  # as `bgpnetctl node release` does
+    taken = ipam.new_block(block.network, Owner(name="node3", uid="uuid-node3"), 1.0)
+    repo.write(taken)
+    same = second.add("meanwhile")  # it cannot know
+    assert ip.contains(block.network, ip.address(same))
+    second.store.away = False
+    eventually(lambda: bool(second.status()["warnings"]), second.status)
+    assert second.status()["warnings"] == [
+        f"block {block.spec.cidr} of this node belongs to node node3 now; "
+        "delete the pods that still have addresses from it, so that they start again"
+    ]
+    assert block.spec.cidr not in {row["cidr"] for row in second.status()["blocks"]}
+    eventually(lambda: f"blackhole {block.spec.cidr}" not in str(second.kernel), lambda: str(second.kernel))
+    new = second.add("new")
+    assert not ip.contains(block.network, ip.address(new))
+    second.delete("old")
+    eventually(lambda: second.live() == {new: "new"}, second.live)
+    kept = next(one for one in second.blocks() if one.spec.cidr == block.spec.cidr)
+    assert (kept.spec.owner, kept.spec.allocations) == (taken.spec.owner, {})
+
+
+@pytest.mark.parametrize("restarted", [True, False], ids=["between two runs", "under its hands"])
+def test_a_datastore_replaced_by_an_empty_one_costs_no_pod(one: Inside, tmp_path: Path, *, restarted: bool) -> None:
+    pods = one.burst(["a", "b", "c"])
+    wanted = {address: name for name, address in pods.items()}
+    eventually(lambda: one.live() == wanted, one.live)
+    routes = sorted(line for line in str(one.kernel).splitlines() if "bgpnet" in line)
+    if restarted:
+        one.stop()
+    for entry in one.store.store.list("/bgpnet/v1/").entries:
+        one.store.store.delete(entry.key, Revision(entry.revision))
+    if restarted:
+        one.start()
+    eventually(lambda: any("backup.yaml" in said for said in one.status()["warnings"]), one.status)
+    eventually(lambda: one.live() == wanted, one.live)
+    assert Repo(one.store.store).find(kinds.NODE, "node1") is not None
+    pods["d"] = one.add("d")  # from the own block
+    wanted[pods["d"]] = "d"
+    eventually(lambda: one.live() == wanted, one.live)
+    assert set(routes) <= set(str(one.kernel).splitlines())
+    Repo(one.store.store).create(POOL)
+    eventually(lambda: one.status()["warnings"] == [] and one.is_in_sync(), one.status)
+    assert one.add("e") not in wanted
+    assert set(routes) <= set(str(one.kernel).splitlines())
