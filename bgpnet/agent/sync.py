@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from msgspec import structs
@@ -54,27 +54,26 @@ def listed(world: World, event: Listed) -> Step:
         broken={**world.broken, event.kind.plural: event.broken},
         store_away="",
     )
-    return _heard(_doubted(before, world, event.kind), event.kind, event.resources)
+    return _heard(_doubted(world, event.kind), event.kind, event.resources)
 
 
 def changed(world: World, event: Changed) -> Step:
     """One object is new or different."""
-    resource, before = event.resource, world.of_kind(event.kind)
+    resource = event.resource
     kind = {**world.of_kind(event.kind), resource.metadata.name: resource}
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
-    world = _doubted(before, _mended(world, event.kind, resource.metadata.name), event.kind)
+    world = _doubted(_mended(world, event.kind, resource.metadata.name), event.kind)
     return _heard(world, event.kind, (resource,))
 
 
 def gone(world: World, event: Gone) -> Step:
     """One object was deleted. Our own blocks and Node are written again by the next plan: we are their truth."""
-    before = world.of_kind(event.kind)
-    kind = {name: one for name, one in before.items() if name != event.name}
+    kind = {name: one for name, one in world.of_kind(event.kind).items() if name != event.name}
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
-    return _heard(_doubted(before, _mended(world, event.kind, event.name), event.kind), event.kind, ())
+    return _heard(_doubted(_mended(world, event.kind, event.name), event.kind), event.kind, ())
 
 
-def _doubted(before: Mapping[str, Resource], world: World, kind: Kind) -> World:
+def _doubted(world: World, kind: Kind) -> World:
     """A datastore without any pool, while this node has pods, was emptied or replaced: nobody may delete their pool.
 
     Then the pools count as not known, as at a start without the datastore: pods come from own blocks and none is
@@ -85,7 +84,6 @@ def _doubted(before: Mapping[str, Resource], world: World, kind: Kind) -> World:
     lived_in = [block for block in world.blocks.values() if _has_workloads(block)]
     pools = [pool.network for pool in facts.pools(world).values()]
     if not pools and lived_in and not world.broken.get(kind.plural):
-        kept = {**world.resources, kind.plural: before}
         shown = ", ".join(block.spec.cidr for block in lived_in[:SHOWN])
         many = f" and {len(lived_in) - SHOWN} more" if len(lived_in) > SHOWN else ""
         replaced = (
@@ -93,7 +91,7 @@ def _doubted(before: Mapping[str, Resource], world: World, kind: Kind) -> World:
             "replaced; this node's own objects are written again, and the others come back with: "
             "bgpnetctl datastore import backup.yaml"
         )
-        return replace(world, resources=kept, synced=world.synced - {kind.plural}, replaced=replaced)
+        return replace(world, synced=world.synced - {kind.plural}, replaced=replaced)
     if not world.replaced:
         return world
     if all(any(ip.contains(pool, block.network) for pool in pools) for block in lived_in):

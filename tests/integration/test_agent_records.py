@@ -11,6 +11,7 @@ from agent_inside import Counting, Inside
 from agent_parts import eventually
 
 from bgpnet import ipam
+from bgpnet.kernel.fake import FakeKernel
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import Owner
 from bgpnet.model.ippool import Encap, IPPool, IPPoolSpec
@@ -78,6 +79,35 @@ def test_pods_come_and_go_while_the_datastore_is_away_and_an_agent_restarts_mean
     eventually(lambda: one.live() == wanted, lambda: f"{one.live()} is not {wanted}")
     assert [problem for block in one.blocks() for problem in ipam.check(block)] == []
     assert sorted(line.split()[0] for line in str(one.kernel).splitlines() if "cali" in line) == sorted(wanted)
+
+
+def test_a_damaged_journal_is_unknown_and_all_is_recovered_from_block_and_kernel(one: Inside) -> None:
+    pods = one.burst(["a", "b", "c"])
+    wanted = {address: name for name, address in pods.items()}
+    eventually(lambda: one.live() == wanted, one.live)
+    one.store.away = True
+    late = one.add("late")  # neither block nor, in a moment, journal have it
+    one.stop()
+    data = bytearray(one.journal.read_bytes())
+    data[len(data) // 2] ^= 1
+    one.journal.write_bytes(data)
+    one.store.away = False
+    one.start()
+    eventually(lambda: one.live() == wanted | {late: "late"}, one.live)
+    assert one.call("ADD", "late")[1]["ips"][0]["address"] == f"{late}/32"
+    assert one.add("new") not in {*wanted, late}
+
+
+def test_after_a_reboot_what_no_longer_runs_is_freed(one: Inside) -> None:
+    pods = one.burst(["a", "b"])
+    wanted = {address: name for name, address in pods.items()}
+    eventually(lambda: one.live() == wanted, one.live)
+    one.stop()
+    one.boot, one.kernel, one.runs = "another", FakeKernel(), one.runs + 1
+    one.kernel.strangers.add_link("eth1", "192.0.2.1/24")
+    one.start()
+    eventually(lambda: one.live() == {}, one.live)
+    assert one.add("c") not in pods.values()
 
 
 @pytest.fixture
