@@ -123,7 +123,7 @@ def _info(world: World, session: Session | None, peer: Neighbour) -> str:
 
 
 def _warnings(world: World, plan: Plan) -> list[str]:
-    fenced = [world.fenced] if world.fenced else []
+    fenced = [one for one in (world.replaced, world.fenced) if one]
     broken = [
         f"{plural} {name} in the datastore cannot be read: delete it and create it again"
         for plural, names in world.broken.items()

@@ -126,7 +126,7 @@ class World:
     reserved: all IPReservations together. namespaces, workloads (`namespace/name`): what an orchestrator says of them;
     None where there is none. taking_back: own idle blocks that are being made usable again. dropping: a block of ours
     that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
-    clock before which no block is claimed ahead of need.
+    clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
     """
 
     me: Me
@@ -158,6 +158,7 @@ class World:
     heard: float = 0.0
     refusals: tuple[str, ...] = ()
     fenced: str = ""
+    replaced: str = ""
 
     def of_kind(self, kind: Kind) -> Mapping[str, Resource]:
         """What the datastore holds of a kind, by name, as last heard."""
