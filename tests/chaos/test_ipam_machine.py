@@ -80,7 +80,8 @@ class Ipam(RuleBasedStateMachine):
     @rule(node=NODES, pick=PICK, turns=TURNS, seed=SEEDS)
     def add_again(self, node: int, pick: int, turns: int, seed: int) -> None:
         machine = self.node(node)
-        again = [one for one in machine.containers if one.state in (State.UP, State.FAILED)]
+        newest = {one.pod: one for one in machine.containers}  # no runtime asks for an older sandbox again
+        again = [one for one in newest.values() if one.state in (State.UP, State.FAILED)]
         if again:
             machine.ask_add(again[pick % len(again)])
         self.then(turns, seed)
