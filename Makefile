@@ -21,23 +21,26 @@ check: .test-ready ## the quick checks: format, types, import contracts, unit te
 	@lint-imports
 	@$(PY) -m pytest tests/unit -q
 
-test: check cni ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
+test: check cni .etcd-ready ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
 	@$(PY) -m pytest tests/contract tests/integration tests/chaos -q --durations=10
 
-soak: .test-ready cni ## the long chaos runs: more kills, more seeds
+soak: .test-ready cni .etcd-ready ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
 
-bench: .test-ready cni ## CNI ADD and DEL beside ptp + host-local (build/bench.json)
+bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter, etcd (build/bench.json)
 	@$(PY) -m benchmarks.cni
+	@$(PY) -m benchmarks.ctl
+	@$(PY) -m benchmarks.store
 
 cni: build/cni/bgpnet ## the program that container runtimes execute
 
 # The plugin is one translation unit: plugin.c includes the others. Hardening costs it no measurable time.
 HARDENED := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -Wl,-z,relro,-z,now
+CNI_CC := $(shell command -v musl-gcc || echo cc)
 
 build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 	@mkdir -p $(@D)
-	@cc -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
+	@$(CNI_CC) -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
 
 install: .demo-ready cni ## what the demo needs, and no more
 
@@ -47,7 +50,7 @@ format: .test-ready ## rewrite the sources in their one format
 clean: ## what make made
 	@rm -rf build $(VENV) *.egg-info
 
-.PHONY: .demo-ready .test-ready
+.PHONY: .demo-ready .test-ready .etcd-ready
 .demo-ready:
 	@scripts/install demo
 	@$(MAKE) --no-print-directory $(VENV)/installed
@@ -55,6 +58,9 @@ clean: ## what make made
 .test-ready:
 	@scripts/install test
 	@$(MAKE) --no-print-directory $(VENV)/installed-dev
+
+.etcd-ready:
+	@scripts/etcd >/dev/null
 
 $(VENV)/installed: pyproject.toml
 	@echo "making the virtual environment"

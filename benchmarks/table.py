@@ -72,6 +72,14 @@ def write(rows: Sequence[Row], path: Path) -> None:
     path.write_text(json.dumps([row.as_json() for row in rows], indent=2) + "\n")
 
 
+def add(rows: Sequence[Row], path: Path) -> None:
+    """To build/bench.json, in the place of rows of the same metrics."""
+    mine = {row.metric for row in rows}
+    others = [row for row in json.loads(path.read_text()) if row["metric"] not in mine] if path.exists() else []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([*others, *(row.as_json() for row in rows)], indent=2) + "\n")
+
+
 def percentile(values: Sequence[float], share: float) -> float:
     """The value that `share` of the others do not exceed (nearest rank)."""
     ordered = sorted(values)

@@ -5,7 +5,8 @@ Each function returns all findings at once; none means yes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from bgpnet.errors import Finding
 from bgpnet.model import instant, ip
@@ -15,9 +16,12 @@ from bgpnet.model.ipamblock import IPAMBlock, Use
 from bgpnet.model.ippool import AllowedUse, IPPool
 from bgpnet.model.kinds import Resource, subject
 from bgpnet.model.node import Node
+from bgpnet.model.releaserequest import ReleaseRequest
 
 HEARTBEAT_FRESH = 60.0
 """Seconds: a node whose agent gave a sign of life within this time is alive."""
+_SHOWN = 5
+"""How many nodes a refusal names before it only counts the others."""
 
 
 def on_create(resource: Resource, existing: Sequence[Resource], blocks: Sequence[IPAMBlock]) -> list[Finding]:
@@ -55,24 +59,55 @@ def _inside(pool: IPPool, blocks: Iterable[IPAMBlock]) -> list[IPAMBlock]:
     return [block for block in blocks if ip.contains(pool.network, block.network)]
 
 
-def on_update(new: Resource, old: Resource) -> list[Finding]:
-    """May the new one take the old one's place?"""
+def on_update(
+    new: Resource, old: Resource, existing: Sequence[Resource] = (), blocks: Sequence[IPAMBlock] = ()
+) -> list[Finding]:
+    """May the new one take the old one's place, given the objects of its kind and all blocks?
+
+    existing and blocks are looked at only where `reshaped` says so.
+    """
     if not isinstance(new, IPPool) or not isinstance(old, IPPool):
         return []
-    findings = []
-    if new.network != old.network:
-        problem = (
-            f"cannot be changed from {old.spec.cidr} to {new.spec.cidr}; create a second pool and disable this one"
-        )
-        findings.append(Finding("spec.cidr", new.spec.cidr, problem))
-    elif new.block_size != old.block_size:
-        problem = f"cannot be changed from {old.block_size} to {new.block_size}; delete the pool and create it anew"
-        findings.append(Finding("spec.blockSize", new.block_size, problem))
+    findings = _reshape(new, old, existing, blocks)
     if AllowedUse.LOAD_BALANCER in old.spec.allowedUses and AllowedUse.LOAD_BALANCER not in new.spec.allowedUses:
         uses = [str(use) for use in new.spec.allowedUses]
         problem = "a LoadBalancer pool stays one; create a second pool for the other uses"
         findings.append(Finding("spec.allowedUses", uses, problem))
     return findings
+
+
+def reshaped(new: Resource, old: Resource) -> bool:
+    """Whether a pool is to have another cidr or other blocks, which is judged by what exists."""
+    if not isinstance(new, IPPool) or not isinstance(old, IPPool):
+        return False
+    return (new.network, new.block_size) != (old.network, old.block_size)
+
+
+def _reshape(new: IPPool, old: IPPool, existing: Sequence[Resource], blocks: Sequence[IPAMBlock]) -> list[Finding]:
+    """Another cidr or block size: only while no block is in the way and, as nodes do not wait, none can be claimed.
+
+    Two nodes that claim blocks of two sizes at the same time would own the same addresses.
+    """
+    if not reshaped(new, old):
+        return []
+    path: str
+    shown: object
+    if new.network != old.network:
+        path, shown = "spec.cidr", new.spec.cidr
+        change = f"cannot be changed from {old.spec.cidr} to {new.spec.cidr}"
+        in_the_way, instead = _inside(old, blocks), "create a second pool and disable this one"
+    else:
+        path, shown = "spec.blockSize", new.block_size
+        change = f"cannot be changed from {old.block_size} to {new.block_size}"
+        in_the_way = [block for block in _inside(old, blocks) if block.network.prefixlen != new.block_size]
+        instead = "create a second pool with that size and disable this one, or delete the pool and create it anew"
+    if in_the_way:
+        held = f"{_many(len(in_the_way), 'block', 's')} of it ({_by_node(in_the_way, lambda block: 1)})"
+        return [Finding(path, shown, f"{change} while nodes own {held}; {instead}")]
+    if not old.spec.disabled:
+        problem = f"{change} while nodes may claim blocks of it; disable it first ({_disable(old)}), or {instead}"
+        return [Finding(path, shown, problem)]
+    return on_create(new, existing, blocks)
 
 
 def missing(resource: Resource, filters: Collection[str]) -> list[Finding]:
@@ -109,13 +144,45 @@ def on_delete(resource: Resource, blocks: Sequence[IPAMBlock], now: float) -> li
             return []
 
 
+def abandoned(resource: Resource) -> bool:
+    """What people may delete although agents write it: a block without owner and without anybody's address, which no
+    agent looks after; and a request to release an address, which is thereby withdrawn.
+    """
+    if isinstance(resource, ReleaseRequest):
+        return True
+    if not isinstance(resource, IPAMBlock) or resource.spec.owner is not None:
+        return False
+    return all(each.freedAt is not None for each in resource.spec.allocations.values())
+
+
 def _pool_in_use(pool: IPPool, blocks: Sequence[IPAMBlock]) -> list[Finding]:
-    counts = [count for count in map(_workloads, _inside(pool, blocks)) if count]
-    if not counts:
+    """Pods keep the pool; tunnel addresses do not, because their nodes take others."""
+    held = [block for block in _inside(pool, blocks) if _workloads(block)]
+    if not held:
         return []
-    held = f"{_many(sum(counts), 'address', 'es')} of workloads in {_many(len(counts), 'block', 's')}"
-    problem = f"still serves {held}; disable it (spec.disabled: true), delete its pods, then delete it"
-    return [Finding("spec.cidr", pool.spec.cidr, problem)]
+    total = _many(sum(map(_workloads, held)), "address", "es")
+    where = _many(len(held), "block", "s")
+    if any(block.spec.owner for block in held):
+        where += f" ({_by_node(held, _workloads)})"
+    steps = f"delete their pods or wait until they are gone, then bgpnetctl delete ippool {pool.metadata.name}"
+    first = "it is disabled already: " if pool.spec.disabled else f"disable it ({_disable(pool)}), "
+    return [Finding("spec.cidr", pool.spec.cidr, f"still serves {total} of workloads in {where}; {first}{steps}")]
+
+
+def _disable(pool: IPPool) -> str:
+    """The command that does it."""
+    name = pool.metadata.name
+    return f"bgpnetctl get ippool {name} -o yaml | sed 's/disabled: false/disabled: true/' | bgpnetctl apply -f -"
+
+
+def _by_node(blocks: Iterable[IPAMBlock], count: Callable[[IPAMBlock], int]) -> str:
+    """`n1 3, n2 1`: so many of each owner, those with most first, at most five by name."""
+    counts: Counter[str] = Counter()
+    for block in blocks:
+        counts[block.spec.owner.name if block.spec.owner else "nobody"] += count(block)
+    listed = [f"{node} {number}" for node, number in counts.most_common()]
+    more = [f"and {len(listed) - _SHOWN} more nodes"] if len(listed) > _SHOWN else []
+    return ", ".join([*listed[:_SHOWN], *more])
 
 
 def _workloads(block: IPAMBlock) -> int:

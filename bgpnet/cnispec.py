@@ -1,6 +1,6 @@
 """The CNI specification as values: what a runtime asks (environment and configuration), what it is told.
 
-Reference: CNI specification 1.0.0 and its predecessors 0.3.1 and 0.4.0; 1.1 comes with its verbs.
+Reference: CNI specification 1.1.0 and its predecessors 0.3.1, 0.4.0 and 1.0.0.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from bgpnet.errors import CniError, NoAddress
 from bgpnet.model.ip import Address
 from bgpnet.wire import CniCall
 
-VERSIONS = ("0.3.1", "0.4.0", "1.0.0")
-LATEST = VERSIONS[-1]
+VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+USUAL = "1.0.0"
+"""The version of errors whose caller told none that is known."""
+COMMANDS = ("ADD", "DEL", "CHECK", "GC", "STATUS")
 
 INCOMPATIBLE, BAD_ENVIRONMENT, UNDECODABLE, BAD_CONFIG, TRY_AGAIN = 1, 4, 6, 7, 11
-INTERNAL, NO_ADDRESS, WIRING_REFUSED = 100, 101, 102
+UNAVAILABLE, UNAVAILABLE_AND_LIMITED = 50, 51
+INTERNAL, NO_ADDRESS, WIRING_REFUSED, NOT_AS_ADDED = 100, 101, 102, 103
 
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
@@ -39,7 +42,9 @@ class Attachment:
 class CniRequest:
     """A checked request. `pod` is `namespace/name` or empty; mtu 0: the node's.
 
-    pools: names or CIDRs. address: that very one is asked for, by what `address_by` says.
+    pools: names or CIDRs. address: that very one is asked for, by what `address_by` says. previous: of a CHECK, the
+    addresses that the ADD was answered with. valid: of a GC, the attachments that live; None where that is not said.
+    GC and STATUS are about no container: their attachment is empty.
     """
 
     command: str
@@ -52,6 +57,8 @@ class CniRequest:
     mtu: int = 0
     address: Address | None = None
     address_by: str = ""
+    previous: tuple[str, ...] = ()
+    valid: frozenset[Attachment] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +82,11 @@ def parse(call: CniCall) -> CniRequest:
     if version not in VERSIONS:
         raise CniError(INCOMPATIBLE, f"cniVersion {version!r} is not supported; write one of {', '.join(VERSIONS)}")
     command = _variable(call.env, "CNI_COMMAND")
-    if command not in ("ADD", "DEL"):
-        raise CniError(BAD_ENVIRONMENT, f"CNI_COMMAND={command} is unknown; the agent carries out ADD and DEL")
+    if command not in COMMANDS:
+        raise CniError(BAD_ENVIRONMENT, f"CNI_COMMAND={command} is unknown; use one of {', '.join(COMMANDS)}")
+    if command in ("GC", "STATUS"):
+        nobody = Attachment("", "")
+        return CniRequest(command, nobody, "", "", _network(config), str(version), valid=_valid(config))
     container = _variable(call.env, "CNI_CONTAINERID")
     if not _CONTAINER.match(container) or len(container) > 128:
         raise CniError(
@@ -84,8 +94,11 @@ def parse(call: CniCall) -> CniRequest:
             f"CNI_CONTAINERID={container!r}: at most 128 letters, digits, '_', '.', '-', a letter or digit first",
         )
     netns = call.env.get("CNI_NETNS", "")
-    if command == "ADD" and not netns:
+    if command != "DEL" and not netns:
         raise CniError(BAD_ENVIRONMENT, "CNI_NETNS is missing; give the path of the pod's network namespace")
+    if command == "ADD" and config.get("prevResult") is not None:
+        first = "bgpnet makes the pod's interface and must be the first plugin of the conflist"
+        raise CniError(BAD_CONFIG, f"prevResult is set, as if another plugin had been there before: {first}")
     args = _args(call.env.get("CNI_ARGS", ""))
     source, address = _address(args, config) if command == "ADD" else ("", None)
     return CniRequest(
@@ -99,28 +112,30 @@ def parse(call: CniCall) -> CniRequest:
         mtu=_mtu(config),
         address=address,
         address_by=source,
+        previous=_previous(config) if command == "CHECK" else (),
     )
 
 
 def version_of(stdin: bytes) -> str:
-    """The cniVersion an error is to be written in: the caller's where it can be read, else the latest."""
+    """The cniVersion an error is to be written in: the caller's where it can be read, else the usual one."""
     try:
         version = _config(stdin).get("cniVersion")
     except CniError:
-        return LATEST
-    return version if isinstance(version, str) and version in VERSIONS else LATEST
+        return USUAL
+    return version if isinstance(version, str) and version in VERSIONS else USUAL
 
 
 def result(version: str, wired: Wired) -> bytes:
     """The result of an ADD in the caller's version."""
     address: dict[str, object] = {"interface": 1, "address": f"{wired.address}/{wired.address.max_prefixlen}"}
-    if version != "1.0.0":
+    if version in ("0.3.1", "0.4.0"):
         address = {"version": str(wired.address.version), **address}
+    mtu = {"mtu": wired.mtu} if version == "1.1.0" else {}
     document = {
         "cniVersion": version,
         "interfaces": [
-            {"name": wired.link, "mac": names.HOST_MAC},
-            {"name": wired.ifname, "mac": wired.mac, "sandbox": wired.netns},
+            {"name": wired.link, "mac": names.HOST_MAC, **mtu},
+            {"name": wired.ifname, "mac": wired.mac, **mtu, "sandbox": wired.netns},
         ],
         "ips": [address],
         "routes": [],
@@ -135,6 +150,28 @@ def error(version: str, problem: CniError) -> bytes:
     if problem.details:
         document["details"] = problem.details
     return json.dumps(document).encode()
+
+
+def _previous(config: Mapping[str, object]) -> tuple[str, ...]:
+    """The addresses of prevResult, with their prefix lengths."""
+    previous = config.get("prevResult")
+    ips = previous.get("ips") if isinstance(previous, dict) else None
+    if not isinstance(ips, list) or not all(isinstance(one, dict) for one in ips):
+        problem = "is missing or has no list of ips; the container runtime has to pass the result of ADD"
+        raise CniError(BAD_CONFIG, f"prevResult {problem}")
+    return tuple(str(one.get("address", "")) for one in ips)
+
+
+def _valid(config: Mapping[str, object]) -> frozenset[Attachment] | None:
+    """`cni.dev/valid-attachments`, which libcni also passes under its older name."""
+    listed = config.get("cni.dev/valid-attachments", config.get("cni.dev/attachments"))
+    if listed is None:
+        return None
+    try:
+        return frozenset(Attachment(one["containerID"], one["ifname"]) for one in listed)  # type: ignore[attr-defined]
+    except (TypeError, KeyError):
+        shape = 'write a list of {"containerID": …, "ifname": …}'
+        raise CniError(BAD_CONFIG, f"cni.dev/valid-attachments = {listed!r}: {shape}") from None
 
 
 def _config(stdin: bytes) -> dict[str, object]:

@@ -1,7 +1,7 @@
-"""Resources as text and as stored bytes, both ways.
+"""Resources as text, both ways; as stored bytes, see `bgpnet.stored`.
 
-People write YAML or JSON (`decode`): everything wrong in all documents is said at once. The datastore holds JSON
-without the revision (`encode`, `decode_stored`). `bgpnet.io/v1` is written; Calico's versions are read, too (`habits`).
+People write YAML or JSON (`decode`): everything wrong in all documents is said at once. `bgpnet.io/v1` is written;
+Calico's versions are read, too (`habits`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,12 +18,12 @@ from bgpnet.document import habits, marks, reader
 from bgpnet.document.marks import Mark
 from bgpnet.document.shape import Shaper, convert
 from bgpnet.errors import Finding, Invalid
-from bgpnet.model.ipamblock import IPAMBlock
-from bgpnet.model.ippool import IPPool
 from bgpnet.model.kinds import BY_ALIAS, BY_NAME, KINDS, Kind, Resource, kind_of
-from bgpnet.model.node import Node
 from bgpnet.model.resource import API_VERSION
 from bgpnet.rules import table
+from bgpnet.stored import decode_stored, encode
+
+__all__ = ["Examined", "decode", "decode_stored", "encode", "examine", "plain", "settle", "to_json", "to_yaml"]
 
 
 def decode(text: str, source: str = "-") -> list[Resource]:
@@ -92,6 +91,11 @@ def examine(text: str, source: str = "-", lines: bool = False) -> list[Examined]
     return [Examined(where, reading.findings, line=reading.findings[0].line), *objects]
 
 
+def examine_tree(tree: object, place: str) -> Examined:
+    """One object that was read already, by `reader` or as JSON; raises nothing, findings have no lines."""
+    return _object(tree, place, 0)
+
+
 def settle(objects: list[Examined], source: str = "-") -> list[Resource]:
     """The resources of what was examined; raises Invalid as `decode` does."""
     wrong = [each for each in objects if each.findings]
@@ -118,9 +122,26 @@ def _objects(documents: list[object], where: str) -> Iterator[Examined]:
             findings = [Finding("items", None, "must be a list; write each object with - before it")]
             yield Examined(place, findings, document=number)
         else:
-            for index, item in enumerate(items):
-                path = f"{'' if array else 'items'}[{index}]"
-                yield _object(item, f"{place}, item {index + 1}", number, path)
+            yield from _members(document, items, place, number, "" if array else "items", reader.DEPTH_LIMIT)
+
+
+def _members(within: object, items: list[object], place: str, number: int, path: str, depth: int) -> Iterator[Examined]:
+    """The objects of a list, and of lists in it."""
+    for index, item in enumerate(items):
+        below, here = f"{place}, item {index + 1}", f"{path}[{index}]"
+        inner = _items(item)
+        if isinstance(inner, list) and depth:
+            yield from _members(item, inner, below, number, f"{here}.items", depth - 1)
+        else:
+            yield _object(_typed(item, within), below, number, here)
+
+
+def _typed(item: object, within: object) -> object:
+    """An item of `IPPoolList` need not say that it is an IPPool: the Kubernetes API server's do not."""
+    if not isinstance(item, dict) or not isinstance(within, dict) or within.get("kind") == "List":
+        return item
+    given = {"apiVersion": within.get("apiVersion"), "kind": str(within.get("kind")).removesuffix("List")}
+    return {**{key: value for key, value in given.items() if key not in item}, **item}
 
 
 def _items(document: object) -> object | None:
@@ -157,6 +178,9 @@ def _fill(found: Examined, tree: dict[str, object], kind: Kind) -> None:
         found.notes = [f"{found.subject}: {path} is accepted and not kept: {reason}" for path, reason in reading.notes]
     shaper = Shaper(kind.name)
     shaped = shaper.shape(body, kind.type)
+    if kind.derived and shaper.findings and tree.get("apiVersion") != API_VERSION:
+        found.findings.append(Finding("kind", kind.name, f"{kind.origin}; take it out, and {kind.remedy}"))
+        return  # Calico's own has other fields: what is wrong with them is beside the point
     found.findings += shaper.findings
     try:
         found.resource = table.normalise(convert(shaped, kind.type))
@@ -184,6 +208,9 @@ def _envelope(tree: dict[str, object], kind: Kind | None) -> Iterator[Finding]:
     known = ", ".join(row.name for row in KINDS)
     if not isinstance(name, str):
         yield Finding("kind", None, f"is missing; known kinds are {known}")
+        return
+    if name in habits.CALICOS_OWN:
+        yield Finding("kind", str(name), f"is a kind of Calico's only: {habits.CALICOS_OWN[name]}; take the object out")
         return
     alias = difflib.get_close_matches(name.lower(), list(BY_ALIAS), n=1, cutoff=0.8)
     hint = f"write {BY_ALIAS[alias[0]].name}" if alias else f"known kinds are {known}"
@@ -221,58 +248,3 @@ class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[mi
 
     def ignore_aliases(self, data: object) -> bool:
         return True
-
-
-def encode(resource: Resource) -> bytes:
-    """What the datastore holds: JSON, without the revision."""
-    metadata = msgspec.structs.replace(resource.metadata, resourceVersion="")
-    tree: dict[str, object] = {"apiVersion": API_VERSION, "kind": kind_of(resource).name, "metadata": metadata}
-    tree["spec"] = resource.spec
-    if (status := getattr(resource, "status", None)) is not None:
-        tree["status"] = status
-    return msgspec.json.encode(tree)
-
-
-def decode_stored(kind: Kind, value: bytes, revision: str, key: str = "") -> Resource:
-    """The resource of stored bytes, at that revision; raises Invalid, naming the key, when they are broken."""
-    try:
-        stored = _decoder(kind).decode(value)
-        if (stored.apiVersion, stored.kind) != (API_VERSION, kind.name):
-            raise ValueError(f"it says {stored.kind} of {stored.apiVersion}")
-        metadata = msgspec.structs.replace(stored.metadata, resourceVersion=revision)
-        resource = kind.type(metadata=metadata, **{name: getattr(stored, name) for name in _parts_of(kind)})
-        _touch(resource)
-    except (msgspec.DecodeError, ValueError) as error:
-        problem = f"the stored object cannot be read ({error}); delete it and create it anew"
-        raise Invalid(key or kind.name, [Finding("value", None, problem)]) from error
-    return resource
-
-
-def _touch(resource: Resource) -> None:
-    """Reads the addresses that the model parses lazily; raises ValueError for a broken one."""
-    match resource:
-        case IPPool() | IPAMBlock():
-            _ = resource.network
-        case Node():
-            _ = resource.ipv4, resource.ipv6
-
-
-@lru_cache(maxsize=64)
-def _parts_of(kind: Kind) -> tuple[str, ...]:
-    return tuple(name for name in kind.type.__struct_fields__ if name != "metadata")
-
-
-@lru_cache(maxsize=64)
-def _decoder(kind: Kind) -> msgspec.json.Decoder[Any]:
-    """Decodes a kind's fields beside apiVersion and kind, which the model does not carry."""
-    fields: list[Any] = [("apiVersion", str), ("kind", str)]
-    for each in msgspec.structs.fields(kind.type):
-        if each.required:
-            fields.append((each.name, each.type))
-        elif each.default_factory is not msgspec.NODEFAULT:
-            fields.append((each.name, each.type, msgspec.field(default_factory=each.default_factory)))
-        else:
-            fields.append((each.name, each.type, each.default))
-    return msgspec.json.Decoder(
-        msgspec.defstruct(f"Stored{kind.name}", fields, forbid_unknown_fields=True, kw_only=True)
-    )

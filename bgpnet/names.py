@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 
@@ -28,6 +27,8 @@ def pod_link(pod: str, container: str, ifname: str) -> str:
     `pod` is `namespace/name`, hashed as `namespace.name`; without a pod, the container id is hashed. A second
     interface joins its name, so that each has a link of its own.
     """
+    import hashlib  # late: it is 3 ms of a program that never asks
+
     subject = pod.replace("/", ".", 1) if pod else container
     if ifname != "eth0":
         subject += f".{ifname}"
@@ -44,6 +45,10 @@ class Alias:
 
     def __str__(self) -> str:
         return f"{self.container}/{self.ifname}/{self.since}"
+
+    def is_of(self, other: Alias) -> bool:
+        """Whether both mark the same container's interface, whenever."""
+        return (self.container, self.ifname) == (other.container, other.ifname)
 
 
 def parse_alias(text: str) -> Alias | None:
@@ -62,6 +67,8 @@ def block_affinity(node: str, net: ip.Network) -> str:
     name = f"{node}-{block(net)}"
     if len(name) < 253:
         return name
+    import hashlib
+
     return f"{name[:200]}-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
 
 

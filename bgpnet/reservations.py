@@ -34,6 +34,11 @@ def of(resources: Iterable[IPReservation]) -> Reservations:
     return Reservations((*four, *six))
 
 
+def of_networks(cidrs: Iterable[str]) -> Reservations:
+    """The value whose networks these are, as they were written down."""
+    return Reservations(tuple(map(ip.network, cidrs)))
+
+
 def covers(reserved: Reservations, net: Network) -> bool:
     """Whether every address of the network is reserved."""
     networks = _of_family(reserved, net.version)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from msgspec import structs
 
 from bgpnet import admission
-from bgpnet.errors import BgpnetError, Finding, Invalid, NotFound
+from bgpnet.errors import AlreadyExists, BgpnetError, Finding, Invalid, NotFound
 from bgpnet.model import kinds
 from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Kind, Resource, kind_of, subject
 from bgpnet.rules import table as rules
 from bgpnet.store.repo import Repo
+from bgpnet_ctl.reading import without_status
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +36,25 @@ def _replace(repo: Repo, resource: Resource) -> None:
     repo.update(resource)
 
 
+def _create_missing(repo: Repo, resource: Resource) -> None:
+    with suppress(AlreadyExists):
+        repo.create(resource)
+
+
 CREATE = Verb("create", "created", Repo.create)
+CREATE_MISSING = Verb("create", "created", _create_missing)
 APPLY = Verb("apply", "applied", Repo.apply)
 REPLACE = Verb("replace", "replaced", _replace)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a request: lines for standard output, what was written, a sentence for standard error."""
+    """What became of a request: lines for standard output, what was written, what failed, warnings."""
 
     said: tuple[str, ...] = ()
     done: tuple[Resource, ...] = ()
     failed: str = ""
+    warned: tuple[str, ...] = ()
 
 
 def warnings(resources: Iterable[Resource]) -> Iterator[str]:
@@ -68,16 +77,12 @@ def write(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Outcome:
     done: list[Resource] = []
     for resource in resources:
         try:
-            verb.carry_out(repo, _without_status(resource))
+            verb.carry_out(repo, without_status(resource))
         except BgpnetError as error:
             return _failure(verb, resources, done, [error])
         done.append(resource)
     head = f"Successfully {verb.past} {len(done)}{_of_kind(map(kind_of, resources))} resource(s)"
     return Outcome((head,), tuple(done))
-
-
-def _without_status(resource: Resource) -> Resource:
-    return structs.replace(resource, status=None) if hasattr(resource, "status") else resource
 
 
 def _refusals(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Iterator[Invalid]:
@@ -121,7 +126,9 @@ def _refused_pools(repo: Repo, verb: Verb, pools: Sequence[Resource]) -> Iterato
         if old is None and verb is not REPLACE:
             findings = admission.on_create(pool, [*stored.values(), *pools[:at]], blocks)
         else:
-            findings = admission.on_update(pool, old) if old is not None and verb is not CREATE else []
+            others = [*stored.values(), *pools[:at]]
+            replaced = old if verb.name != CREATE.name else None
+            findings = admission.on_update(pool, replaced, others, blocks) if replaced is not None else []
         if findings:
             yield Invalid(subject(pool), findings)
 
@@ -153,13 +160,25 @@ def delete(repo: Repo, targets: Sequence[tuple[Kind, str]], skip_missing: bool) 
     targets = sorted(targets, key=lambda target: target[0] is kinds.BGPFILTER)
     done = 0
     failures: list[str] = []
+    gone: set[str] = set()
     of_kind = _of_kind(kind for kind, _ in targets)
     for kind, name in targets:
         try:
             repo.delete(kind, name)
             done += 1
+            gone |= {name} if kind is kinds.NODE else set()
         except BgpnetError as error:
             if not (skip_missing and isinstance(error, NotFound)):
                 failures.append(f"failed to delete{of_kind} resource: [{error}]")
     said = (f"Successfully deleted {done}{of_kind} resource(s)",) if done or not failures else ()
-    return Outcome(said, failed="\n".join(failures))
+    return Outcome(said, failed="\n".join(failures), warned=tuple(_left_behind(repo, gone)) if gone else ())
+
+
+def _left_behind(repo: Repo, gone: set[str]) -> Iterator[str]:
+    """What is for a node that is gone, and for no other: people wrote it, so people take it away."""
+    peers = [peer for peer in repo.list(kinds.BGPPEER)[0] if isinstance(peer, BGPPeer) and peer.spec.node in gone]
+    own = {f"node.{name}" for name in gone}
+    settings = [each for each in repo.list(kinds.BGPCONFIGURATION)[0] if each.metadata.name in own]
+    for each in (*peers, *settings):
+        command = f"bgpnetctl delete {kind_of(each).aliases[0]} {each.metadata.name}"
+        yield f"{subject(each)} was for a node that is deleted now: if it does not come back, `{command}`"

@@ -14,7 +14,8 @@ import click
 
 from bgpnet.errors import BgpnetError, UsageError
 from bgpnet_ctl.commands import about, get, ipam, node, validate, write
-from bgpnet_ctl.session import DATASTORE, RUN_DIR, Misused, Refused, Session
+from bgpnet_ctl.commands.datastore import datastore as whole_datastore
+from bgpnet_ctl.session import RUN_DIR, Misused, Refused, Session, given
 
 
 class Root(click.Group):
@@ -34,11 +35,16 @@ class Root(click.Group):
 @click.option(
     "--datastore",
     metavar="URL",
-    envvar="BGPNET_DATASTORE",
-    show_envvar=True,
-    default=DATASTORE,
-    show_default=True,
-    help="Where the resources are kept.",
+    callback=given,
+    help="Where the resources are kept: sqlite:///PATH, or etcd://HOST:PORT,HOST:PORT,…",
+)
+@click.option(
+    "-c",
+    "--config",
+    metavar="FILE",
+    type=click.Path(),
+    callback=given,
+    help="A configuration file, as calicoctl's.  [default: /etc/bgpnet/bgpnetctl.cfg]",
 )
 @click.option(
     "--run-dir",
@@ -50,7 +56,7 @@ class Root(click.Group):
     help="Where this machine's agent has its socket.",
 )
 @click.pass_context
-def cli(ctx: click.Context, datastore: str, run_dir: str) -> None:
+def cli(ctx: click.Context, datastore: str | None, config: str | None, run_dir: str) -> None:
     """Manage a bgpnet network: its IP pools, BGP peers and nodes.
 
     \b
@@ -59,11 +65,28 @@ def cli(ctx: click.Context, datastore: str, run_dir: str) -> None:
       bgpnetctl validate -f pools.yaml
       bgpnetctl apply -f pools.yaml
       bgpnetctl ipam show --show-blocks
+      bgpnetctl ipam check
       bgpnetctl node status
+      bgpnetctl datastore export -o backup.yaml
+      bgpnetctl --datastore etcd://10.0.0.1:2379,10.0.0.2:2379 get nodes
+      ETCD_ENDPOINTS=https://10.0.0.1:2379 ETCD_CA_CERT_FILE=ca.pem bgpnetctl get nodes
+
+    \b
+    The datastore is the first that is said:
+      1. --datastore URL
+      2. -c FILE
+      3. BGPNET_DATASTORE, a URL
+      4. /etc/bgpnet/bgpnetctl.cfg, if it exists
+      5. DATASTORE_TYPE (etcdv3, sqlite), ETCD_ENDPOINTS (or CALICO_DATASTORE_TYPE, CALICO_ETCD_ENDPOINTS)
+      6. sqlite:///var/lib/bgpnet/store.db
+
+    Where a file says it, everything else is taken from the file, too, and not from the environment. A URL takes
+    certificates and user from the file that -c names, or else from ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE,
+    ETCD_USERNAME and ETCD_PASSWORD. README.md shows such a file.
     """
     if os.environ.get("NO_COLOR"):
         ctx.color = False
-    ctx.obj = Session(datastore, run_dir)
+    ctx.obj = Session(datastore or "", run_dir, config or "")
     ctx.call_on_close(ctx.obj.close)
 
 
@@ -76,6 +99,7 @@ for command in (
     validate.validate,
     ipam.ipam,
     node.node,
+    whole_datastore,
     about.version,
     about.completion,
 ):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bgpnet.errors import BgpnetError
-from bgpnet_ctl.session import DATASTORE, RUN_DIR, Session
+from bgpnet_ctl.session import RUN_DIR, Session
 
 if TYPE_CHECKING:
     from bgpnet.model.kinds import Kind
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 TABLE, WIDE, YAML, JSON, NAME = "table", "wide", "yaml", "json", "name"
-RESOURCES = (TABLE, WIDE, YAML, JSON, NAME)
+COLUMNS = "custom-columns"
+RESOURCES = (TABLE, WIDE, YAML, JSON, NAME, f"{COLUMNS}=A,B")
 """The formats of resources; `ps` is calicoctl's word for table."""
 
 
@@ -26,7 +27,10 @@ def output_option(known: tuple[str, ...]) -> Callable[[F], F]:
     def checked(ctx: click.Context, _param: click.Parameter, value: str) -> str:
         if value == "ps":
             return TABLE
-        if value not in known:
+        if value.startswith("go-template"):
+            problem = f"go-template is Go's own language: use -o json and jq, or -o {COLUMNS}=NAME,…"
+            raise click.UsageError(problem, ctx)
+        if value not in known and not (columns(value) and known == RESOURCES):
             raise click.UsageError(f"unrecognized output format '{value}': known are {', '.join(known)}", ctx)
         return value
 
@@ -42,6 +46,19 @@ def output_option(known: tuple[str, ...]) -> Callable[[F], F]:
         callback=checked,
         shell_complete=completed,
         help="How to show it.",
+    )
+
+
+def columns(output: str) -> tuple[str, ...]:
+    """The headings of `custom-columns=NAME,CIDR`, in capitals; none for another format."""
+    head, _, rest = output.partition("=")
+    return tuple(each.strip().upper() for each in rest.split(",") if each.strip()) if head == COLUMNS else ()
+
+
+def recursive_option(command: F) -> F:
+    """`-R`."""
+    return click.option("-R", "--recursive", is_flag=True, help="Take directories with all that is below them.")(
+        command
     )
 
 
@@ -101,10 +118,24 @@ def complete_node(ctx: click.Context, param: click.Parameter, incomplete: str) -
     return [name for name in _names(ctx, NODE) if name.startswith(incomplete)]
 
 
+def complete_pool(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of pools."""
+    from bgpnet.model.kinds import IPPOOL
+
+    return [name for name in _names(ctx, IPPOOL) if name.startswith(incomplete)]
+
+
+def complete_reservation(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """The names of reservations."""
+    from bgpnet.model.kinds import IPRESERVATION
+
+    return [name for name in _names(ctx, IPRESERVATION) if name.startswith(incomplete)]
+
+
 def _names(ctx: click.Context, kind: Kind) -> list[str]:
     """What the datastore has; nothing where it does not answer: a completion is no place for complaints."""
     options = ctx.find_root().params
-    session = Session(options.get("datastore") or DATASTORE, options.get("run_dir") or RUN_DIR)
+    session = Session(options.get("datastore") or "", options.get("run_dir") or RUN_DIR, options.get("config") or "")
     try:
         from bgpnet_ctl import reading
 

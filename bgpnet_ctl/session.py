@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,9 +12,9 @@ import click
 if TYPE_CHECKING:
     from bgpnet.client import AgentClient
     from bgpnet.store.api import Store
+    from bgpnet.store.choice import Choice
     from bgpnet.store.repo import Repo
 
-DATASTORE = "sqlite:///var/lib/bgpnet/store.db"
 RUN_DIR = "/run/bgpnet"
 AGENT_SECONDS = 5.0
 """How long the agent may take to answer a question."""
@@ -37,19 +38,43 @@ class Misused(Refused):
 
 @dataclass(slots=True)
 class Session:
-    """One run of the program."""
+    """One run of the program.
 
-    datastore: str
+    asked: the URL of `--datastore`, or "". config: the file of `-c`, or "".
+    """
+
+    asked: str
     run_dir: str
+    config: str = ""
+    _choice: Choice | None = field(default=None, init=False)
     _store: Store | None = field(default=None, init=False)
+
+    @property
+    def datastore(self) -> str:
+        """The URL of the datastore in use; raises UsageError."""
+        return self.choice().url
+
+    def choice(self) -> Choice:
+        """Which datastore it is; warns about its configuration file, raises UsageError."""
+        from bgpnet_ctl import configuration
+
+        if self._choice is None:
+            found = configuration.find(configuration.Asked(self.asked, self.config), os.environ)
+            for warning in found.warnings:
+                warn(warning)
+            self._choice = found.choice
+        return self._choice
+
+    def open(self, url: str) -> Store:
+        """Another datastore, with the same certificates and user; raises UsageError, StoreUnreachable."""
+        return replace(self.choice(), url=url).open()
 
     def repo(self) -> Repo:
         """The typed datastore; raises UsageError for a URL that nothing serves, StoreUnreachable."""
-        from bgpnet.store.factory import open_store
         from bgpnet.store.repo import Repo
 
         if self._store is None:
-            self._store = open_store(self.datastore)
+            self._store = self.choice().open()
         return Repo(self._store)
 
     def agent(self) -> AgentClient:
@@ -57,6 +82,10 @@ class Session:
         from bgpnet.client import AgentClient
 
         return AgentClient(f"{self.run_dir}/agent.sock", AGENT_SECONDS)
+
+    def ask(self) -> dict[str, object]:
+        """What this machine's agent says of itself; raises AgentAway."""
+        return self.agent().ask("status")
 
     def close(self) -> None:
         """Let go of the datastore."""
@@ -72,16 +101,27 @@ def warn(sentence: str) -> None:
 pass_session = click.make_pass_decorator(Session)
 
 
+def given(_ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    """What is given is not empty, as an unset variable of a shell is; and a file is there. Raises Misused."""
+    if value == "":
+        raise Misused(f"{param.opts[-1]} is given and empty: write a {param.metavar}, or leave it out")
+    if value and param.name == "config" and not os.path.exists(value):
+        problem = "No such file or directory; create it, or leave -c out"
+        raise Misused(f"Error reading config file: {value}: {problem}")
+    return value
+
+
 def _override(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     session = ctx.find_object(Session)
+    given(ctx, param, value)
     if value is not None and session is not None and param.name is not None:
-        setattr(session, param.name, value)
+        setattr(session, "asked" if param.name == "datastore" else param.name, value)
 
 
 def connected(command: F) -> F:
-    """Take `--datastore` and `--run-dir` after the command, too: that is where people type them."""
-    for name, metavar in (("--run-dir", "DIR"), ("--datastore", "URL")):
+    """Take `--datastore`, `-c` and `--run-dir` after the command, too: that is where people type them."""
+    for names, metavar in ((("--run-dir",), "DIR"), (("-c", "--config"), "FILE"), (("--datastore",), "URL")):
         command = click.option(
-            name, metavar=metavar, default=None, expose_value=False, callback=_override, help="As before the command."
+            *names, metavar=metavar, default=None, expose_value=False, callback=_override, help="As before the command."
         )(command)
     return command

@@ -58,11 +58,11 @@ class Verdict:
         }
 
 
-def verdicts(filenames: tuple[str, ...]) -> list[Verdict]:
+def verdicts(filenames: tuple[str, ...], recursive: bool = False) -> list[Verdict]:
     """Every object of every source; raises UsageError for a source that cannot be read, Refused when there is none."""
     found = [
         Verdict(source, examined)
-        for source, text in sources.texts(filenames)
+        for source, text in sources.texts(filenames, recursive)
         for examined in codec.examine(text, source, lines=True)
     ]
     if not found:

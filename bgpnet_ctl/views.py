@@ -5,11 +5,12 @@ The columns and their order are calicoctl's (resourcemgr); those of IPAMBlock an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from bgpnet.errors import UsageError
 from bgpnet.model import kinds
 from bgpnet.model.bgpconfiguration import DEFAULT_AS, BGPConfiguration
 from bgpnet.model.bgpfilter import BGPFilter
@@ -22,6 +23,8 @@ from bgpnet.model.ippool import IPPool
 from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Node
+from bgpnet.model.nodestatus import NodeStatus, NodeStatusStatus
+from bgpnet.model.releaserequest import ReleaseRequest
 from bgpnet.model.workloadendpoint import WorkloadEndpoint
 
 if TYPE_CHECKING:
@@ -56,11 +59,20 @@ class View(Generic[R]):
     narrow: dict[str, Cell[R]]
     wide: dict[str, Cell[R]] | None = None
 
-    def table(
-        self, resources: list[R], around: Around, wide: bool, namespaces: bool = False
-    ) -> tuple[list[str], list[list[str]]]:
+    def chosen(self, wide: bool, headings: Sequence[str] = ()) -> View[R]:
+        """The view with the columns that are wanted alone; raises UsageError for headings that it has not."""
+        known = {**self.narrow, **(self.wide or {})}
+        unknown = [heading for heading in headings if heading not in known]
+        if unknown:
+            problem = f"{self.kind.name} has no column {', '.join(unknown)}; it has {', '.join(known)}"
+            raise UsageError(f"unrecognized output format: {problem}")
+        if headings:
+            return replace(self, narrow={heading: known[heading] for heading in headings})
+        return replace(self, narrow=self.wide) if wide and self.wide is not None else self
+
+    def table(self, resources: list[R], around: Around, namespaces: bool = False) -> tuple[list[str], list[list[str]]]:
         """The header and the rows; namespaces: with a leading column of theirs."""
-        columns = self.wide if wide and self.wide is not None else self.narrow
+        columns = self.narrow
         if namespaces and self.kind.namespaced:
             columns = {"NAMESPACE": lambda item, _: item.metadata.namespace, **columns}
         return list(columns), [[shown(cell(item, around)) for cell in columns.values()] for item in resources]
@@ -92,7 +104,12 @@ BLOCK: dict[str, Cell[IPAMBlock]] = {
     "OWNER": lambda block, _: block.spec.owner and block.spec.owner.name,
     "STATE": lambda block, _: block.spec.state,
 }
-
+REQUEST: dict[str, Cell[ReleaseRequest]] = {
+    "NAME": lambda request, _: request.metadata.name,
+    "ADDRESS": lambda request, _: request.spec.address,
+    "NODE": lambda request, _: request.spec.node,
+    "OUTCOME": lambda request, _: request.status and request.status.outcome,
+}
 IPAM: dict[str, Cell[IPAMConfiguration]] = {
     "NAME": lambda conf, _: conf.metadata.name,
     "STRICTAFFINITY": lambda conf, _: conf.spec.strictAffinity,
@@ -103,6 +120,22 @@ ENDPOINT: dict[str, Cell[WorkloadEndpoint]] = {
     "NODE": lambda wep, _: wep.spec.node,
     "NETWORKS": lambda wep, _: ",".join(wep.spec.ipNetworks),
     "INTERFACE": lambda wep, _: wep.spec.interfaceName,
+}
+
+
+def _established(status: NodeStatusStatus) -> str | None:
+    """`2/3`: sessions that are up, of all."""
+    if status.bgp is None:
+        return None
+    up = status.bgp.numberEstablishedV4 + status.bgp.numberEstablishedV6
+    return f"{up}/{up + status.bgp.numberNotEstablishedV4 + status.bgp.numberNotEstablishedV6}"
+
+
+STATUS: dict[str, Cell[NodeStatus]] = {
+    "NAME": lambda one, _: one.metadata.name,
+    "NODE": lambda one, _: one.spec.node,
+    "AGENT": lambda one, _: one.status and one.status.agent and one.status.agent.state,
+    "ESTABLISHED": lambda one, _: one.status and _established(one.status),
 }
 
 VIEWS: tuple[View[Any], ...] = (
@@ -189,6 +222,18 @@ VIEWS: tuple[View[Any], ...] = (
             "NATS": lambda wep, _: ",".join(nat.externalIP for nat in wep.spec.ipNATs),
         },
     ),
+    View[NodeStatus](
+        kinds.NODESTATUS,
+        NodeStatus,
+        narrow=STATUS,
+        wide={
+            **STATUS,
+            "CLASSES": lambda one, _: ",".join(one.spec.classes),
+            "BLOCKS": lambda one, _: one.status and one.status.ipam and one.status.ipam.blocks,
+            "INUSE": lambda one, _: one.status and one.status.ipam and one.status.ipam.addressesInUse,
+            "HEARTBEAT": lambda one, _: one.status and one.status.agent and one.status.agent.heartbeat,
+        },
+    ),
     View[BlockAffinity](
         kinds.BLOCKAFFINITY,
         BlockAffinity,
@@ -219,6 +264,17 @@ VIEWS: tuple[View[Any], ...] = (
             "INUSE": lambda block, _: len(block.spec.allocations) - _resting(block),
             "RESTING": lambda block, _: _resting(block),
             "FREE": lambda block, _: len(block.spec.free),
+        },
+    ),
+    View[ReleaseRequest](
+        kinds.RELEASEREQUEST,
+        ReleaseRequest,
+        narrow=REQUEST,
+        wide={
+            **REQUEST,
+            "SEQUENCE": lambda request, _: request.spec.sequence,
+            "REQUESTEDBY": lambda request, _: request.spec.requestedBy,
+            "REASON": lambda request, _: request.status and request.status.reason,
         },
     ),
 )

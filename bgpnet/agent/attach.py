@@ -17,7 +17,6 @@ from bgpnet.agent.events import (
     Answer,
     Claimed,
     ClaimFailed,
-    CniAsked,
     Effect,
     KernelApplied,
     Namespaces,
@@ -41,15 +40,6 @@ from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
 from bgpnet.model.ippool import IPPool
-
-
-def asked(world: World, event: CniAsked) -> Step:
-    """A request of the plugin: refused at once, or carried as far as it goes now."""
-    try:
-        request = cnispec.parse(event.call)
-    except CniError as problem:
-        return world, [answers.refused_as(event.number, cnispec.version_of(event.call.stdin), problem)]
-    return add(world, event.number, request) if request.command == "ADD" else delete(world, event.number, request)
 
 
 def add(world: World, number: int, request: CniRequest, failed: frozenset[str] = frozenset()) -> Step:
@@ -99,7 +89,8 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
     for block in blocks:
         if assigned := _assign(world, request, block):
             world, effects = _allocated(world, number, request, *assigned)
-            world, more = claims.ahead(world, permitted)
+            left = [assigned[0] if one is block else one for one in blocks]
+            world, more = claims.ahead(world, permitted, left)
             return world, effects + more
     if idle := choose.idle(world, permitted):
         return claims.take_back(answers.wait(world, number, request, _taking_back(idle[0])), idle[0])

@@ -6,6 +6,7 @@ While the pools are not known, every own block has to do; while a pod or its nam
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import cast
 
 from bgpnet import ipam, names, pools, reservations
@@ -91,11 +92,15 @@ def idle(world: World, permitted: Sequence[IPPool] | None) -> list[IPAMBlock]:
 
 
 def _inside(world: World, permitted: Sequence[IPPool] | None) -> list[IPAMBlock]:
-    mine = [world.blocks[net] for net in sorted(world.blocks, key=ip.order)]
-    if permitted is None:
-        return mine
-    nets = [pool.network for pool in permitted]
-    return [block for net in nets for block in mine if ip.contains(net, block.network)]
+    pools = None if permitted is None else tuple(pool.network for pool in permitted)
+    return [world.blocks[net] for net in _in_order(tuple(world.blocks), pools)]
+
+
+@lru_cache(maxsize=64)
+def _in_order(blocks: tuple[ip.Network, ...], pools: tuple[ip.Network, ...] | None) -> tuple[ip.Network, ...]:
+    """Kept, because every ADD asks: blocks and pools change seldom."""
+    mine = sorted(blocks, key=ip.order)
+    return tuple(mine if pools is None else [net for pool in pools for net in mine if ip.contains(pool, net)])
 
 
 def own(world: World, address: ip.Address) -> IPAMBlock | None:
@@ -159,8 +164,13 @@ def plenty(world: World, blocks: Sequence[IPAMBlock], times: int = 1) -> bool:
     """
     size = max((block.network.num_addresses for block in blocks), default=0)
     mark = times * max(min(max(MARK, size // 8), size // 2), 1)
-    if not world.reserved.networks and sum(len(block.spec.free) for block in blocks) >= mark:
-        return True
+    # Counting is for when it is close: every ADD asks, and an address in the queue is free unless it is reserved.
+    queued = 0
+    for block in blocks:
+        kept = len(reserved(world, block)) if world.reserved.networks else 0
+        queued += max(len(block.spec.free) - kept, 0)
+        if queued >= mark:
+            return True
     return sum(ipam.assignable(block, world.now, rest(world), reserved(world, block)) for block in blocks) >= mark
 
 

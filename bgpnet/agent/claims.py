@@ -59,11 +59,13 @@ def more(world: World, pools: Sequence[IPPool] | None) -> Step:
     return (world, []) if choose.no_more(world) else claim(world, pools)
 
 
-def ahead(world: World, pools: Sequence[IPPool] | None) -> Step:
-    """The next block before it is needed, so that pods come on when the datastore goes away."""
+def ahead(world: World, pools: Sequence[IPPool] | None, blocks: Sequence[IPAMBlock]) -> Step:
+    """The next block before it is needed, so that pods come on when the datastore goes away.
+
+    blocks: the usable ones of these pools.
+    """
     if pools is None or world.claiming or world.taking_back or world.store_away or world.clock < world.ahead_after:
         return world, []
-    blocks = choose.usable(world, pools)
     return (world, []) if not blocks or choose.plenty(world, blocks) else more(world, pools)
 
 
@@ -75,14 +77,15 @@ def tide(world: World) -> Step:
         pools = ipam.pools_for(facts.pools(world).values(), Use.WORKLOAD, facts.labels(world))
     except NoAddress:
         return world, []  # said to the pods that ask
-    return ahead(world, pools)
+    return ahead(world, pools, choose.usable(world, pools))
 
 
 def ensure_tunnel(world: World) -> Step:
     """The tunnel's address, from the node's own first block of a pool that permits it; kept as long as that does.
 
     Else it moves: the new one is allocated before the old one rests, and tunl0 gets it before it loses the other. With
-    no pool to move to it stays, for tunl0 has it. Until our Node was heard its labels are not known: nothing moves.
+    no pool to move to it goes (Calico's allocateip), so that its pool can be deleted. Where no pool tunnels at all it
+    stays, for tunl0 is left as it is. Until our Node was heard its labels are not known: nothing moves.
     """
     if not world.adopted or not world.is_synced(kinds.IPPOOL) or not facts.uses_ipip(world):
         return world, []
@@ -92,23 +95,23 @@ def ensure_tunnel(world: World) -> Step:
     try:
         pools = ipam.pools_for(facts.pools(world).values(), Use.TUNNEL, facts.labels(world))
     except NoAddress as problem:
-        return (world if had else _told(world, str(problem))), []
+        return _moved(_told(world, str(problem)), had, [])
     kept = next((net for net in had if any(ip.contains(pool.network, net) for pool in pools)), None)
-    if kept is not None and had == [kept]:
+    if kept is not None:
+        return _moved(world, [net for net in had if net != kept], [])
+    if (new := _tunnel_block(world, pools)) is None:
+        return more(_told(world, choose.no_more(world)) if not had else world, pools)
+    return _moved(world, had, [new])
+
+
+def _moved(world: World, left: Sequence[ip.Network], new: Sequence[IPAMBlock]) -> Step:
+    """The blocks with the new address, if any, and then those with addresses that rest from now on, made durable."""
+    rest = [ipam.release(world.blocks[net], "", facts.TUNNEL_CLAIM, world.now) for net in left]
+    if not new and not rest:
         return world, []
-    changed: list[IPAMBlock] = []
-    if kept is None:
-        new = _tunnel_block(world, pools)
-        if new is None:
-            return more(_told(world, choose.no_more(world)) if not had else world, pools)
-        changed.append(new)
-    changed += [
-        ipam.release(world.blocks[net], "", facts.TUNNEL_CLAIM, world.now)
-        for net in had
-        if net != kept and all(net != one.network for one in changed)
-    ]
+    changed = (*new, *rest)
     blocks = {**world.blocks, **{block.network: block for block in changed}}
-    return replace(world, blocks=blocks), [JournalBlocks(tuple(changed))]
+    return replace(world, blocks=blocks), [JournalBlocks(changed)]
 
 
 def _told(world: World, reason: str) -> World:

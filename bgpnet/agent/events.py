@@ -110,6 +110,16 @@ class UnwireFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class PodChecked:
+    """What of the pod is not as it was wired, one phrase each."""
+
+    number: int
+    attachment: Attachment
+    version: str
+    differences: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Reaped:
     """The links of these attachments are gone: their addresses may rest now."""
 
@@ -200,6 +210,15 @@ class UnwirePod:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckPod:
+    """Compare the pod's wiring with the kernel, report PodChecked."""
+
+    number: int
+    pod: Pod
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Reap:
     """Delete the links that are marked, then report these attachments as Reaped."""
 
@@ -243,6 +262,13 @@ class JournalBlocks:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalReserved:
+    """Make it durable which addresses are kept back (CIDRs), for a start without the datastore."""
+
+    cidrs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Tell the one who asked: exit status and body. reason: the sentence of a refusal, for the log."""
 
@@ -270,6 +296,7 @@ Event = (
     | PodRefused
     | PodUnwired
     | UnwireFailed
+    | PodChecked
     | Reaped
     | Claimed
     | ClaimFailed
@@ -280,4 +307,16 @@ Event = (
     | KernelLooked
     | KernelApplied
 )
-Effect = WirePod | UnwirePod | Reap | ClaimBlock | TakeBack | JournalBlocks | ForgetBlock | Answer | Stop
+Effect = (
+    WirePod
+    | UnwirePod
+    | CheckPod
+    | Reap
+    | ClaimBlock
+    | TakeBack
+    | JournalBlocks
+    | JournalReserved
+    | ForgetBlock
+    | Answer
+    | Stop
+)

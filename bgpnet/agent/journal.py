@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
@@ -76,18 +77,28 @@ class BlockWent(msgspec.Struct, frozen=True, tag="block gone", tag_field="line")
     cidr: str
 
 
-Line = Boot | BlockIs | BlockWent | PodCame | PodWent
+class Kept(msgspec.Struct, frozen=True, tag="reserved", tag_field="line"):
+    """All addresses that IPReservations keep back, as last heard: the datastore may be away at the next start."""
+
+    cidrs: tuple[str, ...]
+
+
+Line = Boot | BlockIs | BlockWent | PodCame | PodWent | Kept
 _DECODER = msgspec.json.Decoder(Line)
 
 
 @dataclass(slots=True)
 class Contents:
-    """What a journal says: own blocks by CIDR, the pods that have addresses, and who had one that may still rest."""
+    """What a journal says: own blocks by CIDR, the pods that have addresses, and who had one that may still rest.
+
+    reserved: CIDRs that nobody is given an address of unasked.
+    """
 
     boot: str
     blocks: dict[str, IPAMBlock] = field(default_factory=dict)
     pods: dict[Attachment, PodCame] = field(default_factory=dict)
     rests: dict[str, tuple[PodCame, str]] = field(default_factory=dict)
+    reserved: tuple[str, ...] = ()
 
     def take(self, line: Line) -> None:
         """Apply one line."""
@@ -102,13 +113,16 @@ class Contents:
             case PodWent():
                 if (pod := self.pods.pop(Attachment(line.container, line.ifname), None)) is not None:
                     self.rests[pod.address] = (pod, line.at)
+            case Kept(cidrs):
+                self.reserved = cidrs
             case Boot(boot):
                 self.boot = boot
 
     def lines(self) -> list[Line]:
         """The shortest journal that says the same."""
         resting = [line for pod, at in self.rests.values() for line in (pod, PodWent(pod.container, pod.ifname, at))]
-        return [Boot(self.boot), *map(BlockIs, self.blocks.values()), *resting, *self.pods.values()]
+        kept = [Kept(self.reserved)] if self.reserved else []
+        return [Boot(self.boot), *kept, *map(BlockIs, self.blocks.values()), *resting, *self.pods.values()]
 
     def forget_old_rests(self) -> None:
         """Keep those of the last while before the newest: the others have rested by any setting."""
@@ -229,6 +243,7 @@ class Journal:
         self._fd = -1
         self._torn = False  # a write failed half-way: the next one begins with a fresh file
         self._live = Contents(boot)
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
     def load(self) -> Contents | None:
         """What the file says, if there is one and it is whole."""
@@ -241,9 +256,9 @@ class Journal:
                 f"journal {self._path} cannot be read: {problem.strerror}; see to the disk"
             ) from problem
 
-    def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod]) -> None:
+    def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod], reserved: tuple[str, ...] = ()) -> None:
         """Begin anew with this content, replacing the file in one step; raises JournalFailed."""
-        self._live = Contents(self._live.boot)
+        self._live = Contents(self._live.boot, reserved=reserved)
         for block in blocks:
             self._live.take(BlockIs(block))
         for pod in pods:
@@ -253,22 +268,34 @@ class Journal:
 
     def append(self, lines: Iterable[Line]) -> None:
         """Make the lines durable before returning; raises JournalFailed."""
+        self._make_durable(self._put(lines))
+
+    def begin(self, lines: Iterable[Line]) -> Callable[[], None]:
+        """Write the lines and have them made durable meanwhile; to call what is returned waits for that.
+
+        Either raises JournalFailed.
+        """
+        return self._committer.submit(self._make_durable, self._put(lines)).result
+
+    def _put(self, lines: Iterable[Line]) -> int:
+        """Write the lines; the number of this write."""
         lines = list(lines)
-        with self._guard():
-            with self._write:
-                if self._torn:
-                    self._rewrite()
-                self._torn = True
-                _write_all(self._fd, b"".join(map(encode, lines)))
-                self._torn = False
-                for line in lines:
-                    self._live.take(line)
-                self._lines += len(lines)
-                self._written += 1
-                mine = self._written
-            with self._sync:
-                if self._synced < mine:
-                    self._commit()
+        with self._guard(), self._write:
+            if self._torn:
+                self._rewrite()
+            self._torn = True
+            _write_all(self._fd, b"".join(map(encode, lines)))
+            self._torn = False
+            for line in lines:
+                self._live.take(line)
+            self._lines += len(lines)
+            self._written += 1
+            return self._written
+
+    def _make_durable(self, number: int) -> None:
+        with self._guard(), self._sync:
+            if self._synced < number:
+                self._commit()
 
     def _commit(self) -> None:
         """One fdatasync for all that was written so far; when it fails, nothing of it counts as written."""

@@ -48,13 +48,17 @@ def command(file: str, **flags: object) -> None:
     Every setting is a key of the settings file, beaten by its environment variable, beaten by its flag. The agent may
     be killed at any moment: what it made stays, and its successor takes it over as it is.
 
+    Where none of them names a datastore, DATASTORE_TYPE and ETCD_ENDPOINTS do, as for bgpnetctl; etcd's certificates
+    and user are those of ETCD_CA_CERT_FILE, ETCD_CERT_FILE, ETCD_KEY_FILE, ETCD_USERNAME and ETCD_PASSWORD.
+
     \b
     Examples:
       bgpnet agent
       bgpnet agent --node node1 --ip 192.0.2.1/24 --datastore sqlite:///srv/bgpnet/store.db
+      ETCD_CA_CERT_FILE=/etc/bgpnet/ca.pem bgpnet agent --datastore etcd://10.0.0.1:2379,10.0.0.2:2379
       BGPNET_IP_AUTODETECTION_METHOD=interface=eth.* bgpnet agent --log-level debug
     """
-    settings = config.load(_read(file), os.environ, flags)
+    settings = config.load(_with_datastore(_read(file), os.environ, flags), os.environ, flags)
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
     )
@@ -86,6 +90,18 @@ def _read(file: str) -> Mapping[str, object]:
     return found
 
 
+def _with_datastore(
+    said: Mapping[str, object], environ: Mapping[str, str], flags: Mapping[str, object]
+) -> Mapping[str, object]:
+    """The settings file, with the datastore that calicoctl's variables name where nothing else does."""
+    if said.get("datastore") or environ.get("BGPNET_DATASTORE") or flags.get("datastore"):
+        return said
+    from bgpnet.store import choice
+
+    found = choice.of_environment(environ)
+    return {**said, "datastore": found.url} if found else said
+
+
 def run(settings: config.Settings) -> str:
     """Until SIGTERM or SIGINT; returns why the agent itself stopped, or nothing. Raises BgpnetError at the start."""
     from bgpnet.agent import identity
@@ -96,6 +112,7 @@ def run(settings: config.Settings) -> str:
 
 
 def _run(settings: config.Settings, uuid: str) -> str:
+    from bgpnet import reservations
     from bgpnet.agent import feeds, identity
     from bgpnet.agent.apply import seen
     from bgpnet.agent.events import KernelLooked
@@ -122,8 +139,9 @@ def _run(settings: config.Settings, uuid: str) -> str:
     contents = journal.load()
     now = time()
     blocks, pods = restore(contents, identity.boot(), now) if contents else ({}, {})
-    journal.start(blocks.values(), pods.values())
-    world = World(me=me, now=now, clock=monotonic(), blocks=blocks, pods=pods)
+    kept = contents.reserved if contents else ()
+    journal.start(blocks.values(), pods.values(), kept)
+    world = World(me=me, now=now, clock=monotonic(), blocks=blocks, pods=pods, reserved=reservations.of_networks(kept))
 
     store = LazyStore(partial(open_store, settings.datastore))
     store.try_now()

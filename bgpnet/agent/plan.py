@@ -159,12 +159,13 @@ def _import(world: World, path: Path, pool: IPPool | None, gateways: set[ip.Addr
 
 
 def tunnels(world: World) -> dict[str, Tunnel]:
-    """tunl0 where some pool tunnels; its one address once it is allocated."""
+    """tunl0 where some pool tunnels; its one address once it is allocated, and none where it is known to have none."""
     if not world.is_synced(kinds.IPPOOL) or not facts.uses_ipip(world):
         return {}
     address = facts.tunnel_address(world)
     wanted = ip.interface(f"{address}/{address.max_prefixlen}") if address else None
-    return {names.TUNNEL: Tunnel(names.TUNNEL, "ipip", facts.tunnel_mtu(world), wanted)}
+    bare = world.adopted and address is None
+    return {names.TUNNEL: Tunnel(names.TUNNEL, "ipip", facts.tunnel_mtu(world), wanted, bare)}
 
 
 def neighbours(world: World) -> dict[NeighbourKey, str]:

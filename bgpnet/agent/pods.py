@@ -10,15 +10,19 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import time
 
 from bgpnet import names
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
+    CheckPod,
     ClaimBlock,
     Event,
     ForgetBlock,
     JournalBlocks,
+    JournalReserved,
+    PodChecked,
     PodRefused,
     PodUnwired,
     PodWired,
@@ -29,7 +33,7 @@ from bgpnet.agent.events import (
     UnwirePod,
     WirePod,
 )
-from bgpnet.agent.journal import BlockIs, BlockWent, Journal, PodWent, came
+from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodWent, came
 from bgpnet.agent.threads import loudly, start
 from bgpnet.agent.world import Pod
 from bgpnet.cnispec import Attachment
@@ -46,7 +50,7 @@ Netns = Callable[[int], int | None]
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
-PodWork = WirePod | UnwirePod | JournalBlocks | ForgetBlock | ClaimBlock | TakeBack
+PodWork = WirePod | UnwirePod | CheckPod | JournalBlocks | JournalReserved | ForgetBlock | ClaimBlock | TakeBack
 
 
 class Hands:
@@ -67,10 +71,10 @@ class Hands:
         pod = work.pod
         netns = self._netns(work.number)
         try:
-            self._journal.append([came(pod)])
+            durable = self._journal.begin([came(pod)])
             if netns is None:
                 raise KernelRefused(f"the network namespace {pod.netns} did not come with the request: is it gone?")
-            self._kernel.wire(_wiring(pod, netns))
+            self._kernel.wire(_wiring(pod, netns), durable)
         except (JournalFailed, KernelRefused) as problem:
             self._take_back(pod)
             self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem)))
@@ -96,12 +100,26 @@ class Hands:
             return
         self._emit(PodUnwired(work.number, attachment))
 
+    def check(self, work: CheckPod) -> None:
+        """Compare the pod's wiring with the kernel."""
+        netns = self._netns(work.number)
+        try:
+            found = self._kernel.differences(_wiring(work.pod, netns)) if netns is not None else ["its netns is gone"]
+        except KernelRefused as problem:
+            found = [str(problem)]
+        self._emit(PodChecked(work.number, work.pod.attachment, work.version, tuple(found)))
+
     def _went(self, attachment: Attachment) -> PodWent:
         return PodWent(attachment.container, attachment.ifname, stamp(self._clock()))
 
     def keep(self, work: JournalBlocks) -> None:
         """Pods first: of a batch that is torn, what stands alone may be pods without blocks, never the reverse."""
         self._journal.append([*map(came, work.pods), *map(BlockIs, work.blocks)])
+
+    def keep_reserved(self, work: JournalReserved) -> None:
+        """Journal what is reserved, or not: it is heard from the datastore again."""
+        with suppress(JournalFailed):
+            self._journal.append([Kept(work.cidrs)])
 
     def forget(self, work: ForgetBlock) -> None:
         """Journal that a block is another node's."""
@@ -145,6 +163,10 @@ class Workers:
                 self._pods.submit(loudly(self._hands.wire), work)
             case UnwirePod():
                 self._pods.submit(loudly(self._hands.unwire), work)
+            case CheckPod():
+                self._pods.submit(loudly(self._hands.check), work)
+            case JournalReserved():
+                self._hands.keep_reserved(work)
             case JournalBlocks():
                 self._hands.keep(work)  # here and now: a pod's DEL must not be journalled before it
             case ForgetBlock():

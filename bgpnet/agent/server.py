@@ -1,6 +1,6 @@
 """The agent's socket: requests in, as events; answers out, by number. Plugin and CLI speak bgpnet.wire here.
 
-Each connection is read by a thread of its own with a deadline, so that a slow client delays nobody. DELs that were
+Connections are read as their bytes come, each with a deadline, so that a slow client delays nobody. DELs that were
 made while no agent was there (tombstone files beside the socket) come the same way; their file is the answer's place.
 """
 
@@ -12,6 +12,7 @@ import itertools
 import json
 import logging
 import os
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -33,6 +34,9 @@ BACKLOG = 512
 TOMBSTONES = 2.0
 """Seconds between two looks for DELs that were made without an agent."""
 
+DESCRIPTORS = socket.CMSG_SPACE(4 * 4)
+"""Room for the one descriptor of a request, and for a few that a stranger may send with it: they are closed."""
+
 Emit = Callable[[Event | Asked], None]
 
 
@@ -46,30 +50,44 @@ class Reply(Protocol):
 
 
 class Connection:
-    """An accepted client; `netns` is the descriptor that came with its request."""
+    """An accepted client; `netns` is the descriptor that came with its request, `deadline` when that must be whole."""
 
     def __init__(self, client: socket.socket) -> None:
-        self._client = client
-        self._deadline = monotonic() + READ_DEADLINE
+        client.setblocking(False)
         self.netns: int | None = None
+        self.deadline = monotonic() + READ_DEADLINE
+        self._client = client
+        self._data = bytearray()
 
-    def read(self) -> tuple[wire.Kind, bytes]:
-        """The request; raises BadFrame or OSError (a deadline that passed included)."""
-        self._client.settimeout(READ_DEADLINE)
-        room = socket.CMSG_SPACE(4 * 4)
-        first, ancillary, _, _ = self._client.recvmsg(65536, room, socket.MSG_CMSG_CLOEXEC)
-        self._take_descriptor(ancillary)
-        data = bytearray(first)
-        self._fill(data, wire.REQUEST.size)
-        kind, length = wire.request_head(bytes(data[: wire.REQUEST.size]))
-        self._fill(data, wire.REQUEST.size + length)
-        return kind, bytes(data[wire.REQUEST.size : wire.REQUEST.size + length])
+    def fileno(self) -> int:
+        """For the poll."""
+        return self._client.fileno()
+
+    def read(self) -> tuple[wire.Kind, bytes] | None:
+        """The request as far as it is there: None while it is not whole. Raises BadFrame or OSError."""
+        with contextlib.suppress(BlockingIOError):
+            while (missing := self._missing()) > 0:
+                more, ancillary, _, _ = self._client.recvmsg(max(missing, 65536), DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+                self._take_descriptor(ancillary)
+                if not more:
+                    raise wire.BadFrame("a request that ends early")
+                self._data += more
+        if self._missing() > 0:
+            return None
+        kind, length = wire.request_head(bytes(self._data[: wire.REQUEST.size]))
+        return kind, bytes(self._data[wire.REQUEST.size : wire.REQUEST.size + length])
+
+    def _missing(self) -> int:
+        """How many bytes at least are still to come."""
+        have = len(self._data)
+        if have < wire.REQUEST.size:
+            return wire.REQUEST.size - have
+        return wire.REQUEST.size + wire.request_head(bytes(self._data[: wire.REQUEST.size]))[1] - have
 
     def send(self, status: int, body: bytes) -> None:
         """As much as the client takes at once; a thread waits with the rest, because the loop waits for nobody."""
         data = wire.answer(status, body)
         try:
-            self._client.setblocking(False)
             sent = self._client.send(data)
         except BlockingIOError:
             sent = 0
@@ -93,21 +111,14 @@ class Connection:
             os.close(self.netns)
             self.netns = None
 
-    def _fill(self, data: bytearray, size: int) -> None:
-        while len(data) < size:
-            self._client.settimeout(max(self._deadline - monotonic(), 0.001))
-            more = self._client.recv(min(65536, size - len(data)))
-            if not more:
-                raise wire.BadFrame("a request that ends early")
-            data += more
-
     def _take_descriptor(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         for level, kind, data in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                descriptors = array.array("i", data[: len(data) - len(data) % 4])
-                for extra in descriptors[1:]:
-                    os.close(extra)
-                self.netns = descriptors[0] if descriptors else None
+                for descriptor in array.array("i", data[: len(data) - len(data) % 4]):
+                    if self.netns is None:
+                        self.netns = descriptor
+                    else:
+                        os.close(descriptor)
 
 
 class Tombstone:
@@ -153,7 +164,7 @@ class Server:
         listener.listen(BACKLOG)
         self._listener = listener
         self._bury_all()  # before anybody may ask for the same container anew
-        start("accept", self._accept, listener)
+        start("server", self._serve, listener)
         start("tombstones", self._tombstones)
 
     def netns(self, number: int) -> int | None:
@@ -169,19 +180,40 @@ class Server:
         if reply is not None:
             reply.send(status, body)
 
-    def _accept(self, listener: socket.socket) -> None:
+    def _serve(self, listener: socket.socket) -> None:
+        """One thread for all who ask: most requests are there as a whole when their client is accepted."""
+        poll = select.epoll()
+        poll.register(listener, select.EPOLLIN)
+        reading: dict[int, Connection] = {}
         while True:
-            try:
-                client, _ = listener.accept()
-            except OSError as problem:  # descriptors ran out, say; who waits in the backlog is served later
-                log.warning("a client could not be accepted: %s", problem.strerror)
-                self._pause.wait(1.0)
-                continue
-            start("client", self._serve, Connection(client))
+            for descriptor, _ in poll.poll(READ_DEADLINE / 10 if reading else None):
+                if descriptor != listener.fileno():
+                    connection, arm = reading.pop(descriptor), poll.modify
+                elif (accepted := self._accept(listener)) is not None:
+                    connection, arm = accepted, poll.register
+                else:
+                    continue
+                if not self._read(connection):
+                    reading[connection.fileno()] = connection
+                    arm(connection, select.EPOLLIN | select.EPOLLONESHOT)  # once read, it is the loop's to close
+            for descriptor in [one for one, connection in reading.items() if connection.deadline <= monotonic()]:
+                reading.pop(descriptor).close()
 
-    def _serve(self, connection: Connection) -> None:
+    def _accept(self, listener: socket.socket) -> Connection | None:
         try:
-            kind, body = connection.read()
+            return Connection(listener.accept()[0])
+        except OSError as problem:  # descriptors ran out, say; who waits in the backlog is served later
+            log.warning("a client could not be accepted: %s", problem.strerror)
+            self._pause.wait(1.0)
+            return None
+
+    def _read(self, connection: Connection) -> bool:
+        """Take what the client says; whether that is all that it will say."""
+        try:
+            request = connection.read()
+            if request is None:
+                return False
+            kind, body = request
             if kind is wire.Kind.CNI:
                 self._cni(connection, body)
             else:
@@ -191,13 +223,14 @@ class Server:
             connection.send(1, f"{problem}; speak bgpnet's protocol of this version".encode())
         except OSError:
             connection.close()
+        return True
 
     def _cni(self, connection: Connection, body: bytes) -> None:
         try:
             call = wire.unpack_cni(body)
         except wire.BadFrame as problem:
             refusal = CniError(BAD_ENVIRONMENT, f"the request cannot be read: {problem}")
-            connection.send(1, cnispec.error(cnispec.LATEST, refusal))
+            connection.send(1, cnispec.error(cnispec.USUAL, refusal))
             return
         self._emit(CniAsked(self._register(connection), call))
 

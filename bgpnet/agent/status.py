@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bgpnet import ipam
-from bgpnet.agent import choose, facts
+from bgpnet.agent import choose, facts, ipamview
 from bgpnet.agent.plan import Plan, mesh_peers
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import Neighbour
@@ -29,7 +29,9 @@ def answer(world: World, plan: Plan, question: dict[str, object]) -> tuple[int, 
     """Exit status and body for a question; an unknown one is refused with what is known."""
     if question.get("ask") == "status":
         return 0, json.dumps(status(world, plan)).encode()
-    return 1, f"ask = {question.get('ask')!r}: this agent answers to 'status'".encode()
+    if question.get("ask") == "ipam":
+        return 0, json.dumps(ipamview.view(world)).encode()
+    return 1, f"ask = {question.get('ask')!r}: this agent answers to 'status' and 'ipam'".encode()
 
 
 def status(world: World, plan: Plan) -> dict[str, object]:

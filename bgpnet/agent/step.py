@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bgpnet.agent import attach, claims, events, learn, sync
+from bgpnet.agent import attach, claims, events, learn, sync, verbs
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World
 from bgpnet.bgp.talk import SpeakerEvent
@@ -21,15 +21,17 @@ def step(world: World, event: Happening) -> Step:
         case events.Tick(now, clock):
             return tick(replace(world, now=now, clock=clock))
         case events.CniAsked():
-            return attach.asked(world, event)
+            return verbs.asked(world, event)
         case events.PodWired():
             return attach.wired(world, event)
         case events.PodRefused():
             return attach.refused(world, event)
         case events.PodUnwired():
-            return attach.unwired(world, event)
+            return verbs.unwired(world, event)
         case events.UnwireFailed():
-            return attach.unwire_failed(world, event)
+            return verbs.unwire_failed(world, event)
+        case events.PodChecked():
+            return verbs.checked(world, event)
         case events.Reaped():
             return attach.reaped(world, event)
         case events.Claimed():

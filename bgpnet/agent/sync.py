@@ -10,7 +10,18 @@ from msgspec import structs
 from bgpnet import ipam, reservations
 from bgpnet.agent import attach, facts
 from bgpnet.agent.attach import Step
-from bgpnet.agent.events import Changed, Effect, ForgetBlock, Gone, JournalBlocks, KernelLooked, Listed, Stop, StoreAway
+from bgpnet.agent.events import (
+    Changed,
+    Effect,
+    ForgetBlock,
+    Gone,
+    JournalBlocks,
+    JournalReserved,
+    KernelLooked,
+    Listed,
+    Stop,
+    StoreAway,
+)
 from bgpnet.agent.world import Phase, Pod, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
@@ -87,10 +98,11 @@ def looked(world: World, event: KernelLooked) -> Step:
 def _heard(world: World, kind: Kind, resources: Iterable[Resource]) -> Step:
     if kind is kinds.NODE and (reason := _usurper(world)):
         return world, [Stop(reason)]
-    if kind is kinds.IPRESERVATION:
-        stored = (one for one in world.of_kind(kind).values() if isinstance(one, IPReservation))
-        world = replace(world, reserved=reservations.of(stored))
     effects: list[Effect] = []
+    if kind is kinds.IPRESERVATION:
+        kept = reservations.of(one for one in world.of_kind(kind).values() if isinstance(one, IPReservation))
+        effects += [JournalReserved(tuple(map(str, kept.networks)))] if kept != world.reserved else []
+        world = replace(world, reserved=kept)
     for resource in resources:
         if isinstance(resource, IPAMBlock):
             world, more = _fence(world, resource)

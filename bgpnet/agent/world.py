@@ -87,6 +87,15 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
+class Collection:
+    """A GC that is under way: the attachments that are still to go, and what kept others from going."""
+
+    version: str
+    remaining: frozenset[Attachment]
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A BGP session. restart: seconds of graceful restart the peer offered; complete: its End-of-RIB was heard.
 
@@ -135,6 +144,7 @@ class World:
     reserved: Reservations = NONE
     namespaces: Mapping[str, Meta] | None = None
     workloads: Mapping[str, Meta] | None = None
+    collections: Mapping[int, Collection] = field(default_factory=dict)
     claiming: bool = False
     taking_back: frozenset[Network] = frozenset()
     ahead_after: float = 0.0

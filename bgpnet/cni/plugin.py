@@ -21,18 +21,21 @@ SHOWN = 100  # bytes of a foreign value that a message repeats
 PIECE = 4096  # PIPE_BUF: what a pipe that polls writable takes without blocking
 SOCKET = b"/run/bgpnet/agent.sock"
 SOCKET_LIMIT = 107  # sun_path without its NUL
-TIMEOUT, DEL_TIMEOUT = "60", "10"
+TIMEOUT, SHORT_TIMEOUT = "60", "10"  # that: of a DEL, which runtimes try again, and of a STATUS
 TIMEOUT_LIMIT = 3600
 VERSION_TIMEOUT = 2
-VERSIONS = ("0.3.1", "0.4.0", "1.0.0")
+VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 LISTED = ", ".join(VERSIONS)
-COMMANDS = "ADD, DEL, CHECK, VERSION"
+COMMANDS = "ADD, DEL, CHECK, GC, STATUS, VERSION"
+SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
+NEEDED = {"ADD": 3, "DEL": 2, "CHECK": 3}  # variables, of those in check_environment
+HURRIED = ("DEL", "STATUS")
 SPACE = " \t\n\r"
 ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 NS_GET_NSTYPE, CLONE_NEWNET = 0xB703, 0x40000000  # linux/nsfs.h, linux/sched.h
 SO_SNDTIMEO = 21  # asm-generic/socket.h; _socket does not name it
 ETIMEDOUT = 110  # asm-generic/errno.h; the errno module would be one more to load
-INCOMPATIBLE, ENVIRONMENT, IO, DECODING, CONFIG, LATER = 1, 4, 5, 6, 7, 11
+INCOMPATIBLE, ENVIRONMENT, IO, DECODING, CONFIG, LATER, UNAVAILABLE = 1, 4, 5, 6, 7, 11, 50
 
 
 class Fail(Exception):
@@ -59,9 +62,13 @@ class Call:
         """An error that names the agent's socket."""
         return Fail(code, f"socket = {show(self.socket)}: {problem}")
 
+    def later(self) -> int:
+        """The code of an agent that is away or silent: to be tried again, except that STATUS has one of its own."""
+        return UNAVAILABLE if self.command == "STATUS" else LATER
+
     def late(self) -> Fail:
         """The error of a deadline that has passed."""
-        return self.fail(LATER, f"the agent did not answer within {self.seconds} s; see its log, then try again")
+        return self.fail(self.later(), f"the agent did not answer within {self.seconds} s; see its log, then try again")
 
 
 def reason(error: OSError) -> str:
@@ -121,7 +128,7 @@ def read_command() -> str:
 
 def check_environment(command: str) -> None:
     """The variables that the command needs, by the specification's rules and the kernel's."""
-    needed = ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS"][: 2 if command == "DEL" else 3]
+    needed = ["CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS"][: NEEDED[command]]
     missing = ", ".join(name for name in needed if not posix.environ.get(name.encode()))
     if missing:
         raise Fail(ENVIRONMENT, f"{missing}: not set; the container runtime must set it for {command}")
@@ -209,8 +216,9 @@ def check_version(call: Call, said: object) -> None:
     if said not in VERSIONS:
         raise Fail(INCOMPATIBLE, f"cniVersion = {show(written(said))}: not supported; use one of {LISTED}")
     call.version = said
-    if call.command == "CHECK" and said == "0.3.1":
-        raise Fail(INCOMPATIBLE, "cniVersion = 0.3.1: has no CHECK; use 0.4.0 or 1.0.0")
+    since = SINCE.get(call.command, VERSIONS[0])
+    if VERSIONS.index(said) < VERSIONS.index(since):
+        raise Fail(INCOMPATIBLE, f"cniVersion = {said}: has no {call.command}; use {since} or later")
 
 
 def check_socket(call: Call, said: object) -> None:
@@ -230,7 +238,7 @@ def check_timeout(call: Call, said: object) -> None:
         wanted = float(said) if isinstance(said, bytes) and len(said) <= 255 else 0.0
         if not 0 < wanted <= TIMEOUT_LIMIT:
             raise Fail(CONFIG, f"timeout = {show(written(said))}: use a number of seconds above 0 and up to 3600")
-        if call.command != "DEL" or wanted < float(DEL_TIMEOUT):
+        if call.command not in HURRIED or wanted < float(SHORT_TIMEOUT):
             call.seconds = written(said).decode()
     call.deadline = call.start + float(call.seconds)
 
@@ -275,6 +283,8 @@ def say_versions(call: Call) -> int:
 
 def open_netns(command: str) -> int:
     """CNI_NETNS, opened; -1 where a DEL finds it gone."""
+    if command not in NEEDED:
+        return -1
     path = posix.environ.get(b"CNI_NETNS", b"")
     why = "not a network namespace"
     try:
@@ -346,7 +356,7 @@ def receive(call: Call, agent: _socket.socket, size: int) -> bytes:
         except OSError:
             piece = b""
         if not piece:
-            raise call.fail(LATER, "the agent hung up before it had answered; see its log, then try again")
+            raise call.fail(call.later(), "the agent hung up before it had answered; see its log, then try again")
         answer += piece
     return bytes(answer)
 
@@ -397,12 +407,12 @@ def dial_or_note(call: Call) -> _socket.socket | None:
     except OSError as error:
         why = reason(error)
     if call.command != "DEL":
-        raise call.fail(LATER, f"no agent answers ({why}); start it with `bgpnet agent`, then try again")
+        raise call.fail(call.later(), f"no agent answers ({why}); start it with `bgpnet agent`, then try again")
     try:
         tombstone = write_tombstone(call)
     except OSError as error:
         problem = f"no agent answers, and no tombstone can be written beside it ({reason(error)})"
-        raise call.fail(LATER, f"{problem}; start it with `bgpnet agent`, then try again") from error
+        raise call.fail(call.later(), f"{problem}; start it with `bgpnet agent`, then try again") from error
     try:
         agent = dial(call)
     except OSError:
@@ -416,10 +426,11 @@ def run(call: Call) -> int:
     call.command = read_command()
     if call.command == "VERSION":
         return say_versions(call)
-    if call.command == "DEL":
-        call.seconds = DEL_TIMEOUT
-        call.deadline = call.start + float(DEL_TIMEOUT)
-    check_environment(call.command)
+    if call.command in HURRIED:
+        call.seconds = SHORT_TIMEOUT
+        call.deadline = call.start + float(SHORT_TIMEOUT)
+    if call.command in NEEDED:
+        check_environment(call.command)
     read_config(call)
     netns = open_netns(call.command)
     agent = dial_or_note(call)

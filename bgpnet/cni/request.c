@@ -7,17 +7,19 @@
 #define LIMIT (1 << 20) /* the largest body either way */
 #define SOCKET "/run/bgpnet/agent.sock"
 #define TIMEOUT "60"
-#define DEL_TIMEOUT "10"
+#define SHORT_TIMEOUT "10" /* of a DEL, which runtimes try again, and of a STATUS */
 #define TIMEOUT_LIMIT 3600
-#define KNOWN "ADD, DEL, CHECK, VERSION"
+#define KNOWN "ADD, DEL, CHECK, GC, STATUS, VERSION"
 #define REMEDY "the container runtime must write the network configuration to it, and close it"
-#define VERSIONS "0.3.1, 0.4.0, 1.0.0"
+#define VERSIONS "0.3.1, 0.4.0, 1.0.0, 1.1.0"
 
-enum command { ADD, DEL, CHECK, VERSION, COMMANDS };
+enum command { ADD, DEL, CHECK, GC, STATUS, VERSION, COMMANDS };
 
 extern char **environ;
-static const char *const command_names[COMMANDS] = {"ADD", "DEL", "CHECK", "VERSION"};
-static const char *const versions[] = {"0.3.1", "0.4.0", "1.0.0"};
+static const char *const command_names[COMMANDS] = {"ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"};
+static const char *const versions[] = {"0.3.1", "0.4.0", "1.0.0", "1.1.0"};
+static const int needed[COMMANDS] = {[ADD] = 3, [DEL] = 2, [CHECK] = 3}; /* variables, of those in check_present */
+static const int since[COMMANDS] = {[CHECK] = 1, [GC] = 3, [STATUS] = 3}; /* the version, as an index */
 static unsigned char request[HEAD + LIMIT + 1]; /* one more, to see that there is more */
 static size_t request_size = HEAD;
 static enum command command;
@@ -48,7 +50,7 @@ static void check_present(void)
 {
     static const char *const names[] = {"CNI_CONTAINERID", "CNI_IFNAME", "CNI_NETNS"};
     char missing[64] = "";
-    for (int i = 0; i < (command == DEL ? 2 : 3); i++)
+    for (int i = 0; i < needed[command]; i++)
         if (!*variable(names[i]))
             strcat(strcat(missing, *missing ? ", " : ""), names[i]);
     if (*missing)
@@ -128,15 +130,16 @@ static void check_version(void)
         fail(INCOMPATIBLE, "cniVersion is not set in the network configuration: use one of " VERSIONS, NULL);
     if (said->type != '"')
         fail(CONFIG, "cniVersion is not a string in the network configuration: use one of " VERSIONS, NULL);
-    const char *ours = NULL;
-    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++)
+    int ours = -1;
+    for (int i = 0; i < (int)(sizeof versions / sizeof *versions); i++)
         if (said->size == strlen(versions[i]) && !strcmp(said->text, versions[i]))
-            ours = versions[i];
-    if (!ours)
+            ours = i;
+    if (ours < 0)
         fail(INCOMPATIBLE, "cniVersion = ", show(said->text), ": not supported; use one of " VERSIONS, NULL);
-    version = ours;
-    if (command == CHECK && !strcmp(version, "0.3.1"))
-        fail(INCOMPATIBLE, "cniVersion = 0.3.1: has no CHECK; use 0.4.0 or 1.0.0", NULL);
+    version = versions[ours];
+    if (ours < since[command])
+        fail(INCOMPATIBLE, "cniVersion = ", version, ": has no ", command_names[command], "; use ",
+             versions[since[command]], " or later", NULL);
 }
 
 static void check_socket(void)
@@ -151,6 +154,11 @@ static void check_socket(void)
     socket_path = said->text;
 }
 
+static bool hurried(void)
+{
+    return command == DEL || command == STATUS;
+}
+
 static void check_timeout(const struct timespec *start)
 {
     const struct value *said = &fields[2].value;
@@ -158,7 +166,7 @@ static void check_timeout(const struct timespec *start)
         double wanted = said->type == '0' && said->size < sizeof said->text ? strtod(said->text, NULL) : 0;
         if (!(wanted > 0 && wanted <= TIMEOUT_LIMIT))
             fail(CONFIG, "timeout = ", show(said->text), ": use a number of seconds above 0 and up to 3600", NULL);
-        if (command != DEL || wanted < strtod(DEL_TIMEOUT, NULL))
+        if (!hurried() || wanted < strtod(SHORT_TIMEOUT, NULL))
             seconds = said->text;
     }
     set_deadline(start, strtod(seconds, NULL));
@@ -169,7 +177,7 @@ static void read_config(const struct timespec *start)
     size_t from = request_size;
     int error = read_input();
     if (error)
-        fail(IO, "standard input cannot be read (", error == ETIMEDOUT ? "no end of it" : strerror(error), "): " REMEDY,
+        fail(IO, "standard input cannot be read (", error == ETIMEDOUT ? "no end of it" : words(error), "): " REMEDY,
              NULL);
     if (request_size > HEAD + LIMIT)
         fail(CONFIG, "standard input is longer than the 1048576 bytes that are taken, with CNI_ variables: shorten it",
@@ -192,6 +200,6 @@ static int say_versions(void)
             version = versions[i];
     put("{\"cniVersion\":\"");
     put(version);
-    put("\",\"supportedVersions\":[\"0.3.1\",\"0.4.0\",\"1.0.0\"]}\n");
+    put("\",\"supportedVersions\":[\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}\n");
     return print(out.bytes, out.size) ? 0 : 1;
 }

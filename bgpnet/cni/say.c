@@ -9,8 +9,8 @@
 #define SHOWN 100  /* bytes of a foreign value that a message repeats */
 #define PIECE 4096 /* PIPE_BUF: what a pipe that polls writable takes without blocking */
 
-/* Error codes of the CNI specification 1.0.0, section "Error". */
-enum code { INCOMPATIBLE = 1, ENVIRONMENT = 4, IO = 5, DECODING = 6, CONFIG = 7, LATER = 11 };
+/* Error codes of the CNI specification 1.1.0, sections "Error" and "STATUS". */
+enum code { INCOMPATIBLE = 1, ENVIRONMENT = 4, IO = 5, DECODING = 6, CONFIG = 7, LATER = 11, UNAVAILABLE = 50 };
 
 static const char *version = "1.0.0"; /* of our own errors: the caller's, once it is known to be one of ours */
 static struct timespec deadline;
@@ -136,4 +136,18 @@ static const char *show(const char *value)
     memcpy(text, value, size < SHOWN ? size : SHOWN);
     strcpy(text + (size < SHOWN ? size : SHOWN), size > SHOWN ? "..." : "");
     return text;
+}
+
+/* The kernel's errno in the words of glibc, as the twin has them; musl has its own for some. */
+static const char *words(int error)
+{
+    switch (error) {
+    case EIO: return "Input/output error";
+    case ENOMEM: return "Cannot allocate memory";
+    case EBUSY: return "Device or resource busy";
+    case EMFILE: return "Too many open files";
+    case ENAMETOOLONG: return "File name too long";
+    case ELOOP: return "Too many levels of symbolic links";
+    default: return strerror(error);
+    }
 }

@@ -16,8 +16,26 @@ from bgpnet.model.resource import API_VERSION
 V3 = "projectcalico.org/v3"
 CRD = "crd.projectcalico.org/v1"
 ACCEPTED = (API_VERSION, V3, CRD)
-CRD_KINDS = {"IPAMConfig": "IPAMConfiguration"}
-"""What the custom resources are called differently."""
+KINDS = {
+    V3: {"CalicoNodeStatus": "NodeStatus"},
+    CRD: {"CalicoNodeStatus": "NodeStatus", "IPAMConfig": "IPAMConfiguration"},
+}
+"""What Calico calls differently."""
+
+_POLICY = "this network routes and has no policy"
+_POLICY_KINDS = (
+    *("NetworkPolicy", "GlobalNetworkPolicy", "NetworkSet", "GlobalNetworkSet", "HostEndpoint", "Profile", "Tier"),
+    *("StagedNetworkPolicy", "StagedGlobalNetworkPolicy", "StagedKubernetesNetworkPolicy", "QoSPolicy"),
+)
+CALICOS_OWN = {
+    **dict.fromkeys(_POLICY_KINDS, _POLICY),
+    "FelixConfiguration": "what of it is needed here are settings of the agent, see `bgpnet agent --help`",
+    "KubeControllersConfiguration": "there are no controllers of Calico's here",
+    "IPAMHandle": "an allocation stands in its block and nowhere else",
+    "ExternalNetwork": "routes come from BGPPeers alone",
+    "LiveMigration": "there are no virtual machines here",
+}
+"""Kinds of Calico's that we do not have, and why."""
 
 BOOKKEEPING = ("managedFields", "generation", "selfLink")
 """What a Kubernetes API server adds to metadata by itself: read past, as nobody wrote it."""
@@ -46,8 +64,8 @@ class Reading:
 
 
 def kind_name(version: object, name: object) -> object:
-    """The kind's name in projectcalico.org/v3."""
-    return CRD_KINDS.get(name, name) if version == CRD and isinstance(name, str) else name
+    """The kind's name here."""
+    return KINDS.get(version, {}).get(name, name) if isinstance(version, str) and isinstance(name, str) else name
 
 
 def read(version: object, metadata: dict[str, Any]) -> Reading:

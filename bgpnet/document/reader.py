@@ -16,6 +16,7 @@ from bgpnet.errors import Finding
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NULLS = ("", "~", "null", "Null", "NULL")
+MERGE = "<<"
 DEPTH_LIMIT = 64
 """Deeper than any resource; a limit keeps hostile text from exhausting the stack."""
 
@@ -39,10 +40,26 @@ def read(text: str) -> Reading:
     text = text.removeprefix("\ufeff")
     if text.lstrip().startswith(("{", "[")):
         try:
-            return Reading([json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)])
+            return Reading(list(_json(text)))
         except (ValueError, RecursionError):
             pass  # YAML is a superset of JSON, and its reader knows lines
     return _Builder().read(text)
+
+
+def _json(text: str) -> Iterator[object]:
+    """The values of a JSON text, one after the other; raises ValueError, RecursionError."""
+    decoder = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+    at = _past_blanks(text, 0)
+    while at < len(text):
+        value, at = decoder.raw_decode(text, at)
+        yield value
+        at = _past_blanks(text, at)
+
+
+def _past_blanks(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -91,6 +108,8 @@ class _Builder:
                 self._open([], event)
             case yaml.MappingEndEvent() | yaml.SequenceEndEvent():
                 frame = self.stack.pop()
+                if isinstance(frame.value, dict) and MERGE in frame.value:
+                    self._merge(frame.value, event)
                 self._put(frame.value, frame.anchor, event)
             case yaml.ScalarEvent():
                 self._scalar(event)
@@ -98,6 +117,15 @@ class _Builder:
                 if event.anchor not in self.anchors:
                     raise _stop(event, f"*{event.anchor} has no &{event.anchor} before it; write the value out")
                 self._put(self.anchors[event.anchor], None, event)
+
+    def _merge(self, value: dict[str, object], event: yaml.Event) -> None:
+        """`<<: *other` and `<<: [*one, *other]`: what the mapping does not say itself, the first that says it says."""
+        given = value.pop(MERGE)
+        for each in given if isinstance(given, list) else [given]:
+            if not isinstance(each, dict):
+                raise _stop(event, f"{MERGE} merges mappings, and this is none; write {MERGE}: *anchor of a mapping")
+            for key, below in each.items():
+                value.setdefault(key, below)
 
     def _open(self, value: list[object] | dict[str, object], event: yaml.CollectionStartEvent) -> None:
         if len(self.stack) >= DEPTH_LIMIT:

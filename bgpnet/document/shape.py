@@ -127,10 +127,14 @@ class Shaper:
     def _int(self, value: object, path: str) -> object:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        if path.rpartition(".")[2].partition("[")[0] in AS_FIELDS and isinstance(value, str):
+        if _is_as_number(path) and isinstance(value, str):
             return self._as_number(value, path)
         if isinstance(value, Plain) and _INTEGER.match(value):
             return int(value)
+        if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+            return int(value)
+        if isinstance(value, float) and _is_as_number(path):
+            return self._wrong(path, value, 'must be 1 to 4294967295, or dotted and in quotes, like "1.10"')
         return self._wrong(path, value, f"must be a whole number such as 26, without quotes, not {_called(value)}")
 
     def _as_number(self, value: str, path: str) -> object:
@@ -149,6 +153,10 @@ class Shaper:
         except UnicodeEncodeError:
             return self._wrong(path, None, "holds half of a character (a lone surrogate); write the whole character")
         return str(value)
+
+
+def _is_as_number(path: str) -> bool:
+    return path.rpartition(".")[2].partition("[")[0] in AS_FIELDS
 
 
 def _set(shaped: dict[str, object], key: str, value: object) -> None:

@@ -67,6 +67,10 @@ class PutSysctl:
 Change = PutRoute | DropRoute | PutTunnel | PutNeighbour | DropNeighbour | PutSysctl
 
 
+def nothing() -> None:
+    """Nothing to wait for."""
+
+
 class Kernel(Protocol):
     """The network namespace that the caller's thread is in."""
 
@@ -79,10 +83,11 @@ class Kernel(Protocol):
     def uplinks(self) -> list[Uplink]:
         """The host's links and addresses, in index order; pod links and tunnels of ours left out."""
 
-    def wire(self, wiring: Wiring) -> None:
+    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """Create the veth with its peer inside the pod's namespace, addressed, routed and up on both sides.
 
-        A link of ours with the same name is replaced; a stranger's is refused. Half-made is undone. Raises
+        durable: called when all but our alias is in place, so that a disk may work meanwhile; what it raises undoes the
+        link. A link of ours with the same name is replaced; a stranger's is refused. Half-made is undone. Raises
         KernelRefused. Safe to call from several threads at once.
         """
 
@@ -90,6 +95,12 @@ class Kernel(Protocol):
         """Drop the /32 routes of the link and mark it for reaping; False when it was not there.
 
         With an alias, a link of that name that belongs to another container (a newer sandbox) stays untouched.
+        """
+
+    def differences(self, wiring: Wiring) -> list[str]:
+        """What of a wired pod is not as it was wired, one phrase each: link, addresses, routes, neighbours, sysctls.
+
+        Raises KernelRefused when it cannot be looked at.
         """
 
     def reap(self, *, abandoned: bool = False) -> int:

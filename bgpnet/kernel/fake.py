@@ -22,6 +22,7 @@ from bgpnet.kernel.api import (
     PutRoute,
     PutSysctl,
     PutTunnel,
+    nothing,
 )
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel, Uplink, Wiring
 from bgpnet.model import ip
@@ -146,7 +147,7 @@ class FakeKernel:
             if one.alias is None and one.name != TUNNEL
         ]
 
-    def wire(self, wiring: Wiring) -> None:
+    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """See kernel.api.Kernel.wire."""
         refusals.check(wiring)
         with self._lock:
@@ -164,6 +165,7 @@ class FakeKernel:
             dst = ip.host(wiring.address)
             if (MAIN, dst) in self.routes:
                 raise refusals.address_led_elsewhere(wiring, dst)
+            durable()
             inside.add(wiring.ifname)
             link = self._add(wiring.link, "veth", wiring.mtu)
             link.mac, link.alias, link.peer = HOST_MAC, wiring.alias, (wiring.netns, wiring.ifname)
@@ -173,6 +175,25 @@ class FakeKernel:
             self._keep(FakeRoute(Owner.LOCAL, Route(dst, (Hop(wiring.link),))))
             self.neighbours[NeighbourKey(wiring.link, wiring.address)] = wiring.mac
             self.log.append(f"wire {wiring.link} {wiring.address}")
+
+    def differences(self, wiring: Wiring) -> list[str]:
+        """See kernel.api.Kernel.differences. What is inside a pod cannot be changed here."""
+        with self._lock:
+            link = self.links.get(wiring.link)
+            if link is None:
+                return [f"link {wiring.link} is gone", f"the pod has no interface {wiring.ifname}"]
+            mark = link.alias
+            if mark is None or not mark.is_of(wiring.alias) or link.reaping:
+                return [f"link {wiring.link} is not of this container (alias {str(mark or '')!r})"]
+            dst, key = ip.host(wiring.address), NeighbourKey(wiring.link, wiring.address)
+            wanted = FakeRoute(Owner.LOCAL, Route(dst, (Hop(wiring.link),)))
+            found = {
+                f"{wiring.link} is down": not link.up,
+                f"the route {dst} dev {wiring.link} is missing": self.routes.get((MAIN, dst)) != wanted,
+                f"the neighbour {wiring.address} dev {wiring.link} is missing": key not in self.neighbours,
+                f"the pod has no interface {wiring.ifname}": link.peer != (wiring.netns, wiring.ifname),
+            }
+            return [phrase for phrase, holds in found.items() if holds]
 
     def unwire(self, link: str, alias: Alias | None) -> bool:
         """See kernel.api.Kernel.unwire."""
@@ -263,6 +284,8 @@ class FakeKernel:
         link.mtu, link.up = tunnel.mtu, True
         if tunnel.address is not None:
             link.addresses = [tunnel.address, *(one for one in link.addresses if one.version != 4)]
+        elif tunnel.bare:
+            link.addresses = [one for one in link.addresses if one.version != 4]
         self.log.append(f"put {tunnel.name} {tunnel.address}")
 
     def _tunnels(self) -> dict[str, Tunnel]:

@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, sysctl, table
-from bgpnet.kernel.api import Change, PutSysctl, PutTunnel
+from bgpnet.kernel import encode, examine, sysctl, table
+from bgpnet.kernel.api import Change, PutSysctl, PutTunnel, nothing
 from bgpnet.kernel.changes import Entry, carry_out
 from bgpnet.kernel.monitor import Monitor
 from bgpnet.kernel.netlink import Netlink
@@ -63,9 +63,14 @@ class LinuxKernel:
             if one.name != TUNNEL and not one.is_pod
         ]
 
-    def wire(self, wiring: Wiring) -> None:
+    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """See kernel.api.Kernel.wire."""
-        self._wirer.wire(wiring)
+        self._wirer.wire(wiring, durable)
+
+    def differences(self, wiring: Wiring) -> list[str]:
+        """See kernel.api.Kernel.differences."""
+        with self._lock:
+            return examine.differences(self._netlink, wiring)
 
     def unwire(self, link: str, alias: Alias | None) -> bool:
         """See kernel.api.Kernel.unwire."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import select
+import time
 from collections.abc import Callable, Collection
 
 from bgpnet.kernel import encode, rtnl, table
@@ -20,6 +21,8 @@ RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x1, 0x1
 GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
 LOOK = 500
 """Milliseconds after which `stop` is looked at."""
+GATHER = 0.02
+"""Seconds that notifications are left to gather: most are of a pod being wired, whose thread is in a hurry."""
 
 
 class Monitor:
@@ -39,7 +42,9 @@ class Monitor:
         try:
             while not stop():
                 if poll.poll(LOOK):
-                    self._take()
+                    time.sleep(GATHER)  # nothing could wake us earlier for good
+                    while not stop() and poll.poll(0):
+                        self._take()
         finally:
             self._netlink.close()
 

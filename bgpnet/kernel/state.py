@@ -58,13 +58,14 @@ class Tunnel:
     """A tunnel device of ours (only `ipip` so far) and its one IPv4 address; always up.
 
     One that is down or has several addresses is not read, so that it is put again. Planned without an address: it is
-    not known yet, and what the device has stays.
+    not known yet, and what the device has stays; bare: it shall have none, for what it had is nobody's by now.
     """
 
     name: str
     kind: str
     mtu: int
     address: Interface | None = None
+    bare: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -37,6 +37,9 @@ def put_tunnel(netlink: Netlink, tunnel: Tunnel) -> None:
             netlink.ask([encode.link(device.index, up=True)])
         if tunnel.address is not None:
             _address(netlink, device, tunnel.address)
+        elif tunnel.bare:
+            gone = [encode.address(rtnl.RTM_DELADDR, 0, device.index, one) for one in _ipv4(netlink, device)]
+            netlink.send(gone)
     except Refusal as problem:
         raise KernelRefused(
             f"tunnel {tunnel.name} (MTU {tunnel.mtu}, address {tunnel.address}) could not be set up: {problem.told}"

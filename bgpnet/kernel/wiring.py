@@ -11,12 +11,14 @@ import errno
 import itertools
 import os
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from bgpnet import names
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import encode, netns, refusals, rtnl, table
+from bgpnet.kernel.api import nothing
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
 from bgpnet.model import ip
@@ -44,7 +46,7 @@ class Wirer:
         for netlink in self._sockets.values():
             netlink.close()
 
-    def wire(self, wiring: Wiring) -> None:
+    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """See kernel.api.Kernel.wire."""
         _check(wiring)
         netlink = self._netlink()
@@ -55,6 +57,7 @@ class Wirer:
                 _host_side(netlink, wiring, host)
                 _pod_side(wiring, pod)
                 keep_mac(netlink, wiring.link, host)
+                durable()
                 # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
                 netlink.ask([encode.mark(host, wiring.alias)])
             except OSError as problem:

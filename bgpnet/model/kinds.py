@@ -14,6 +14,8 @@ from bgpnet.model.ipamconfiguration import IPAMConfiguration
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.node import Node
+from bgpnet.model.nodestatus import NodeStatus
+from bgpnet.model.releaserequest import ReleaseRequest
 from bgpnet.model.workloadendpoint import WorkloadEndpoint
 
 Resource = (
@@ -26,8 +28,10 @@ Resource = (
     | Node
     | ClusterInformation
     | IPAMBlock
+    | ReleaseRequest
     | WorkloadEndpoint
     | BlockAffinity
+    | NodeStatus
 )
 
 
@@ -36,7 +40,7 @@ class Kind:
     """A kind's name, its plural in keys, what people may type for it, its type, and whether people may write it.
 
     origin: for a derived kind, where its objects come from, as the beginning of a refusal. computed: they are not in
-    the datastore, but made from IPAMBlocks when somebody looks. namespaced: a name is one only within its namespace.
+    the datastore, but made from others when somebody looks. namespaced: a name is one only within its namespace.
     """
 
     name: str
@@ -90,6 +94,14 @@ IPAMBLOCK = Kind(
     origin="is written by the agents alone",
     remedy="change the pool that it belongs to",
 )
+RELEASEREQUEST = Kind(
+    "ReleaseRequest",
+    "releaserequests",
+    ("releaserequest", "releaserequests"),
+    ReleaseRequest,
+    origin="is written by bgpnetctl ipam and answered by the agents alone",
+    remedy="use bgpnetctl ipam release",
+)
 WORKLOADENDPOINT = Kind(
     "WorkloadEndpoint",
     "workloadendpoints",
@@ -109,6 +121,15 @@ BLOCKAFFINITY = Kind(
     remedy="change the pool that the block belongs to",
     computed=True,
 )
+NODESTATUS = Kind(
+    "NodeStatus",
+    "nodestatuses",
+    ("nodestatus", "nodestatuses", "caliconodestatus", "caliconodestatuses"),
+    NodeStatus,
+    origin="is derived from the node's agent, its Node and its IPAMBlocks",
+    remedy="ask with `bgpnetctl get nodestatus`: every node has one",
+    computed=True,
+)
 
 KINDS: tuple[Kind, ...] = (
     IPPOOL,
@@ -120,8 +141,10 @@ KINDS: tuple[Kind, ...] = (
     IPAMCONFIGURATION,
     CLUSTERINFORMATION,
     IPAMBLOCK,
+    RELEASEREQUEST,
     WORKLOADENDPOINT,
     BLOCKAFFINITY,
+    NODESTATUS,
 )
 BY_NAME = {kind.name: kind for kind in KINDS}
 BY_ALIAS = {alias: kind for kind in KINDS for alias in kind.aliases}

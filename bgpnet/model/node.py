@@ -25,7 +25,7 @@ class NodeBGP(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 class OrchRef(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """The node's name in its orchestrator."""
 
-    nodeName: str
+    nodeName: str = ""
     orchestrator: str
 
 
@@ -39,7 +39,7 @@ class NodeAddress(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 class NodeInterface(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """An interface of the node, by name."""
 
-    name: str
+    name: str = ""
     addresses: tuple[str, ...] = ()
 
 

@@ -27,10 +27,11 @@ class Metadata(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
 
 
 class SecretKeyRef(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """Where a secret stands: its name, and the key inside it."""
+    """Where a secret stands: its name, and the key inside it; optional, as in Kubernetes: it may be missing."""
 
     name: str
     key: str
+    optional: bool | None = None
 
 
 class Password(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

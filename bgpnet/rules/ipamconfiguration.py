@@ -37,12 +37,6 @@ def not_built(config: IPAMConfiguration) -> Iterator[tuple[str, object, str]]:
     spec = config.spec
     if not spec.strictAffinity:
         yield "spec.strictAffinity", False, "blocks are exclusive, no node borrows an address from another's block"
-    if not spec.autoAllocateBlocks:
-        yield "spec.autoAllocateBlocks", False, "nodes claim a block when they need one"
-    if spec.maxBlocksPerHost:
-        yield "spec.maxBlocksPerHost", spec.maxBlocksPerHost, "a node claims as many blocks as it needs"
-    if spec.ipCooldownSeconds is not None:
-        yield "spec.ipCooldownSeconds", spec.ipCooldownSeconds, "a freed address rests 30 s"
     if spec.kubeVirtVMAddressPersistence is Persistence.ENABLED:
         yield "spec.kubeVirtVMAddressPersistence", spec.kubeVirtVMAddressPersistence, "every pod has its own address"
 

@@ -84,7 +84,7 @@ def not_built(pool: IPPool) -> Iterator[tuple[str, object, str]]:
     if spec.vxlanMode != Encap.NEVER:
         yield "spec.vxlanMode", spec.vxlanMode, "packets go without encapsulation"
     if spec.namespaceSelector:
-        yield "spec.namespaceSelector", spec.namespaceSelector, "pods of every namespace may use the pool"
+        yield "spec.namespaceSelector", spec.namespaceSelector, "only pods that ask for the pool get addresses from it"
     if AllowedUse.LOAD_BALANCER in spec.allowedUses:
         yield "spec.allowedUses", spec.allowedUses, "no service takes an address from the pool"
 

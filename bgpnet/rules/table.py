@@ -25,6 +25,7 @@ from bgpnet.rules import (
     ippool,
     ipreservation,
     node,
+    releaserequest,
 )
 
 
@@ -51,8 +52,10 @@ RULES: dict[Kind, Rules] = {
     kinds.NODE: node,
     kinds.CLUSTERINFORMATION: clusterinformation,
     kinds.IPAMBLOCK: ipamblock,
+    kinds.RELEASEREQUEST: releaserequest,
     kinds.WORKLOADENDPOINT: computed,
     kinds.BLOCKAFFINITY: computed,
+    kinds.NODESTATUS: computed,
 }
 
 

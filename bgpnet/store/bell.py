@@ -7,12 +7,13 @@ A ring can be missed (a writer killed between commit and touch): waits are short
 
 from __future__ import annotations
 
-import ctypes
 import os
 import select
 import threading
 import time
 from contextlib import suppress
+from functools import lru_cache
+from typing import Any
 
 POLL = 0.02
 """Seconds between looks where the kernel gives us no inotify instance (fs.inotify.max_user_instances)."""
@@ -23,7 +24,12 @@ GAP = 0.005
 _IN_ATTRIB = 0x4
 _IN_MOVE_SELF = 0x800
 
-_libc = ctypes.CDLL(None, use_errno=True)
+
+@lru_cache
+def _libc() -> Any:
+    import ctypes  # late: few who open a datastore watch it
+
+    return ctypes.CDLL(None, use_errno=True)
 
 
 def touch(path: str) -> None:
@@ -93,7 +99,7 @@ class Bell:
 
     def _subscribe(self) -> int:
         """An inotify instance that hears the file; negative where there is none."""
-        inotify: int = _libc.inotify_init1(os.O_CLOEXEC)
+        inotify: int = _libc().inotify_init1(os.O_CLOEXEC)
         if inotify >= 0 and self._add(inotify) < 0:
             os.close(inotify)
             return -1
@@ -101,5 +107,5 @@ class Bell:
 
     def _add(self, inotify: int) -> int:
         """Hear the file that has the path now: a second time changes nothing, a replaced file is heard from then on."""
-        watch: int = _libc.inotify_add_watch(inotify, os.fsencode(self._path), _IN_ATTRIB | _IN_MOVE_SELF)
+        watch: int = _libc().inotify_add_watch(inotify, os.fsencode(self._path), _IN_ATTRIB | _IN_MOVE_SELF)
         return watch

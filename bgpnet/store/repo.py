@@ -14,13 +14,12 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from bgpnet import admission, codec
+from bgpnet import admission, stored
 from bgpnet.errors import AlreadyExists, Conflict, Finding, Invalid, NotFound
 from bgpnet.model import instant
 from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import BGPFILTER, BGPPEER, IPAMBLOCK, IPPOOL, Kind, Resource, kind_of, subject
-from bgpnet.rules import table
 from bgpnet.store.api import ABSENT, Deleted, Entry, Revision, Store
 
 ROOT = "/bgpnet/v1/"
@@ -151,15 +150,16 @@ class Repo:
     def delete(self, kind: Kind, name: str) -> None:
         """Deletes; a broken object goes without further questions, as nothing else repairs it.
 
+        What the agents write goes only where it is broken, or `admission.abandoned`.
         Raises NotFound, Invalid when admission refuses, or Conflict when others keep changing the object.
         """
-        if kind.derived:
-            raise Invalid(f"{kind.name}({name})", [_derived(kind)])
         for _ in range(ATTEMPTS):
-            entry = self.store.get(key(kind, name))
+            entry = None if kind.computed else self.store.get(key(kind, name))
+            resource = self._try(kind, entry) if entry else None
+            if kind.derived and (entry is None or (resource is not None and not admission.abandoned(resource))):
+                raise Invalid(f"{kind.name}({name})", [_derived(kind)])
             if entry is None:
                 raise _not_found(kind, name)
-            resource = self._try(kind, entry)
             if resource is not None:
                 findings = admission.on_delete(resource, self._blocks(resource), self._now())
                 self._admit(resource, [*findings, *admission.referrers(resource, self._peers(resource))])
@@ -203,7 +203,8 @@ class Repo:
         if getattr(new, "status", None) is None and getattr(old, "status", None) is not None:
             new = structs.replace(new, status=getattr(old, "status", None))
         new = self._obey(new)
-        findings = admission.on_update(new, old)
+        around = self._others(new) if admission.reshaped(new, old) else ([], [])
+        findings = admission.on_update(new, old, *around)
         self._admit(new, [*findings, *admission.missing(new, self._filters(new))])
         return new if new == old else self._put(new, Revision(meta.resourceVersion))
 
@@ -218,7 +219,7 @@ class Repo:
     def _put(self, resource: R, expected: Revision) -> R:
         kind, name = kind_of(resource), resource.metadata.name
         try:
-            revision = self.store.put(key(kind, name), codec.encode(resource), expected)
+            revision = self.store.put(key(kind, name), stored.encode(resource), expected)
         except AlreadyExists as error:
             raise AlreadyExists(
                 f"resource already exists: {subject(resource)}; change it with apply, or choose another name"
@@ -233,6 +234,8 @@ class Repo:
         """The resource normalised; raises Invalid with every broken rule."""
         if kind_of(resource).derived:
             raise Invalid(subject(resource), [_derived(kind_of(resource))])
+        from bgpnet.rules import table  # late: who only reads needs no rules, and bgpnetctl is to start quickly
+
         normal = table.normalise(resource)
         findings = list(table.check(normal))
         if findings:
@@ -276,7 +279,7 @@ class Repo:
     def _decode(self, kind: Kind, entry: Entry) -> Resource:
         name = entry.key.removeprefix(prefix(kind))
         try:
-            resource = codec.decode_stored(kind, entry.value, entry.revision, entry.key)
+            resource = stored.decode_stored(kind, entry.value, entry.revision, entry.key)
             if resource.metadata.name != name:
                 problem = f"must be {name}, as in its key; delete the object and create it anew"
                 raise Invalid(entry.key, [Finding("metadata.name", resource.metadata.name, problem)])

@@ -11,7 +11,9 @@ from bgpnet_ctl.session import Session, connected, pass_session, warn
 @click.command(short_help="Show resources.")
 @click.argument("words", nargs=-1, metavar="[KIND [NAME]... | KIND/NAME...]", shell_complete=params.complete_target)
 @params.filename_option("get", required=False)
+@params.recursive_option
 @params.output_option(params.RESOURCES)
+@click.option("--export", is_flag=True, help="Leave out what belongs to this cluster alone: uid, revision, status.")
 @click.option("-n", "--namespace", metavar="NAME", help="Only what is in this namespace; all count unless told.")
 @click.option("-A", "-a", "--all-namespaces", is_flag=True, help="Also show each one's namespace, in a column.")
 @connected
@@ -20,23 +22,27 @@ def get(
     session: Session,
     words: tuple[str, ...],
     filenames: tuple[str, ...],
+    recursive: bool,
     output: str,
+    export: bool,
     namespace: str | None,
     all_namespaces: bool,
 ) -> None:
     """Show resources: all of a kind, those named, or those that a file names.
 
     Kinds: ippool, ipreservation, ipamconfiguration, bgpconfiguration, bgppeer, bgpfilter, node, clusterinformation,
-    ipamblock, and what follows from the blocks: workloadendpoint (wep), blockaffinity; any case, singular, plural or
-    short.
+    ipamblock, releaserequest, and what follows from those: workloadendpoint (wep), blockaffinity, nodestatus; any case,
+    singular, plural or short. The nodestatus of this machine's node has its BGP sessions, which only its agent knows.
 
     \b
     Examples:
       bgpnetctl get ippool
       bgpnetctl get nodes -o wide
       bgpnetctl get ippool blue red -o yaml > pools.yaml
+      bgpnetctl get ippool -o custom-columns=NAME,IPIPMODE
       bgpnetctl get -f pools.yaml -o json
       bgpnetctl get wep -A -o wide
+      bgpnetctl get nodestatus node1 -o yaml
     """
     if bool(words) == bool(filenames):
         raise click.UsageError("say what to get: either a KIND (and names), or files with -f")
@@ -46,6 +52,6 @@ def get(
 
     repo = session.repo()
     namespaces = reading.Namespaces(namespace, all_namespaces)
-    click.echo(reading.get(repo, words, filenames, output, namespaces), nl=False)
+    click.echo(reading.get(repo, words, filenames, output, namespaces, session.ask, export, recursive), nl=False)
     for broken in repo.broken:
         warn(str(broken))

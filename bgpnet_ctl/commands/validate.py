@@ -10,9 +10,10 @@ from bgpnet_ctl.session import Refused, warn
 
 @click.command(short_help="Check resources without a datastore.")
 @params.filename_option("check", required=True)
+@params.recursive_option
 @params.output_option((params.TABLE, params.YAML, params.JSON))
 @click.pass_context
-def validate(ctx: click.Context, filenames: tuple[str, ...], output: str) -> None:
+def validate(ctx: click.Context, filenames: tuple[str, ...], recursive: bool, output: str) -> None:
     """Check resources as create and apply do, as far as that needs no datastore, and say everything that is wrong.
 
     One line for each resource where all are valid. Otherwise one line for each finding, with its file, line, field,
@@ -25,7 +26,7 @@ def validate(ctx: click.Context, filenames: tuple[str, ...], output: str) -> Non
     """
     from bgpnet_ctl import validation
 
-    found = validation.verdicts(filenames)
+    found = validation.verdicts(filenames, recursive)
     right, wrong = validation.shown(found)
     if output != params.TABLE:
         click.echo(validation.tree(found, output), nl=False)

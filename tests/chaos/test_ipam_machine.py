@@ -14,7 +14,7 @@ import pytest
 from cluster import GRACE, Cluster
 from hypothesis import HealthCheck, Phase, note, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from machines import Machine, State
 
 SOAK = bool(os.environ.get("BGPNET_SOAK"))

@@ -6,12 +6,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from etcd_servers import current_etcd, debian_etcd, empty_store
+
 from bgpnet.store.api import Event, Revision, Store
 from bgpnet.store.memory import MemoryStore
 from bgpnet.store.sqlite import SqliteStore
 
 STORES: dict[str, Callable[[Path, int], Store]] = {
     "memory": lambda directory, history: MemoryStore(history),
+    "etcd-3.4": lambda directory, history: empty_store(debian_etcd(), history),
+    "etcd-current": lambda directory, history: empty_store(current_etcd(), history),
     "sqlite": lambda directory, history: SqliteStore(str(directory / "store.db"), history),
 }
 """Each makes a new, empty store that keeps so many revisions of history; it may use the directory."""

@@ -280,6 +280,28 @@ def test_a_pod_is_read_as_it_was_wired(machine: Machine) -> None:
     assert machine.interfaces(pod) == {"eth0"}
 
 
+def test_a_pod_as_it_was_wired_has_no_differences(machine: Machine) -> None:
+    wish = wiring(machine.netns())
+    machine.kernel.wire(wish)
+    assert machine.kernel.differences(wish) == []
+
+
+def test_differences_of_the_hosts_side_are_named(machine: Machine) -> None:
+    pod = machine.netns()
+    wish = wiring(pod)
+    assert machine.kernel.differences(wish) == [f"link {wish.link} is gone", "the pod has no interface eth0"]
+    machine.kernel.wire(wish)
+    machine.drop_route(ip.host(wish.address))
+    assert machine.kernel.differences(wish) == [f"the route {wish.address}/32 dev {wish.link} is missing"]
+    machine.set_link(wish.link, up=False)
+    assert f"{wish.link} is down" in machine.kernel.differences(wish)
+    newer = replace(wish, alias=Alias("newer", "eth0", wish.alias.since))
+    (phrase,) = machine.kernel.differences(newer)
+    assert phrase.startswith(f"link {wish.link} is not of this container")
+    machine.delete_link(wish.link)
+    assert machine.kernel.differences(wish) == [f"link {wish.link} is gone", "the pod has no interface eth0"]
+
+
 def test_a_pod_is_unwired_and_reaped(machine: Machine) -> None:
     pod = machine.netns()
     wish = wiring(pod)

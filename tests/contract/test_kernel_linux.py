@@ -19,7 +19,7 @@ from bgpnet.agent.apply import apply
 from bgpnet.agent.plan import Plan
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import encode, netns, rtnl, table
-from bgpnet.kernel.api import Change, DropRoute, PutRoute
+from bgpnet.kernel.api import Change, DropRoute, PutRoute, PutSysctl
 from bgpnet.kernel.monitor import GROUPS
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route
@@ -34,6 +34,42 @@ pytestmark = pytest.mark.root
 def machine() -> Iterator[LinuxMachine]:
     with linux_machine() as made:
         yield made
+
+
+@pytest.mark.parametrize(
+    ("tampering", "phrase"),
+    [
+        ("link set eth0 down", "eth0 of the pod is down"),
+        ("link set eth0 mtu 1400", "eth0 of the pod has MTU 1400 instead of 1480"),
+        ("link set eth0 address 02:00:00:00:00:01", "eth0 of the pod has MAC 02:00:00:00:00:01 instead of 0a:58:"),
+        ("link set eth0 name eth7", "the pod has no interface eth0"),
+        ("addr del 10.0.0.1/32 dev eth0", "eth0 of the pod has the address none instead of 10.0.0.1/32"),
+        ("addr add 10.9.9.9/32 dev eth0", ""),
+        ("route del default", "the pod has no default route via 169.254.1.1"),
+        ("route del 169.254.1.1", "the pod has no route to 169.254.1.1 (dev eth0, scope link)"),
+        ("neigh del 169.254.1.1 dev eth0", "the pod's neighbour 169.254.1.1 dev eth0 is missing instead of ee:ee:"),
+        (
+            "neigh replace 169.254.1.1 lladdr 02:00:00:00:00:02 dev eth0",
+            "the pod's neighbour 169.254.1.1 dev eth0 is 02:00:00:00:00:02 instead of ee:ee:",
+        ),
+    ],
+)
+def test_differences_inside_the_pod_are_named(machine: LinuxMachine, tampering: str, phrase: str) -> None:
+    pod = machine.netns()
+    wish = wiring(pod)
+    machine.kernel.wire(wish)
+    with netns.inside(pod):
+        ip_command(tampering)
+    found = machine.kernel.differences(wish)
+    assert any(one.startswith(phrase) for one in found) if phrase else found == []
+
+
+@pytest.mark.parametrize("name", ["proxy_arp", "forwarding", "rp_filter"])
+def test_differences_of_sysctls_are_named(machine: LinuxMachine, name: str) -> None:
+    wish = wiring(machine.netns())
+    machine.kernel.wire(wish)
+    machine.kernel.change([PutSysctl(f"net/ipv4/conf/{wish.link}/{name}", "0")])
+    assert machine.kernel.differences(wish) == [f"sysctl net/ipv4/conf/{wish.link}/{name} is 0 instead of 1"]
 
 
 def ping(address: str) -> str:

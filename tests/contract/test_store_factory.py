@@ -34,8 +34,7 @@ def test_memory_is_a_new_one_each_time() -> None:
         ("sqlite:store.db", "names no file by its absolute path"),
         ("sqlite:///", "names no file by its absolute path"),
         ("sqlite:///var/lib/", "names no file by its absolute path"),
-        ("etcd://10.0.0.1:2379", "not built yet (issue “Resources and datastore”)"),
-        ("kubernetes:", "not built yet (issue “Resources and datastore”)"),
+        ("kubernetes:", "not built yet; use sqlite:"),
         ("memory:x", "takes nothing after the colon"),
         ("mysql://x", "begins with no scheme of sqlite, etcd, kubernetes, memory"),
         ("/var/lib/x.db", "begins with no scheme of sqlite, etcd, kubernetes, memory; "

@@ -90,7 +90,7 @@ def plugin() -> Path:
     if not out.is_file() or out.stat().st_mtime < newest:
         out.parent.mkdir(parents=True, exist_ok=True)
         fresh = out.with_suffix(f".{os.getpid()}")
-        subprocess.run(["cc", "-O2", "-static", "-o", str(fresh), str(source)], check=True, timeout=120)
+        subprocess.run(["musl-gcc", "-O2", "-static", "-o", str(fresh), str(source)], check=True, timeout=120)
         fresh.rename(out)
     return out
 

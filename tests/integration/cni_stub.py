@@ -15,16 +15,16 @@ from pathlib import Path
 from bgpnet import wire
 
 SOURCE = Path(__file__).parents[2] / "bgpnet" / "cni"
-CC = ["cc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", str(SOURCE / "plugin.c"), "-o"]
+WORDS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", str(SOURCE / "plugin.c"), "-o"]
 TWIN = ["/usr/bin/python3", "-ISE", str(SOURCE / "plugin.py")]
 RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "10.244.0.1/32"}]}
 OK = wire.answer(0, json.dumps(RESULT).encode())
 
 
-def compiled(folder: Path, *options: str) -> list[str]:
-    """The C plugin, compiled into the folder."""
+def compiled(folder: Path, *options: str, compiler: str = "musl-gcc") -> list[str]:
+    """The C plugin, compiled into the folder; the sanitizers need `cc` and glibc."""
     program = folder / "bgpnet"
-    subprocess.run([*CC, str(program), *options], check=True, timeout=120)
+    subprocess.run([compiler, *WORDS, str(program), *options], check=True, timeout=120)
     return [str(program)]
 
 

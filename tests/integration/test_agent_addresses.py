@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from agents import Cluster, Machine, cluster, eventually
 
+from bgpnet.errors import AgentAway
+
 pytestmark = pytest.mark.root
 
 RESERVATION = """
@@ -38,6 +40,15 @@ def made(tmp_path: Path) -> Iterator[Cluster]:
         for machine in two.machines:
             machine.ready()
         yield two
+
+
+def answers(machine: Machine) -> bool:
+    """Whether somebody is on the agent's socket."""
+    try:
+        machine.status()
+    except AgentAway:
+        return False
+    return True
 
 
 def refused(machine: Machine, name: str, **more: object) -> str:
@@ -98,3 +109,25 @@ def test_refusals_name_what_was_asked_and_the_remedy(made: Cluster) -> None:
         "raise spec.maxBlocksPerHost (2) of IPAMConfiguration default, or delete pods"
     )
     eventually(lambda: answer.said["msg"] in first.log(), first.log)
+
+
+def test_a_start_without_the_datastore_keeps_what_is_reserved(made: Cluster) -> None:
+    first = made[0]
+    before = first.add("before")
+    eventually(lambda: before.address in made.live(), made.live)
+    first.agent.end()
+    store = made.folder / "store"
+    store.rename(made.folder / "away")
+    store.write_text("no directory, so that nobody makes a datastore in it")
+    try:
+        first.agent.start()
+        eventually(lambda: answers(first), first.log)
+        pods = [first.add(f"p{number}") for number in range(20)]
+        assert first.status()["datastore"].startswith("away")
+    finally:
+        store.unlink()
+        (made.folder / "away").rename(store)
+    offsets = {int(pod.address.rpartition(".")[2]) % 64 for pod in (before, *pods)}
+    assert not offsets & {*range(16), *range(32, 48)}
+    first.ready()
+    eventually(lambda: {pod.address for pod in pods} <= set(made.live()), made.live)

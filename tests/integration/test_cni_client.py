@@ -31,7 +31,8 @@ from bgpnet import wire
 from bgpnet.client import AgentClient
 from bgpnet.errors import AgentAway, BgpnetError
 
-VERSIONS = ["0.3.1", "0.4.0", "1.0.0"]
+VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+COMMANDS = "ADD, DEL, CHECK, GC, STATUS, VERSION"
 
 
 @pytest.fixture(scope="module", params=["c", "python"])
@@ -117,7 +118,7 @@ def test_the_largest_request_and_the_largest_answer_pass(plugin: list[str], tmp_
 @pytest.mark.parametrize(
     ("text", "version"),
     [(f'{{"cniVersion":"{version}"}}', version) for version in VERSIONS]
-    + [(text, "1.0.0") for text in ('{"cniVersion":"1.1.0"}', '{"cniVersion":1}', "{}", "", "nonsense", "[" * 9999)],
+    + [(text, "1.0.0") for text in ('{"cniVersion":"1.2.0"}', '{"cniVersion":1}', "{}", "", "nonsense", "[" * 9999)],
 )
 def test_version_echoes_what_it_supports(plugin: list[str], text: str, version: str) -> None:
     done = execute(plugin, {"CNI_COMMAND": "VERSION"}, text.encode())
@@ -130,10 +131,10 @@ def test_version_echoes_what_it_supports(plugin: list[str], text: str, version: 
 @pytest.mark.parametrize(
     ("command", "changes", "message"),
     [
-        ("", {}, "CNI_COMMAND is not set: the container runtime must set it to one of ADD, DEL, CHECK, VERSION"),
-        ("add", {}, "CNI_COMMAND = add: unknown; use one of ADD, DEL, CHECK, VERSION"),
-        ('"\\\n\x7f', {}, 'CNI_COMMAND = "\\\n\x7f: unknown; use one of ADD, DEL, CHECK, VERSION'),
-        ("x" * 101, {}, f"CNI_COMMAND = {'x' * 100}...: unknown; use one of ADD, DEL, CHECK, VERSION"),
+        ("", {}, "CNI_COMMAND is not set: the container runtime must set it to one of " + COMMANDS),
+        ("add", {}, f"CNI_COMMAND = add: unknown; use one of {COMMANDS}"),
+        ('"\\\n\x7f', {}, f'CNI_COMMAND = "\\\n\x7f: unknown; use one of {COMMANDS}'),
+        ("x" * 101, {}, f"CNI_COMMAND = {'x' * 100}...: unknown; use one of {COMMANDS}"),
         ("ADD", {"netns": None}, "CNI_NETNS: not set; the container runtime must set it for ADD"),
         ("CHECK", {"netns": ""}, "CNI_NETNS: not set; the container runtime must set it for CHECK"),
         ("DEL", {"ifname": None}, "CNI_IFNAME: not set; the container runtime must set it for DEL"),
@@ -227,11 +228,18 @@ def test_what_is_json_is_passed(plugin: list[str], tmp_path: Path, inner: str) -
 @pytest.mark.parametrize(
     ("command", "text", "code", "message"),
     [
-        ("ADD", "{}", 1, "cniVersion is not set in the network configuration: use one of 0.3.1, 0.4.0, 1.0.0"),
-        ("ADD", '{"cniVersion":"2.0.0"}', 1, "cniVersion = 2.0.0: not supported; use one of 0.3.1, 0.4.0, 1.0.0"),
+        ("ADD", "{}", 1, "cniVersion is not set in the network configuration: use one of 0.3.1, 0.4.0, 1.0.0, 1.1.0"),
+        (
+            "ADD",
+            '{"cniVersion":"2.0.0"}',
+            1,
+            "cniVersion = 2.0.0: not supported; use one of 0.3.1, 0.4.0, 1.0.0, 1.1.0",
+        ),
         ("ADD", '{"cniVersion":1.0}', 7, "cniVersion is not a string in the network configuration: use one of "),
         ("DEL", '{"cniVersion":"1.0.0\\u0000"}', 1, "cniVersion = 1.0.0: not supported; use one of "),
-        ("CHECK", '{"cniVersion":"0.3.1"}', 1, "cniVersion = 0.3.1: has no CHECK; use 0.4.0 or 1.0.0"),
+        ("CHECK", '{"cniVersion":"0.3.1"}', 1, "cniVersion = 0.3.1: has no CHECK; use 0.4.0 or later"),
+        ("GC", '{"cniVersion":"1.0.0"}', 1, "cniVersion = 1.0.0: has no GC; use 1.1.0 or later"),
+        ("STATUS", '{"cniVersion":"0.3.1"}', 1, "cniVersion = 0.3.1: has no STATUS; use 1.1.0 or later"),
         ("ADD", '{"cniVersion":"1.0.0","socket":"run/x"}', 7, "socket = run/x: use the absolute path of the agent's"),
         ("ADD", '{"cniVersion":"1.0.0","socket":7}', 7, "socket = 7: use the absolute path"),
         ("ADD", '{"cniVersion":"1.0.0","socket":"/a\\u0000"}', 7, "socket = /a: use the absolute path"),
@@ -249,6 +257,33 @@ def test_a_wrong_configuration_is_refused_by_key(
 ) -> None:
     got, said = execute(plugin, environment(command), text.encode()).error
     assert (got, said[: len(message)]) == (code, message)
+
+
+@pytest.mark.parametrize("command", ["GC", "STATUS"])
+def test_what_is_about_no_container_needs_none(plugin: list[str], tmp_path: Path, command: str) -> None:
+    text = config(tmp_path / "agent.sock", cniVersion="1.1.0")
+    with stub(tmp_path / "agent.sock", answering(wire.answer(0, b""))) as agent:
+        done = execute(plugin, {"CNI_COMMAND": command, "CNI_PATH": "/opt/cni/bin"}, text)
+    assert (done.code, done.out, done.err) == (0, b"", b"")
+    (seen,) = agent.seen
+    assert (seen.call.env["CNI_COMMAND"], seen.call.stdin, seen.inode) == (command, text, None)
+
+
+def test_status_without_an_agent_says_that_the_plugin_is_not_available(plugin: list[str], tmp_path: Path) -> None:
+    text = config(tmp_path / "agent.sock", cniVersion="1.1.0")
+    code, message = execute(plugin, {"CNI_COMMAND": "STATUS"}, text).error
+    assert (code, "no agent answers (No such file or directory); start it with" in message) == (50, True)
+
+
+def test_status_of_a_silent_agent_is_not_available(plugin: list[str], tmp_path: Path) -> None:
+    text = config(tmp_path / "agent.sock", cniVersion="1.1.0", timeout=0.5)
+    with stub(tmp_path / "agent.sock", silent):
+        code, message = execute(plugin, {"CNI_COMMAND": "STATUS"}, text).error
+    assert (code, "the agent did not answer within 0.5 s" in message) == (50, True)
+
+
+def test_gc_without_an_agent_is_to_be_tried_again(plugin: list[str], tmp_path: Path) -> None:
+    assert execute(plugin, {"CNI_COMMAND": "GC"}, config(tmp_path / "agent.sock", cniVersion="1.1.0")).error[0] == 11
 
 
 def test_an_error_carries_the_callers_version(plugin: list[str], tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from bgpnet.model import kinds
+from bgpnet import ipam
+from bgpnet.model import ip, kinds
+from bgpnet.model.ipamblock import Owner
 from bgpnet.model.node import Identity, Node, NodeStatus
 from bgpnet.model.resource import Metadata
 from bgpnet.store.factory import open_store
@@ -123,3 +125,17 @@ def test_release_asks_at_a_terminal(env: dict[str, str], typed: str, code: int, 
     assert isinstance(node, Node)
     assert node.status is not None
     assert (node.status.identity is not None) == held
+
+
+def test_asking_an_owner_shows_progress_at_a_terminal(env: dict[str, str]) -> None:
+    store = open_store(env["BGPNET_DATASTORE"])
+    net = ip.network("10.0.0.0/26")
+    held = ipam.assign(ipam.new_block(net, Owner(name="n1", uid="u"), 1.0), ipam.Claimant("c", "eth0"), 1.0)
+    assert held is not None
+    Repo(store).write(held[0])
+    Repo(store).write(Node(metadata=Metadata(name="n1")))
+    store.close()
+    code, screen = at_a_terminal(env, "ipam", "release", "--ip", "10.0.0.0", "--timeout", "0.5")
+    assert code == 1
+    assert "Asking the owners" in screen
+    assert "node n1 did not answer within 0.5 s" in screen

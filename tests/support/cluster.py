@@ -6,17 +6,15 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace as with_fields
 from pathlib import Path
 from random import Random
 
 from gates import CountedStore
-from machines import Container, Machine, State
-from msgspec import structs
+from machines import Machine, State
 from tasks import Task
 
 from bgpnet import ipam
-from bgpnet.errors import Invalid, StoreUnreachable
+from bgpnet.errors import Invalid
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, IPAMBlockSpec, Use
 from bgpnet.model.ippool import Encap, IPPool, IPPoolSpec
@@ -28,7 +26,7 @@ GRACE = 60.0
 """Seconds after which a leak is to be gone, twice at most."""
 TURNS = 20_000
 """Turns after which a cluster that still has something to do is said to run in circles."""
-SHM = Path("/dev/shm")  # noqa: S108 - a file system without a disk
+SHM = Path("/dev/shm")
 
 
 class Cluster:
@@ -124,7 +122,7 @@ class Cluster:
         machine.way.cut = cut
 
     def release_node(self, machine: Machine) -> None:
-        """The operator is sure that the machine is gone: its Node is deleted when a minute has passed, and its blocks."""
+        """The operator is sure that the machine is gone: a minute later its Node is deleted, and its blocks."""
         self.counts["node releases"] += 1
         self.wait(61)
         if self.repo.find(kinds.NODE, machine.name) is not None:

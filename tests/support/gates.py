@@ -14,7 +14,7 @@ from tasks import Killed, checkpoint
 
 from bgpnet.agent.journal import Journal, Line, encode
 from bgpnet.errors import Compacted, KernelRefused, StoreUnreachable
-from bgpnet.kernel.api import Change
+from bgpnet.kernel.api import Change, nothing
 from bgpnet.kernel.fake import FakeKernel
 from bgpnet.kernel.state import KernelState, Uplink, Wiring
 from bgpnet.names import Alias
@@ -177,6 +177,11 @@ class TornJournal(Journal):
             raise
         super().append(lines)
 
+    def begin(self, lines: Iterable[Line]) -> Callable[[], None]:
+        """See agent.journal.Journal; here the disk is never slower than the kernel."""
+        self.append(lines)
+        return nothing
+
 
 @dataclass(slots=True)
 class GatedKernel:
@@ -201,10 +206,15 @@ class GatedKernel:
         """See kernel.api.Kernel."""
         return self.kernel.uplinks()
 
-    def wire(self, wiring: Wiring) -> None:
+    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """See kernel.api.Kernel."""
         checkpoint(f"wire {wiring.link} {wiring.address}")
+        durable()
         self.kernel.wire(wiring)
+
+    def differences(self, wiring: Wiring) -> list[str]:
+        """See kernel.api.Kernel."""
+        return self.kernel.differences(wiring)
 
     def unwire(self, link: str, alias: Alias | None) -> bool:
         """See kernel.api.Kernel."""

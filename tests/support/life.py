@@ -27,6 +27,7 @@ from bgpnet.agent.events import (
     Event,
     ForgetBlock,
     JournalBlocks,
+    JournalReserved,
     KernelApplied,
     KernelLooked,
     Reap,
@@ -205,6 +206,8 @@ class Life:
                 self._hands.keep(effect)
             case ForgetBlock():
                 self._hands.forget(effect)
+            case JournalReserved():
+                self._hands.keep_reserved(effect)
 
     def _replan(self) -> None:
         now = self.place.clock.now

@@ -40,7 +40,7 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Container:
-    """A sandbox. sequence: its allocation's, when its ADD was answered; wanted: the address that it asks for by name."""
+    """A sandbox. sequence: its allocation's, when its ADD was answered; wanted: the address it asks for by name."""
 
     name: str
     pod: str

@@ -89,7 +89,7 @@ class Task:
                 self._work()
         except Killed:
             pass
-        except BaseException as problem:  # noqa: BLE001 - handed to the test's own thread
+        except BaseException as problem:
             self.problem = problem
         self.done = True
         self._yours.release()

@@ -49,6 +49,16 @@ def test_an_address_is_kept_while_its_successor_is_unknown(machine: LinuxMachine
     assert machine.kernel.read().tunnels == {"tunl0": FIRST}
 
 
+def test_a_bare_tunnel_loses_its_address(machine: LinuxMachine) -> None:
+    machine.kernel.change([PutTunnel(FIRST)])
+    ip_command("addr add 10.0.0.9/26 dev tunl0")
+    bare = Tunnel("tunl0", "ipip", 1480, bare=True)
+    assert machine.kernel.change([PutTunnel(bare)]) == []
+    assert machine.kernel.read().tunnels == {"tunl0": bare}
+    assert addresses() == []
+    assert machine.kernel.change([PutTunnel(bare)]) == []
+
+
 def test_the_address_and_mtu_are_changed(machine: LinuxMachine) -> None:
     machine.kernel.change([PutTunnel(FIRST)])
     second = Tunnel("tunl0", "ipip", 1400, ip.interface("10.0.0.64/32"))

@@ -62,9 +62,12 @@ def configured(world: World, **spec: Any) -> World:
     return run(world, events.Changed(kinds.IPAMCONFIGURATION, default))
 
 
+def reservation(*cidrs: str) -> IPReservation:
+    return IPReservation(metadata=Metadata(name="kept"), spec=IPReservationSpec(reservedCIDRs=cidrs))
+
+
 def keeping(world: World, *cidrs: str) -> World:
-    kept = IPReservation(metadata=Metadata(name="kept"), spec=IPReservationSpec(reservedCIDRs=cidrs))
-    return run(world, events.Changed(kinds.IPRESERVATION, kept))
+    return run(world, events.Changed(kinds.IPRESERVATION, reservation(*cidrs)))
 
 
 def working(*pools: Any, blocks: tuple[IPAMBlock, ...] = ()) -> World:

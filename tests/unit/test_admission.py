@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from rule_table import one
 
 from bgpnet import admission, names
 from bgpnet.model import instant, ip
-from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec, Use
+from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec, Owner, Use
 from bgpnet.model.ippool import IPPool, IPPoolSpec
 from bgpnet.model.kinds import Resource
 from bgpnet.model.node import Identity, Node, NodeStatus
+from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec
 from bgpnet.model.resource import Metadata
 
 NOW = 1_800_000_000.0
@@ -25,6 +27,11 @@ def pool(name: str, spec: str) -> Resource:
 def block(cidr: str, *allocations: Allocation) -> IPAMBlock:
     spec = IPAMBlockSpec(cidr=cidr, allocations=dict(enumerate(allocations)))
     return IPAMBlock(metadata=Metadata(name=names.block(ip.network(cidr))), spec=spec)
+
+
+def owned(cidr: str, node: str, *allocations: Allocation) -> IPAMBlock:
+    made = block(cidr, *allocations)
+    return replace(made, spec=replace(made.spec, owner=Owner(name=node, uid="u")))
 
 
 def allocation(use: Use = Use.WORKLOAD, freed: str | None = None) -> Allocation:
@@ -87,6 +94,7 @@ def test_blocks_of_several_sizes_fit_nothing() -> None:
     assert "(/28, /30); choose another cidr, or release those blocks" in found.problem
 
 
+DISABLE = "bgpnetctl get ippool blue -o yaml | sed 's/disabled: false/disabled: true/' | bgpnetctl apply -f -"
 UPDATE = {
     "nothing": ("{cidr: 10.0.0.0/16}", "{cidr: 10.0.0.0/16}", []),
     "other fields": ("{cidr: 10.0.0.0/16}", "{cidr: 10.0.0.0/16, ipipMode: Always, disabled: true}", []),
@@ -95,12 +103,19 @@ UPDATE = {
     "cidr": (
         "{cidr: 10.0.0.0/16}",
         "{cidr: 10.0.0.0/17}",
-        ["spec.cidr: cannot be changed from 10.0.0.0/16 to 10.0.0.0/17; create a second pool and disable this one"],
+        [
+            "spec.cidr: cannot be changed from 10.0.0.0/16 to 10.0.0.0/17 while nodes may claim blocks of it;"
+            f" disable it first ({DISABLE}), or create a second pool and disable this one"
+        ],
     ),
     "blockSize": (
         "{cidr: 10.0.0.0/16}",
         "{cidr: 10.0.0.0/16, blockSize: 28}",
-        ["spec.blockSize: cannot be changed from 26 to 28; delete the pool and create it anew"],
+        [
+            "spec.blockSize: cannot be changed from 26 to 28 while nodes may claim blocks of it;"
+            f" disable it first ({DISABLE}), or create a second pool with that size and disable this one,"
+            " or delete the pool and create it anew"
+        ],
     ),
     "LoadBalancer to Workload": (
         "{cidr: 10.0.0.0/16, allowedUses: [LoadBalancer]}",
@@ -117,6 +132,45 @@ def test_what_cannot_be_changed(old: str, new: str, expected: list[str]) -> None
     assert [f"{finding.path}: {finding.problem}" for finding in found] == expected
 
 
+OFF = "cidr: 10.0.0.0/16, disabled: true"
+RESHAPE = {
+    "no blocks": (f"{{{OFF}, blockSize: 28}}", [], None),
+    "blocks elsewhere": (f"{{{OFF}, blockSize: 28}}", [block("10.1.0.0/26")], None),
+    "blocks of the new size": (f"{{{OFF}, blockSize: 28}}", [block("10.0.0.0/28")], None),
+    "enabled by the same change": ("{cidr: 10.0.0.0/16, blockSize: 28}", [], None),
+    "blocks of the old size": (
+        f"{{{OFF}, blockSize: 28}}",
+        [owned("10.0.0.0/26", "n1"), owned("10.0.0.64/26", "n2"), owned("10.0.0.128/26", "n1")],
+        "spec.blockSize = 28: cannot be changed from 26 to 28 while nodes own 3 blocks of it (n1 2, n2 1);",
+    ),
+    "another cidr": ("{cidr: 10.9.0.0/16, disabled: true}", [], None),
+    "another cidr with blocks in the old one": (
+        "{cidr: 10.9.0.0/16, disabled: true}",
+        [owned("10.0.0.0/26", "n1")],
+        "spec.cidr = '10.9.0.0/16': cannot be changed from 10.0.0.0/16 to 10.9.0.0/16 while nodes own 1 block",
+    ),
+    "another cidr over another pool": (
+        "{cidr: 11.0.0.0/16, disabled: true}",
+        [],
+        "spec.cidr = '11.0.0.0/16': IPPool(blue) CIDR 11.0.0.0/16 overlaps with IPPool(green) CIDR 11.0.0.0/24;",
+    ),
+    "another cidr with other blocks": (
+        "{cidr: 10.9.0.0/16, disabled: true}",
+        [owned("10.9.0.0/28", "n1")],
+        "spec.blockSize = 26: does not fit the blocks that exist inside 10.9.0.0/16 (/28);",
+    ),
+}
+
+
+@pytest.mark.parametrize(("new", "blocks", "expected"), RESHAPE.values(), ids=RESHAPE.keys())
+def test_a_disabled_pool_changes_its_shape_while_no_block_is_in_the_way(
+    new: str, blocks: list[IPAMBlock], expected: str | None
+) -> None:
+    others = [pool("green", "{cidr: 11.0.0.0/24}")]
+    found = admission.on_update(pool("blue", new), pool("blue", f"{{{OFF}}}"), others, blocks)
+    assert [str(finding).startswith(expected or "-") for finding in found] == ([True] if expected else []), found
+
+
 DELETE = {
     "no blocks": ([], None),
     "empty blocks": ([block("10.1.0.0/26")], None),
@@ -127,10 +181,22 @@ DELETE = {
     "only a tunnel address": ([block("10.1.0.0/26", allocation(Use.TUNNEL))], None),
     "only resting addresses": ([block("10.1.0.0/26", allocation(freed="2026-01-01T00:00:01.000Z"))], None),
     "another pool's": ([block("11.1.0.0/26", allocation())], None),
-    "one": ([block("10.1.0.0/26", allocation(Use.TUNNEL), allocation())], "1 address of workloads in 1 block;"),
+    "one": (
+        [block("10.1.0.0/26", allocation(Use.TUNNEL), allocation())],
+        "1 address of workloads in 1 block;",
+    ),
     "several": (
-        [block("10.1.0.0/26", allocation(), allocation()), block("10.2.0.0/26", allocation()), block("10.3.0.0/26")],
-        "3 addresses of workloads in 2 blocks;",
+        [
+            owned("10.1.0.0/26", "n2", allocation()),
+            owned("10.2.0.0/26", "n1", allocation(), allocation()),
+            owned("10.3.0.0/26", "n1", allocation()),
+            owned("10.4.0.0/26", "n3"),
+        ],
+        "4 addresses of workloads in 3 blocks (n1 3, n2 1);",
+    ),
+    "of more nodes than one wants to read": (
+        [owned(f"10.{at}.0.0/26", f"n{at}", allocation()) for at in range(1, 8)],
+        "7 addresses of workloads in 7 blocks (n1 1, n2 1, n3 1, n4 1, n5 1, and 2 more nodes);",
     ),
 }
 
@@ -138,8 +204,33 @@ DELETE = {
 @pytest.mark.parametrize(("blocks", "expected"), DELETE.values(), ids=DELETE.keys())
 def test_a_pool_in_use_stays(blocks: list[IPAMBlock], expected: str | None) -> None:
     found = admission.on_delete(RED, blocks, NOW)
-    remedy = "disable it (spec.disabled: true), delete its pods, then delete it"
+    disable = DISABLE.replace("blue", "red")
+    remedy = f"disable it ({disable}), delete their pods or wait until they are gone, then bgpnetctl delete ippool red"
     assert [finding.problem for finding in found] == ([f"still serves {expected} {remedy}"] if expected else [])
+
+
+def test_a_disabled_pool_in_use_needs_no_disabling() -> None:
+    blocks = [owned("10.1.0.0/26", "n1", allocation())]
+    (found,) = admission.on_delete(pool("red", "{cidr: 10.0.0.0/8, disabled: true}"), blocks, NOW)
+    assert found.problem == (
+        "still serves 1 address of workloads in 1 block (n1 1); it is disabled already: delete their pods or wait "
+        "until they are gone, then bgpnetctl delete ippool red"
+    )
+
+
+ABANDONED = {
+    "empty": (block("10.1.0.0/26"), True),
+    "resting": (block("10.1.0.0/26", allocation(freed="2026-01-01T00:00:01.000Z")), True),
+    "in use": (block("10.1.0.0/26", allocation()), False),
+    "owned": (owned("10.1.0.0/26", "n1"), False),
+    "no block": (RED, False),
+    "a request": (ReleaseRequest(spec=ReleaseRequestSpec(node="n1", address="10.0.0.1", sequence=1)), True),
+}
+
+
+@pytest.mark.parametrize(("resource", "expected"), ABANDONED.values(), ids=ABANDONED.keys())
+def test_an_empty_block_without_owner_may_go(resource: Resource, expected: bool) -> None:
+    assert admission.abandoned(resource) == expected
 
 
 def node(heartbeat: str) -> Node:

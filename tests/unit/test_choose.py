@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from asks import NET, POD, asked, claims, configured, given, held, idle, keeping, refusal, working
-from worlds import BLOCK, NOW, block, effects, later, pool, run, synced
+from asks import NET, POD, asked, claims, configured, given, held, idle, keeping, refusal, reservation, working
+from worlds import BLOCK, NOW, block, effects, fresh, later, pool, run, synced
 
-from bgpnet import ipam
+from bgpnet import ipam, reservations
 from bgpnet.agent import choose, events
-from bgpnet.agent.events import Answer, TakeBack, WirePod
+from bgpnet.agent.events import Answer, JournalReserved, TakeBack, WirePod
 from bgpnet.agent.world import CLAIM_PATIENCE, World
 from bgpnet.annotations import ADDRESSES, POOLS, Meta
 from bgpnet.cnispec import Attachment
@@ -31,6 +31,14 @@ def test_reserved_addresses_are_passed_over_from_the_moment_they_are_heard_of() 
     assert addresses == ["10.244.0.4", "10.244.0.6", "10.244.0.7"]
     world = run(world, events.Gone(kinds.IPRESERVATION, "kept"))
     assert given(effects(world, asked("c9", pod="shop/other"))[1]) == "10.244.0.0"
+
+
+def test_reservations_are_journalled_when_they_change_and_hold_before_the_datastore_is_heard() -> None:
+    world, found = effects(working(), events.Changed(kinds.IPRESERVATION, reservation("10.244.0.0/31")))
+    assert found == [JournalReserved(("10.244.0.0/31",))]
+    assert effects(world, events.Listed(kinds.IPRESERVATION, (reservation("10.244.0.0/31"),)))[1] == []
+    started = replace(fresh(), blocks=world.blocks, reserved=reservations.of_networks(["10.244.0.0/31"]))
+    assert given(effects(started, asked())[1]) == "10.244.0.2"
 
 
 def test_a_wholly_reserved_own_block_sends_for_another() -> None:

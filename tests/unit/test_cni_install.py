@@ -14,7 +14,7 @@ from bgpnet.cni import install
 from bgpnet.cni.main import command
 from bgpnet.errors import UsageError
 
-ANSWER = '{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0"]}'
+ANSWER = '{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0","1.1.0"]}'
 WORKS = f"#!/bin/sh\necho '{ANSWER}'\n".encode()
 
 
@@ -50,7 +50,7 @@ def test_the_frozen_twin_answers_and_so_does_it_under_another_python(tmp_path: P
     other = frozen.replace(b"MAGIC_NUMBER == b'", b"MAGIC_NUMBER == b'other")
     assert other != frozen
     for program in (frozen, other):
-        assert install.try_version(install.install(program, tmp_path)) == ["0.3.1", "0.4.0", "1.0.0"]
+        assert install.try_version(install.install(program, tmp_path)) == ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 
 def test_the_frozen_twin_refuses_as_the_script_does(tmp_path: Path) -> None:

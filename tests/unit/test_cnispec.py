@@ -78,7 +78,7 @@ def test_a_del_needs_no_namespace() -> None:
         ({}, None, b"[]", 6, "not a JSON object"),
         ({}, None, b"", 6, "not JSON"),
         ({}, {"cniVersion": "9.9.9"}, None, 1, "9.9.9"),
-        ({}, {"cniVersion": "0.2.0"}, None, 1, "0.3.1, 0.4.0, 1.0.0"),
+        ({}, {"cniVersion": "0.2.0"}, None, 1, "0.3.1, 0.4.0, 1.0.0, 1.1.0"),
         ({"CNI_COMMAND": ""}, None, None, 4, "CNI_COMMAND"),
         ({"CNI_COMMAND": "FLY"}, None, None, 4, "FLY"),
         ({"CNI_CONTAINERID": ""}, None, None, 4, "CNI_CONTAINERID"),

@@ -345,8 +345,12 @@ BROKEN = {
         "pools.yaml: kind: is missing; known kinds are IPPool, BGPConfiguration, BGPPeer, ",
     ),
     "another kind": (
-        "{apiVersion: bgpnet.io/v1, kind: GlobalNetworkPolicy}",
-        "pools.yaml: kind = 'GlobalNetworkPolicy': unknown kind; known kinds are IPPool, BGPConfiguration",
+        "{apiVersion: bgpnet.io/v1, kind: Deployment}",
+        "pools.yaml: kind = 'Deployment': unknown kind; known kinds are IPPool, BGPConfiguration",
+    ),
+    "a kind of Calico's": (
+        "{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy}",
+        "pools.yaml: kind = 'GlobalNetworkPolicy': is a kind of Calico's only: this network routes and has no policy",
     ),
     "a kind in another spelling": (
         "{apiVersion: bgpnet.io/v1, kind: ippools}",

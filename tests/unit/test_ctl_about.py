@@ -82,3 +82,17 @@ def test_starting_loads_click_and_little_else() -> None:
     program = f"import sys, bgpnet_ctl.main; print(*sorted(set('{heavy}'.split()) & set(sys.modules)))"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert loaded.stdout == "\n"
+
+
+def test_a_table_from_sqlite_loads_no_yaml_no_rules_and_no_other_datastore(tmp_path: Path) -> None:
+    heavy = (
+        "yaml rich netaddr socket asyncio grpc etcd3 hashlib ctypes bgpnet.rules.table bgpnet.selector"
+        " bgpnet.document.reader bgpnet.store.etcd_options bgpnet_ctl.configuration_file"
+    )
+    program = (
+        "import sys\nfrom bgpnet_ctl.main import cli\n"
+        f"cli(['--datastore', 'sqlite://{tmp_path}/store.db', 'get', 'ippool'], standalone_mode=False)\n"
+        f"print(*sorted(set('{heavy}'.split()) & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert loaded.stdout == "NAME   CIDR   SELECTOR\n\n\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,8 +12,11 @@ from click.testing import CliRunner, Result
 
 from bgpnet import names
 from bgpnet.model import ip
+from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, IPAMBlockSpec, Owner, Use
+from bgpnet.model.ipamconfiguration import IPAMConfiguration, IPAMConfigurationSpec
 from bgpnet.model.ippool import IPPool, IPPoolSpec
+from bgpnet.model.ipreservation import IPReservation, IPReservationSpec
 from bgpnet.model.resource import Metadata
 from bgpnet.store.factory import open_store
 from bgpnet.store.repo import Repo
@@ -73,26 +77,26 @@ def filled(repo: Repo) -> None:
 @pytest.mark.usefixtures("filled")
 def test_pools(show: Show) -> None:
     assert show().stdout == (
-        "+----------+---------------+-----------+------------+--------------+\n"
-        "| GROUPING |      CIDR     | IPS TOTAL | IPS IN USE |   IPS FREE   |\n"
-        "+----------+---------------+-----------+------------+--------------+\n"
-        "| IP Pool  | 10.244.0.0/24 |       256 |     2 (1%) |    253 (99%) |\n"
-        "| IP Pool  | 10.245.0.0/16 |     65536 |     0 (0%) | 65536 (100%) |\n"
-        "+----------+---------------+-----------+------------+--------------+\n"
+        "+----------+---------------+-----------+------------+--------------+--------------+\n"
+        "| GROUPING |      CIDR     | IPS TOTAL | IPS IN USE | IPS RESERVED |   IPS FREE   |\n"
+        "+----------+---------------+-----------+------------+--------------+--------------+\n"
+        "| IP Pool  | 10.244.0.0/24 |       256 |     2 (1%) |       0 (0%) |    253 (99%) |\n"
+        "| IP Pool  | 10.245.0.0/16 |     65536 |     0 (0%) |       0 (0%) | 65536 (100%) |\n"
+        "+----------+---------------+-----------+------------+--------------+--------------+\n"
     )
 
 
 @pytest.mark.usefixtures("filled")
 def test_blocks_come_below_their_pool(show: Show) -> None:
     assert show("--show-blocks").stdout == (
-        "+----------+----------------+-----------+------------+--------------+\n"
-        "| GROUPING |      CIDR      | IPS TOTAL | IPS IN USE |   IPS FREE   |\n"
-        "+----------+----------------+-----------+------------+--------------+\n"
-        "| IP Pool  | 10.244.0.0/24  |       256 |     2 (1%) |    253 (99%) |\n"
-        "| Block    | 10.244.0.0/26  |        64 |     2 (3%) |     61 (95%) |\n"
-        "| Block    | 10.244.0.64/26 |        64 |     0 (0%) |    64 (100%) |\n"
-        "| IP Pool  | 10.245.0.0/16  |     65536 |     0 (0%) | 65536 (100%) |\n"
-        "+----------+----------------+-----------+------------+--------------+\n"
+        "+----------+----------------+-----------+------------+--------------+--------------+\n"
+        "| GROUPING |      CIDR      | IPS TOTAL | IPS IN USE | IPS RESERVED |   IPS FREE   |\n"
+        "+----------+----------------+-----------+------------+--------------+--------------+\n"
+        "| IP Pool  | 10.244.0.0/24  |       256 |     2 (1%) |       0 (0%) |    253 (99%) |\n"
+        "| Block    | 10.244.0.0/26  |        64 |     2 (3%) |       0 (0%) |     61 (95%) |\n"
+        "| Block    | 10.244.0.64/26 |        64 |     0 (0%) |       0 (0%) |    64 (100%) |\n"
+        "| IP Pool  | 10.245.0.0/16  |     65536 |     0 (0%) |       0 (0%) | 65536 (100%) |\n"
+        "+----------+----------------+-----------+------------+--------------+--------------+\n"
     )
 
 
@@ -100,9 +104,9 @@ def test_blocks_come_below_their_pool(show: Show) -> None:
 def test_wide_adds_what_rests_and_who_owns(show: Show) -> None:
     lines = show("--show-blocks", "-o", "wide").stdout.splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    assert cells[0][5:] == ["IPS RESTING", "OWNER", "STATE"]
-    assert cells[2] == ["Block", "10.244.0.0/26", "64", "2 (3%)", "61 (95%)", "1 (2%)", "n1", "inUse"]
-    assert cells[3][5:] == ["0 (0%)", "n2", "idle"]
+    assert cells[0][6:] == ["IPS RESTING", "OWNER", "STATE"]
+    assert cells[2] == ["Block", "10.244.0.0/26", "64", "2 (3%)", "0 (0%)", "61 (95%)", "1 (2%)", "n1", "inUse"]
+    assert cells[3][6:] == ["0 (0%)", "n2", "idle"]
 
 
 @pytest.mark.usefixtures("filled")
@@ -113,6 +117,7 @@ def test_json_has_numbers(show: Show) -> None:
         "cidr": "10.244.0.0/26",
         "total": 64,
         "inUse": 2,
+        "reserved": 0,
         "free": 61,
         "resting": 1,
         "owner": "n1",
@@ -125,8 +130,14 @@ def test_json_has_numbers(show: Show) -> None:
 
 def test_a_block_outside_every_pool_is_not_hidden(show: Show, repo: Repo) -> None:
     repo.write(block("10.9.0.0/26", None, {}))
-    assert "Block" not in show().stdout
-    assert "| Block    | 10.9.0.0/26 |" in show("--show-blocks").stdout
+    repo.write(block("10.9.0.64/26", "n1", {3: Allocation(container="c", since="s", sequence=1)}))
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in show().stdout.splitlines()]
+    assert ["No IP Pool", "-", "128", "1 (1%)", "0 (0%)", "127 (99%)"] in rows
+    shown = show("--show-blocks").stdout
+    assert "| Block      | 10.9.0.0/26  |" in shown
+    assert shown.index("No IP Pool") < shown.index("10.9.0.64/26")
+    (outside,) = json.loads(show("--show-blocks", "-o", "json").stdout)
+    assert (outside["pool"], outside["inUse"], len(outside["blocks"])) == (None, 1, 2)
 
 
 @pytest.mark.usefixtures("filled")
@@ -160,3 +171,37 @@ def test_what_is_no_address_is_wrong_usage(show: Show) -> None:
         "--ip = '10.244.0.0/26': is not an address; write it like 10.244.0.5\n",
     )
     assert show("--ip", "10.0.0.1", "--show-blocks").exit_code == 2
+
+
+@pytest.mark.usefixtures("filled")
+def test_reserved_addresses_are_neither_free_nor_counted_twice(show: Show, repo: Repo) -> None:
+    """Reserved: ordinals 0 to 3, of which 0 and 1 are in use, and 63, which rests; and the whole of another pool."""
+    cidrs = ("10.244.0.0/30", "10.244.0.2/32", "10.244.0.63/32", "10.245.0.0/16", "fd00::/64")
+    repo.create(IPReservation(metadata=Metadata(name="kept"), spec=IPReservationSpec(reservedCIDRs=cidrs)))
+    blue, red = json.loads(show("--show-blocks", "-o", "json").stdout)
+    assert (blue["inUse"], blue["resting"], blue["reserved"], blue["free"]) == (2, 1, 2, 251)
+    assert (red["inUse"], red["reserved"], red["free"]) == (0, 65536, 0)
+    assert blue["blocks"][0]["reserved"] == 2
+    assert show("--ip", "10.244.0.2").stdout == ("10.244.0.2 is not assigned\nIt is reserved by IPReservation(kept)\n")
+    assert "  reservedBy: kept\n" in show("--ip", "10.244.0.1").stdout
+
+
+def test_a_cool_down_of_the_cluster_counts(show: Show, repo: Repo) -> None:
+    spec = IPAMConfigurationSpec(strictAffinity=True, ipCooldownSeconds=1200)
+    gone = Allocation(container="dead", since="s", sequence=3, freedAt=stamp(time.time() - 600))
+    repo.create(IPPool(metadata=Metadata(name="blue"), spec=IPPoolSpec(cidr="10.244.0.0/24")))
+    repo.write(block("10.244.0.0/26", "n1", {4: gone}))
+    assert json.loads(show("-o", "json").stdout)[0]["resting"] == 0
+    repo.create(IPAMConfiguration(metadata=Metadata(name="default"), spec=spec))
+    assert json.loads(show("-o", "json").stdout)[0]["resting"] == 1
+
+
+def test_configuration_reservations_and_borrowing_have_tables_of_their_own(show: Show, repo: Repo) -> None:
+    assert "| StrictAffinity     | true " in show("--show-configuration").stdout
+    assert json.loads(show("--show-configuration", "-o", "json").stdout)["maxBlocksPerHost"] == 0
+    repo.create(IPReservation(metadata=Metadata(name="r"), spec=IPReservationSpec(reservedCIDRs=("10.0.0.0/30",))))
+    assert "| r    | 10.0.0.0/30 |" in show("--show-reserved").stdout
+    assert "No address is borrowed" in show("--show-borrowed").stdout
+    both = show("--show-reserved", "--show-blocks")
+    assert both.exit_code == 2
+    assert "--show-blocks and --show-reserved do not go together" in both.stderr

@@ -138,6 +138,23 @@ def test_what_is_derived_is_not_written_and_the_refusal_says_where_it_comes_from
     assert (missing.exit_code, "does not exist" in missing.stderr) == (1, True)
 
 
+def test_what_was_for_a_deleted_node_alone_is_named(run: Run) -> None:
+    for name in ("n1", "n2"):
+        of_node = PEER.replace("name: p", f"name: {name}-tor").replace(", filters: [f]", f", node: {name}")
+        settings = HEAD + f"BGPConfiguration\nmetadata: {{name: node.{name}}}\nspec: {{listenPort: 1179}}\n"
+        node = HEAD + f"Node\nmetadata: {{name: {name}}}\nspec: {{}}\n"
+        assert run("apply", "-f", "-", stdin=f"{of_node}---\n{settings}---\n{node}").exit_code == 0
+    deleted = run("delete", "node", "n1")
+    assert (deleted.exit_code, deleted.stdout) == (0, "Successfully deleted 1 'Node' resource(s)\n")
+    assert deleted.stderr.splitlines() == [
+        f"Warning: {of} was for a node that is deleted now: if it does not come back, `bgpnetctl delete {words}`"
+        for of, words in (
+            ("BGPPeer(n1-tor)", "bgppeer n1-tor"),
+            ("BGPConfiguration(node.n1)", "bgpconfiguration node.n1"),
+        )
+    ]
+
+
 def test_namespaces_are_for_namespaced_kinds(run: Run) -> None:
     both = run("get", "wep", "-A", "-n", "a")
     assert both.exit_code == 2

@@ -80,8 +80,6 @@ def test_valid_files_have_a_line_for_each_resource_and_need_no_datastore(run: Ru
     assert got.stderr.splitlines() == [
         "Warning: IPAMConfiguration(default): metadata.finalizers is accepted and not kept:"
         " deleting an object waits for nobody",
-        "Warning: IPAMConfiguration(default): spec.maxBlocksPerHost = 4 is stored but not acted on yet:"
-        " a node claims as many blocks as it needs",
     ]
     assert not (tmp_path / "none").exists()
 
@@ -124,7 +122,7 @@ def test_json_has_every_object(run: Run) -> None:
     }
     good = run("validate", "-f", "-", "-o", "json", stdin=GOOD)
     assert good.exit_code == 0
-    assert [len(each["warnings"]) for each in json.loads(good.stdout)] == [0, 2]
+    assert [len(each["warnings"]) for each in json.loads(good.stdout)] == [0, 1]
 
 
 def test_files_are_judged_beside_each_other(run: Run, tmp_path: Path) -> None:

@@ -57,6 +57,12 @@ def test_a_tunnel_is_read_as_it_was_put(kernel: FakeKernel) -> None:
     assert kernel.read().tunnels == {"tunl0": TUNNEL}
 
 
+def test_a_bare_tunnel_loses_its_address(kernel: FakeKernel) -> None:
+    bare = Tunnel("tunl0", "ipip", 1480, bare=True)
+    assert kernel.change([PutTunnel(TUNNEL), PutTunnel(bare)]) == []
+    assert kernel.read().tunnels == {"tunl0": bare}
+
+
 def test_an_address_is_kept_while_its_successor_is_unknown(kernel: FakeKernel) -> None:
     kernel.change([PutTunnel(TUNNEL), PutTunnel(Tunnel("tunl0", "ipip", 1400))])
     assert kernel.read().tunnels == {"tunl0": Tunnel("tunl0", "ipip", 1400, TUNNEL.address)}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bgpnet import ipam
 from bgpnet.agent import journal
-from bgpnet.agent.journal import BlockIs, Journal, PodWent, came
+from bgpnet.agent.journal import BlockIs, Journal, Kept, PodWent, came
 from bgpnet.agent.world import Phase, Pod
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import JournalFailed
@@ -182,3 +182,46 @@ def test_a_full_disk_is_one_sentence_and_promises_nothing(tmp_path: Path) -> Non
         full.append([came(pods[0])])
     (tmp_path / "kept").rename(tmp_path / "journal")
     assert read(tmp_path / "journal") == before
+
+
+def test_what_is_reserved_is_remembered_through_rewrites(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    one = opened(path)
+    one.append([Kept(("10.244.0.0/30",)), Kept(("10.244.0.0/29", "10.244.1.0/24"))])
+    contents = journal.decode(path.read_bytes())
+    assert contents is not None
+    assert contents.reserved == ("10.244.0.0/29", "10.244.1.0/24")
+    one.start([], [], contents.reserved)
+    again = journal.decode(path.read_bytes())
+    assert again is not None
+    assert again.reserved == contents.reserved
+    one.append([Kept(())])
+    last = journal.decode(path.read_bytes())
+    assert last is not None
+    assert last.reserved == ()
+    one.close()
+
+
+def test_lines_that_were_begun_are_durable_when_waited_for(tmp_path: Path) -> None:
+    block, pods = allocated(3)
+    one = opened(tmp_path / "journal")
+    waits = [one.begin([BlockIs(block)]), *(one.begin([came(pod)]) for pod in pods)]
+    for durable in waits:
+        durable()
+    _, found = read(tmp_path / "journal")
+    assert set(found) == {pod.attachment for pod in pods}
+
+
+def test_lines_that_cannot_be_made_durable_say_so_when_waited_for(tmp_path: Path) -> None:
+    _, pods = allocated(2)
+    one = opened(tmp_path / "journal")
+    reader, writer = os.pipe()  # takes every write, and refuses fdatasync
+    one.close()
+    one._fd = writer
+    durable = one.begin([came(pods[0])])
+    with pytest.raises(JournalFailed, match="cannot be written: Invalid argument; see to the disk"):
+        durable()
+    os.close(reader)
+    one.append([came(pods[1])])  # with a fresh file, which has the first line, too: it may have reached the disk
+    _, found = read(tmp_path / "journal")
+    assert pods[1].attachment in found

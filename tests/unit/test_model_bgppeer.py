@@ -78,6 +78,7 @@ CASES = """
 {peerIP: 192.0.2.1, nextHopMode: Peer}                        | spec.nextHopMode: must be Auto, Self or Keep
 {peerIP: 192.0.2.1, reversePeering: manual}                   | spec.reversePeering: must be Manual, in this spelling
 {peerIP: 192.0.2.1, password: {secretKeyRef: {name: s, key: k}}} | ok
+{peerIP: 192.0.2.1, password: {secretKeyRef: {name: s, key: k, optional: true}}} | ok
 {peerIP: 192.0.2.1, password: {secretKeyRef: {name: S, key: k}}}
     | spec.password.secretKeyRef.name: is not the name of a Secret
 {peerip: 192.0.2.1}

@@ -103,13 +103,10 @@ def test_cluster_information(written: str, expected: str) -> None:
 
 WARNINGS = """
 IPReservation {}                                        | none
-IPReservation {reservedCIDRs: [10.0.0.1]}               | spec.reservedCIDRs = ["10.0.0.1/32"] pods may still be given
+IPReservation {reservedCIDRs: [10.0.0.1]}               | none
 IPAMConfiguration {strictAffinity: true}                | none
 IPAMConfiguration {}                                    | spec.strictAffinity = false blocks are exclusive, no node
-IPAMConfiguration {strictAffinity: true, autoAllocateBlocks: false}
-    | spec.autoAllocateBlocks = false nodes claim a block
-IPAMConfiguration {strictAffinity: true, maxBlocksPerHost: 2} | spec.maxBlocksPerHost = 2 a node claims as many blocks
-IPAMConfiguration {strictAffinity: true, ipCooldownSeconds: 0} | spec.ipCooldownSeconds = 0 a freed address rests 30 s
+IPAMConfiguration {strictAffinity: true, autoAllocateBlocks: false, maxBlocksPerHost: 2, ipCooldownSeconds: 0} | none
 IPAMConfiguration {strictAffinity: true, kubeVirtVMAddressPersistence: Disabled} | none
 IPAMConfiguration {strictAffinity: true, kubeVirtVMAddressPersistence: Enabled}
     | spec.kubeVirtVMAddressPersistence = "Enabled" every pod has its own address

@@ -39,6 +39,7 @@ CASES = """
 {vxlanTunnelMACAddr: 66-3e}                                   | spec.vxlanTunnelMACAddr: is not a MAC address
 {orchRefs: [{nodeName: n1, orchestrator: k8s}]}               | ok
 {orchRefs: [{nodeName: n1, orchestrator: ""}]}                | spec.orchRefs[0].orchestrator: is empty
+{orchRefs: [{orchestrator: k8s}], interfaces: [{addresses: [10.0.0.5]}]} | ok
 {orchRefs: [{nodeName: n1}]}                                  | spec.orchRefs[0].orchestrator: is required
 {addresses: [{address: 10.0.0.5/24, type: CalicoNodeIP}, {address: "fd00::5"}]} | ok
 {addresses: [{address: 10.0.0.5/99}]}                         | spec.addresses[0].address: has no valid prefix length

@@ -44,10 +44,29 @@ def test_the_tunnels_address_moves_when_its_pool_no_longer_permits_it_the_new_on
     assert (tunnel(after), found) == ("10.250.0.0/32", [])  # where it is now it may stay
 
 
-def test_the_tunnels_address_stays_where_no_pool_takes_it_or_the_nodes_labels_are_not_known() -> None:
+def test_without_a_pool_that_takes_it_the_tunnels_address_goes_so_that_its_block_becomes_empty() -> None:
     world = working(TUNNELLED)
+    kernel = machine()
+    carried_out(world, kernel)
     off = structs.replace(TUNNELLED, spec=structs.replace(TUNNELLED.spec, disabled=True))
-    assert tunnel(run(world, events.Changed(kinds.IPPOOL, off))) == "10.244.0.0/32"
+    world, found = effects(world, events.Changed(kinds.IPPOOL, off))
+    assert [type(one) for one in found] == [JournalBlocks]
+    assert ipam.is_empty(world.blocks[NET])
+    carried_out(world, kernel)
+    assert kernel.read().tunnels["tunl0"].address is None
+    assert "no IP pool has Tunnel addresses for this node: pool a-first is disabled" in world.no_address
+    assert tunnel(run(world, events.Changed(kinds.IPPOOL, TUNNELLED))) == "10.244.0.1/32"
+
+
+def test_where_no_pool_tunnels_at_all_the_tunnel_is_left_as_it_is() -> None:
+    world = working(TUNNELLED)
+    never = structs.replace(TUNNELLED, spec=structs.replace(TUNNELLED.spec, ipipMode=Encap.NEVER))
+    world, found = effects(world, events.Changed(kinds.IPPOOL, never))
+    assert found == []
+    assert not ipam.is_empty(world.blocks[NET])
+
+
+def test_the_tunnels_address_stays_while_the_nodes_labels_are_not_known() -> None:
     chosen = pool("a-first", "10.244.0.0/16", Encap.ALWAYS, nodeSelector="zone == 'a'")
     me = node("node1", "192.0.2.1/24", "uuid-1")
     labelled = structs.replace(me, metadata=Metadata(name="node1", labels={"zone": "a"}))

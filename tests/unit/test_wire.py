@@ -97,7 +97,7 @@ def test_the_c_plugin_speaks_the_same() -> None:
     assert defined["VERSIONS"].strip('"') == plugin.LISTED
     assert defined["KNOWN"].strip('"') == plugin.COMMANDS
     assert defined["REMEDY"].strip('"') == plugin.REMEDY
-    for name in ("TIMEOUT", "DEL_TIMEOUT", "TIMEOUT_LIMIT", "VERSION_TIMEOUT", "DEPTH", "SHOWN", "PIECE"):
+    for name in ("TIMEOUT", "SHORT_TIMEOUT", "TIMEOUT_LIMIT", "VERSION_TIMEOUT", "DEPTH", "SHOWN", "PIECE"):
         assert defined[name].strip('"') == str(getattr(plugin, name)), name
 
 

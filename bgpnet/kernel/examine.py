@@ -1,0 +1,115 @@
+"""A wired pod compared with what it was wired as: both ends of its link, and all that hangs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
+
+from bgpnet import names
+from bgpnet.errors import KernelRefused
+from bgpnet.kernel import encode, netns, rtnl, sysctl, table
+from bgpnet.kernel.netlink import Netlink
+from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
+from bgpnet.model import ip
+
+HOST_SYSCTLS = ("proxy_arp", "forwarding", "rp_filter")
+"""What `encode.inet_conf` sets to 1 for the host's end."""
+
+
+def differences(netlink: Netlink, wiring: Wiring) -> list[str]:
+    """What is not as it was wired, one phrase each; nothing when all is. Raises KernelRefused.
+
+    netlink: a socket in the host's namespace. Source: CNI specification 1.1.0, section CHECK.
+    """
+    return [*_host(netlink, wiring), *_pod(wiring)]
+
+
+def _host(netlink: Netlink, wiring: Wiring) -> Iterator[str]:
+    link = table.link(netlink, name=wiring.link)
+    if link is None:
+        yield f"link {wiring.link} is gone"
+        return
+    mark = names.parse_alias(link.alias)
+    if mark is None or not mark.is_of(wiring.alias) or link.group != 0:
+        yield f"link {wiring.link} is not of this container (alias {link.alias!r}, group {link.group})"
+        return
+    yield from _link(link, wiring.link, wiring.mtu, names.HOST_MAC)
+    links = {link.index: link.name}
+    dst = ip.host(wiring.address)
+    route = table.routes(netlink, Owner.LOCAL, links).get(dst)
+    if route != Route(dst, (Hop(wiring.link),)):
+        yield f"the route {dst} dev {wiring.link} is missing"
+    key = NeighbourKey(wiring.link, wiring.address)
+    if (found := table.neighbours(netlink, links).get(key)) != wiring.mac:
+        yield f"the neighbour {wiring.address} dev {wiring.link} is {found or 'missing'} instead of {wiring.mac}"
+    paths = [f"net/ipv4/conf/{wiring.link}/{name}" for name in HOST_SYSCTLS]
+    values = sysctl.read(paths)
+    for path in paths:
+        if (value := values.get(path)) != "1":
+            yield f"sysctl {path} is {value} instead of 1"
+
+
+def _pod(wiring: Wiring) -> Iterator[str]:
+    try:
+        with netns.inside(wiring.netns):
+            netlink = Netlink.open()
+    except OSError as problem:
+        raise KernelRefused(f"the pod's namespace cannot be entered: {problem.strerror}") from problem
+    try:
+        yield from _inside(netlink, wiring)
+    finally:
+        netlink.close()
+
+
+def _inside(netlink: Netlink, wiring: Wiring) -> Iterator[str]:
+    link = table.link(netlink, name=wiring.ifname)
+    if link is None:
+        yield f"the pod has no interface {wiring.ifname}"
+        return
+    yield from _link(link, f"{wiring.ifname} of the pod", wiring.mtu, wiring.mac)
+    own = ip.host(wiring.address)
+    held = [one.network for one in table.addresses(netlink).get(link.index, []) if one.version == own.version]
+    if own not in held:
+        listed = ", ".join(map(str, held)) or "none"
+        yield f"{wiring.ifname} of the pod has the address {listed} instead of {own}"
+    links = {one.index: one.name for one in table.links(netlink, torn=True)}
+    yield from _ways_out(netlink, links, wiring.ifname)
+
+
+def _ways_out(netlink: Netlink, links: Mapping[int, str], ifname: str) -> Iterator[str]:
+    """The gateway and the default route, which the pod's first interface of ours has."""
+    body = rtnl.ROUTE.pack(rtnl.AF_INET, 0, 0, 0, rtnl.RT_TABLE_MAIN, 0, 0, 0, 0)
+    routes = [
+        read[1]
+        for one in netlink.dump(rtnl.RTM_GETROUTE, body, torn=True)
+        if (read := encode.read_route(one, links)) is not None
+    ]
+    gateway = ip.host(names.POD_GATEWAY)
+    devs = [hop.dev for route in routes if route.dst == gateway for hop in route.hops]
+    if not devs:
+        yield f"the pod has no route to {names.POD_GATEWAY} (dev {ifname}, scope link)"
+    if not any(hop.via == names.POD_GATEWAY for route in routes if route.dst.prefixlen == 0 for hop in route.hops):
+        yield f"the pod has no default route via {names.POD_GATEWAY}"
+    found = {
+        (links.get(index, ""), address): mac
+        for one in netlink.dump(rtnl.RTM_GETNEIGH, rtnl.NEIGH.pack(rtnl.AF_INET, 0, 0, 0, 0), torn=True)
+        for index, address, mac in [_neighbour(one)]
+    }
+    for dev in devs:
+        if (mac := found.get((dev, names.POD_GATEWAY))) != names.HOST_MAC:
+            yield f"the pod's neighbour {names.POD_GATEWAY} dev {dev} is {mac or 'missing'} instead of {names.HOST_MAC}"
+
+
+def _neighbour(one: rtnl.Message) -> tuple[int, ip.Address, str]:
+    _, index, _, _, _ = rtnl.NEIGH.unpack_from(one.body)
+    found = rtnl.attributes(one.body, rtnl.NEIGH.size)
+    return index, ip_address(found[rtnl.NDA_DST]), found.get(rtnl.NDA_LLADDR, b"").hex(":")
+
+
+def _link(link: table.Link, subject: str, mtu: int, mac: str) -> Iterator[str]:
+    if not link.up:
+        yield f"{subject} is down"
+    if link.mtu != mtu:
+        yield f"{subject} has MTU {link.mtu} instead of {mtu}"
+    if link.mac != mac:
+        yield f"{subject} has MAC {link.mac} instead of {mac}"

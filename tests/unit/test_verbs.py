@@ -1,0 +1,147 @@
+"""CHECK, GC and STATUS as steps, and what of ADD is about them (CNI specification 1.1.0)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from test_attach import call, fresh, run, told, with_block
+
+from bgpnet.agent import events
+from bgpnet.agent.events import CheckPod, UnwirePod
+from bgpnet.agent.world import Phase, World
+from bgpnet.cnispec import Attachment
+
+RESULT = {"cniVersion": "1.1.0", "ips": [{"address": "10.244.0.0/32"}]}
+
+
+def asked(command: str, container: str = "c1", number: int = 9, **config: Any) -> events.CniAsked:
+    return events.CniAsked(number, call(command, container, **{"cniVersion": "1.1.0", **config}))
+
+
+def ready(*containers: str) -> World:
+    """A world with these pods on the network `net`."""
+    world = with_block()
+    for container in containers:
+        world, _ = run(
+            world,
+            events.CniAsked(1, call("ADD", container)),
+            events.PodWired(1, Attachment(container, "eth0"), "1.1.0"),
+        )
+    return world
+
+
+def code(effects: list[events.Effect]) -> tuple[int, str]:
+    [(number, status, said)] = told(effects)
+    assert (number, status) == (9, 1)
+    return int(str(said["code"])), str(said["msg"])
+
+
+def test_a_check_compares_with_the_kernel_and_names_the_differences() -> None:
+    world, effects = run(ready("c1"), asked("CHECK", prevResult=RESULT))
+    [check] = effects
+    assert isinstance(check, CheckPod)
+    assert (check.pod.netns, str(check.pod.address)) == ("/run/netns/c1", "10.244.0.0")
+    attachment = Attachment("c1", "eth0")
+    assert told(run(world, events.PodChecked(9, attachment, "1.1.0", ()))[1]) == [(9, 0, {})]
+    _, effects = run(world, events.PodChecked(9, attachment, "1.1.0", ("eth0 of the pod is down", "x is y")))
+    assert code(effects) == (103, "eth0 of the pod is down; x is y: delete the pod and start it again")
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, (7, "prevResult is missing or has no list of ips; the container runtime has to pass the result of ADD")),
+        ({"prevResult": {"ips": [7]}}, (7, "prevResult is missing or has no list of ips; the container runtime has")),
+        (
+            {"prevResult": {"ips": [{"address": "10.9.9.9/32"}]}},
+            (103, "prevResult has the address 10.9.9.9/32, and the pod 10.244.0.0/32: pass the result of this"),
+        ),
+    ],
+)
+def test_a_check_wants_the_result_of_the_add(config: dict[str, object], expected: tuple[int, str]) -> None:
+    got, message = code(run(ready("c1"), asked("CHECK", **config))[1])
+    assert (got, message[: len(expected[1])]) == expected
+
+
+def test_a_check_of_what_is_not_there_or_at_work() -> None:
+    assert code(run(ready(), asked("CHECK", prevResult=RESULT))[1])[0] == 103
+    world = ready("c1")
+    pod = next(iter(world.pods.values()))
+    for phase, expected in ((Phase.LOST, 103), (Phase.WIRING, 11), (Phase.LEAVING, 11), (Phase.CUT, 11)):
+        there = replace(world, pods={pod.attachment: replace(pod, phase=phase)})
+        assert code(run(there, asked("CHECK", prevResult=RESULT))[1])[0] == expected
+
+
+def test_gc_deletes_what_the_runtime_does_not_list_and_answers_at_the_end() -> None:
+    valid = [{"containerID": "c2", "ifname": "eth0"}]
+    world, effects = run(ready("c1", "c2", "c3"), asked("GC", **{"cni.dev/valid-attachments": valid}))
+    assert [(one.number, one.pod.attachment.container) for one in effects if isinstance(one, UnwirePod)] == [
+        (0, "c1"),
+        (0, "c3"),
+    ]
+    assert told(effects) == []
+    world, effects = run(world, events.PodUnwired(0, Attachment("c1", "eth0")))
+    assert [number for number, _, _ in told(effects)] == [0]  # nobody: the server knows no such number
+    world, effects = run(world, events.PodUnwired(0, Attachment("c3", "eth0")))
+    assert (9, 0, {}) in told(effects)
+    assert world.collections == {}
+    assert world.pods[Attachment("c2", "eth0")].phase is Phase.READY
+
+
+def test_gc_says_what_could_not_be_deleted() -> None:
+    world, _ = run(ready("c1"), asked("GC", **{"cni.dev/valid-attachments": []}))
+    world, effects = run(world, events.UnwireFailed(0, Attachment("c1", "eth0"), "1.1.0", "the disk is full"))
+    (said,) = [one for number, _, one in told(effects) if number == 9]
+    assert (said["code"], said["msg"]) == (11, "not everything could be deleted: container c1: the disk is full")
+    assert world.pods[Attachment("c1", "eth0")].phase is Phase.READY
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"name": "other", "cni.dev/valid-attachments": []},
+        {"cni.dev/attachments": [{"containerID": "c1", "ifname": "eth0"}]},
+    ],
+    ids=["no list is not an empty list", "another network", "its older name"],
+)
+def test_gc_leaves_alone_what_is_not_said_to_be_gone(config: dict[str, object]) -> None:
+    world, effects = run(ready("c1"), asked("GC", **config))
+    assert told(effects) == [(9, 0, {})]
+    assert world.pods[Attachment("c1", "eth0")].phase is Phase.READY
+
+
+@pytest.mark.parametrize("listed", ["c1", [1], [{"containerID": "c1"}], {"a": 1}])
+def test_a_list_of_gc_that_cannot_be_read_deletes_nothing(listed: object) -> None:
+    got, message = code(run(ready("c1"), asked("GC", **{"cni.dev/valid-attachments": listed}))[1])
+    assert (got, message.startswith("cni.dev/valid-attachments = ")) == (7, True)
+
+
+def test_status_is_whether_an_add_could_be_carried_out() -> None:
+    assert told(run(ready(), asked("STATUS"))[1]) == [(9, 0, {})]
+    got, message = code(run(fresh(), asked("STATUS"))[1])
+    assert (got, message.startswith("no address can be given: the datastore is away")) == (50, True)
+    assert code(run(replace(ready(), fenced="block x belongs to y"), asked("STATUS"))[1]) == (
+        51,
+        "block x belongs to y",
+    )
+    assert told(run(replace(ready(), no_address="all owned"), asked("STATUS"))[1]) == [(9, 0, {})]
+
+
+def test_ours_behind_another_plugin_is_refused() -> None:
+    got, message = code(run(ready(), asked("ADD", "c1", prevResult=RESULT))[1])
+    assert (got, message) == (
+        7,
+        "prevResult is set, as if another plugin had been there before: bgpnet makes the pod's interface and must be "
+        "the first plugin of the conflist",
+    )
+
+
+def test_a_result_of_1_1_0_has_the_mtu() -> None:
+    world, _ = run(with_block(), events.CniAsked(1, call("ADD", "c1")))
+    world, effects = run(world, events.PodWired(1, Attachment("c1", "eth0"), "1.1.0"))
+    [(_, _, said)] = told(effects)
+    assert json.loads(json.dumps(said))["interfaces"][1]["mtu"] == 1500
