@@ -24,7 +24,7 @@ from bgpnet.agent.world import Phase, Pod
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import JournalFailed
 from bgpnet.model import ip
-from bgpnet.model.instant import seconds
+from bgpnet.model.instant import seconds, stamp
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
 
 HISTORY = 1000
@@ -175,8 +175,9 @@ def came(pod: Pod) -> PodCame:
 
 
 def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network, IPAMBlock], dict[Attachment, Pod]]:
-    """Own blocks and pods as the journal left them: pods of another boot are released, and so is who went since."""
-    living = contents.pods if contents.boot == boot else {}
+    """Own blocks and pods as the journal left them: pods of another boot rest from now on, and who went since then."""
+    living, ended = (contents.pods, {}) if contents.boot == boot else ({}, contents.pods)
+    rests = [*contents.rests.values(), *((line, stamp(now)) for line in ended.values())]
     pods = {attachment: _pod(line) for attachment, line in living.items()}
     blocks: dict[ip.Network, IPAMBlock] = {}
     for block in contents.blocks.values():
@@ -185,7 +186,7 @@ def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network,
             stands = pod is not None and pod.address == block.network[ordinal]
             if allocation.freedAt is None and allocation.use is Use.WORKLOAD and not stands:
                 block = ipam.release(block, allocation.container, allocation.ifname, now)
-        for line, at in contents.rests.values():
+        for line, at in rests:
             if ip.contains(block.network, ip.address(line.address)):
                 block = _rested(block, line, at)
         for pod in pods.values():
