@@ -124,8 +124,7 @@ class Ipam(RuleBasedStateMachine):
         counts["kills"] += machine.life is not None
         machine.kill()
         if journal == 9:
-            counts["journals lost"] += 1
-            machine.journal.unlink(missing_ok=True)
+            self.cluster.lose_journal(machine)
         if restart:
             machine.start()
         self.then(turns, seed)
