@@ -131,6 +131,12 @@ class Cluster:
             if _owner(block) == machine.name:
                 self.exempt.add((machine.name, block.network))
                 self.repo.remove(block)
+        machine.condemn(lambda address: True)
+
+    def lose_journal(self, machine: Machine) -> None:
+        """A disk that forgets, while no agent runs."""
+        blocks = self.blocks()
+        machine.lose_journal(lambda address: self.fenced(machine, _network(blocks, machine, address), blocks))
 
     def blocks(self) -> dict[ip.Network, IPAMBlock]:
         """The blocks as the datastore has them."""
@@ -176,7 +182,7 @@ class Cluster:
                 if where == "the datastore" and (slot is None or slot.sequence < one.sequence):
                     continue  # it follows
                 if slot is None or slot.freedAt is not None or slot.container != one.name:
-                    yield f"{one.address} of {one.name}, which lives, is {_said(slot)} in {where}"
+                    yield f"{one.address} of {one.name} ({one.sequence}), which lives, is {_said(slot)} in {where}"
 
     def _owners(self, blocks: dict[ip.Network, IPAMBlock]) -> Iterable[str]:
         """At most one unfenced node allocates from a block."""
@@ -198,7 +204,7 @@ class Cluster:
             for one in machine.live():
                 assert one.address is not None
                 net = _network(blocks, machine, one.address)
-                if net is not None and self.fenced(machine, net, blocks):
+                if self.fenced(machine, net, blocks):
                     continue
                 if one.address in holders:
                     yield f"{one.address} is on {holders[one.address]} and {one.name}"
@@ -215,8 +221,7 @@ class Cluster:
         blocks = self.blocks()
         for machine in self.machines:
             for one in machine.live():
-                net = _network(blocks, machine, one.address) if one.address else None
-                if net is not None and self.fenced(machine, net, blocks):
+                if one.address and self.fenced(machine, _network(blocks, machine, one.address), blocks):
                     one.state = State.DEAD
                     self.counts["fenced pods"] += 1
         for _ in range(5):
@@ -291,7 +296,7 @@ def _containing(blocks: dict[ip.Network, IPAMBlock] | object, address: ip.Addres
     return next((block for block in blocks.values() if ip.contains(block.network, address)), None)
 
 
-def _network(blocks: dict[ip.Network, IPAMBlock], machine: Machine, address: ip.Address) -> ip.Network | None:
+def _network(blocks: dict[ip.Network, IPAMBlock], machine: Machine, address: ip.Address) -> ip.Network:
     """The block of an address, be it only known to those who had it."""
     if (block := _containing(blocks, address)) is not None:
         return block.network
@@ -303,7 +308,7 @@ def _network(blocks: dict[ip.Network, IPAMBlock], machine: Machine, address: ip.
 def _said(slot: Allocation | None) -> str:
     if slot is None:
         return "free"
-    return f"{slot.container}'s" + (f", released at {slot.freedAt}" if slot.freedAt else "")
+    return f"{slot.container}'s ({slot.sequence})" + (f", released at {slot.freedAt}" if slot.freedAt else "")
 
 
 def _shown(spec: IPAMBlockSpec | None) -> str:

@@ -17,10 +17,12 @@ from typing import Protocol
 from gates import GatedKernel, GatedStore, TornJournal
 from tasks import Task, checkpoint
 
+from bgpnet import reservations
 from bgpnet.agent import feeds
 from bgpnet.agent.apply import Applied, apply, seen
 from bgpnet.agent.events import (
     Answer,
+    CheckPod,
     ClaimBlock,
     CniAsked,
     DropBlock,
@@ -154,9 +156,11 @@ class Life:
         contents = self.journal.load()
         now = clock.now
         blocks, pods = restore(contents, place.boot, now) if contents else ({}, {})
+        kept = contents.reserved if contents else ()
         checkpoint("begin the journal anew")
-        self.journal.start(blocks.values(), pods.values())
-        self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods)
+        self.journal.start(blocks.values(), pods.values(), kept)
+        reserved = reservations.of_networks(kept)
+        self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods, reserved=reserved)
         self.inbox.append(KernelLooked(seen(place.kernel.read())))
         place.kernel.reap(abandoned=True)
         self.inbox.extend(place.buried())
@@ -204,6 +208,10 @@ class Life:
                 self._start(f"wire {effect.pod.link}", lambda: self._hands.wire(effect))
             case UnwirePod():
                 self._start(f"unwire {effect.pod.link}", lambda: self._hands.unwire(effect))
+            case CheckPod():
+                self._start(f"check {effect.pod.link}", lambda: self._hands.check(effect))
+            case JournalReserved():
+                self._hands.keep_reserved(effect)
             case JournalBlocks():
                 self._hands.keep(effect)
             case ForgetBlock():

@@ -15,6 +15,7 @@ from gates import CountedStore, GatedKernel, GatedStore, Way
 from life import Clock, Life, Place
 
 from bgpnet.agent.events import Answer, CniAsked
+from bgpnet.agent.journal import decode
 from bgpnet.agent.world import Me
 from bgpnet.cnispec import TRY_AGAIN, Attachment
 from bgpnet.kernel.fake import MAIN, FakeKernel
@@ -157,6 +158,25 @@ class Machine:
     def _boot_kernel(self) -> None:
         self.kernel = FakeKernel()
         self.kernel.strangers.add_link(UPLINK, f"192.0.2.{self.number}/24")
+
+    def lose_journal(self, called_gone: Callable[[ip.Address], bool]) -> None:
+        """The file goes; pods of blocks that an operator gave away meanwhile are known to nobody any more."""
+        self.counts["journals lost"] += 1
+        self.journal.unlink(missing_ok=True)
+        self.condemn(called_gone)
+
+    def condemn(self, which: Callable[[ip.Address], bool]) -> None:
+        """Pods that nobody remembers: their links are as good as a stranger's."""
+        for one in self.live():
+            if one.address is not None and which(one.address) and not self.remembers(one):
+                one.state = State.DEAD
+
+    def remembers(self, one: Container) -> bool:
+        """Whether the journal has the pod and its block."""
+        contents = decode(self.journal.read_bytes()) if self.journal.exists() else None
+        blocks = contents.blocks.values() if contents else ()
+        known = contents is not None and one.attachment in contents.pods
+        return known and any(ip.contains(block.network, one.address) for block in blocks if one.address)
 
     # the container runtime
 

@@ -100,6 +100,15 @@ def test_pods_of_another_boot_are_released_and_blocks_stay(tmp_path: Path) -> No
     assert ipam.usage(blocks[NET], NOW).in_use == 0
 
 
+def test_addresses_given_after_the_block_was_journalled_rest_after_a_reboot_too(tmp_path: Path) -> None:
+    block, pods = allocated(2)
+    claimed = ipam.new_block(NET, OWNER, NOW - 1)
+    opened(tmp_path / "journal").append([BlockIs(claimed), *map(came, pods)])
+    blocks, _ = read(tmp_path / "journal", "boot2")
+    assert ipam.usage(blocks[NET], NOW).resting == 2
+    assert blocks[NET].spec.sequence >= block.spec.sequence
+
+
 def test_a_new_start_replaces_the_file(tmp_path: Path) -> None:
     block, pods = allocated(2)
     opened(tmp_path / "journal").append([BlockIs(block), *map(came, pods)])
