@@ -72,7 +72,7 @@ class Records:
     def _look_again(self, resource: Resource) -> bool:
         kind, name = kind_of(resource), resource.metadata.name
         try:
-            self._emit(Changed(kind, self._repo.get(kind, name)))
+            self._emit(Changed(kind, self._repo.get(kind, name), read=True))
         except NotFound:
             self._emit(Gone(kind, name))
         except Invalid as problem:
