@@ -166,7 +166,9 @@ def claimed(world: World, event: Claimed) -> Step:
     """A new block: the tunnel's address first, then those who wait."""
     blocks = {**world.blocks, event.block.network: event.block}
     world = claims.with_stored(world, event.block)
-    return resume(replace(world, blocks=blocks, claiming=False, no_address=""))
+    revision = event.block.metadata.resourceVersion
+    unconfirmed = {**world.unconfirmed, event.block.network: revision} if revision else world.unconfirmed
+    return resume(replace(world, blocks=blocks, unconfirmed=unconfirmed, claiming=False, no_address=""))
 
 
 def claim_failed(world: World, event: ClaimFailed) -> Step:

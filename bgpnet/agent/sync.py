@@ -63,7 +63,7 @@ def changed(world: World, event: Changed) -> Step:
     kind = {**world.of_kind(event.kind), resource.metadata.name: resource}
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
     world = _doubted(_mended(world, event.kind, resource.metadata.name), event.kind)
-    return _heard(world, event.kind, (resource,))
+    return _heard(world, event.kind, (resource,), read=event.read)
 
 
 def gone(world: World, event: Gone) -> Step:
@@ -128,7 +128,7 @@ def looked(world: World, event: KernelLooked) -> Step:
     return replace(world, pods=pods, links=event.links), []
 
 
-def _heard(world: World, kind: Kind, resources: Iterable[Resource]) -> Step:
+def _heard(world: World, kind: Kind, resources: Iterable[Resource], *, read: bool = False) -> Step:
     if kind is kinds.NODE and (reason := _usurper(world)):
         return world, [Stop(reason)]
     effects: list[Effect] = []
@@ -138,7 +138,7 @@ def _heard(world: World, kind: Kind, resources: Iterable[Resource]) -> Step:
         world = replace(world, reserved=kept)
     for resource in resources:
         if isinstance(resource, IPAMBlock):
-            world, more = _fence(world, resource)
+            world, more = _fence(world, resource, read=read)
             effects += more
     if not world.adopted and world.is_synced(kinds.IPAMBLOCK, kinds.NODE):
         world, more = _adopt(world)
@@ -163,8 +163,17 @@ def _usurper(world: World) -> str:
     )
 
 
-def _fence(world: World, stored: IPAMBlock) -> Step:
-    """A block of ours whose owner is another node now: we are fenced from it, also after a restart."""
+def _fence(world: World, stored: IPAMBlock, *, read: bool = False) -> Step:
+    """A block of ours whose owner is another node now: we are fenced from it, also after a restart.
+
+    Watches tell in order, but late: until they tell of our claim, they may tell of the owner before us. The records
+    differ then, conflict, and look the block up: that is no old news.
+    """
+    if not read and world.unconfirmed.get(stored.network, "") == stored.metadata.resourceVersion != "":
+        left = {net: revision for net, revision in world.unconfirmed.items() if net != stored.network}
+        return replace(world, unconfirmed=left), []
+    if not read and stored.network in world.unconfirmed:
+        return world, []
     mine = world.blocks.get(stored.network)
     owner = stored.spec.owner
     if mine is None or owner is None or owner.name == world.me.node:
@@ -173,7 +182,8 @@ def _fence(world: World, stored: IPAMBlock) -> Step:
     blocks = {net: block for net, block in world.blocks.items() if net != stored.network}
     remedy = f"{reason}; delete the pods that still have addresses from it, so that they start again"
     fenced = world.fenced if ipam.is_empty(mine) else remedy
-    return replace(world, blocks=blocks, fenced=fenced), [ForgetBlock(stored.spec.cidr)]
+    unconfirmed = {net: revision for net, revision in world.unconfirmed.items() if net != stored.network}
+    return replace(world, blocks=blocks, unconfirmed=unconfirmed, fenced=fenced), [ForgetBlock(stored.spec.cidr)]
 
 
 def _adopt(world: World) -> Step:

@@ -127,6 +127,7 @@ class World:
     None where there is none. taking_back: own idle blocks that are being made usable again. dropping: a block of ours
     that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
     clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
+    unconfirmed: claimed blocks whose revision no watch has told of yet: what watches tell until then is from before.
     """
 
     me: Me
@@ -157,6 +158,7 @@ class World:
     speaker_away: str = "not connected yet"
     heard: float = 0.0
     refusals: tuple[str, ...] = ()
+    unconfirmed: Mapping[Network, str] = field(default_factory=dict)
     fenced: str = ""
     replaced: str = ""
 

@@ -195,7 +195,7 @@ class Agent:
             self.queue.append(Changed(kind, self.repo.write(resource)))
         except (AlreadyExists, Conflict, NotFound):
             try:
-                self.queue.append(Changed(kind, self.repo.get(kind, name)))
+                self.queue.append(Changed(kind, self.repo.get(kind, name), read=True))
             except NotFound:
                 self.queue.append(Gone(kind, name))
             except StoreUnreachable as problem:
