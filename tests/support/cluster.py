@@ -44,6 +44,8 @@ class Cluster:
         self.repo = Repo(self.store, now=lambda: self.now)
         self.exempt: set[tuple[str, ip.Network]] = set()
         """Nodes that an operator called gone, and the blocks that they had then."""
+        self.networks: dict[ip.Network, object] = {}
+        """Every block that ever was in the datastore."""
         self.put_pool("pods", "10.9.0.0/26", 29)
         self.machines = [
             Machine(
@@ -136,11 +138,17 @@ class Cluster:
     def lose_journal(self, machine: Machine) -> None:
         """A disk that forgets, while no agent runs."""
         blocks = self.blocks()
-        machine.lose_journal(lambda address: self.fenced(machine, _network(blocks, machine, address), blocks))
+        machine.lose_journal(lambda address: self.fenced(machine, self.network(address), blocks))
 
     def blocks(self) -> dict[ip.Network, IPAMBlock]:
         """The blocks as the datastore has them."""
-        return {one.network: one for one in self.repo.list(kinds.IPAMBLOCK)[0] if isinstance(one, IPAMBlock)}
+        found = {one.network: one for one in self.repo.list(kinds.IPAMBLOCK)[0] if isinstance(one, IPAMBlock)}
+        self.networks.update(found)
+        return found
+
+    def network(self, address: ip.Address) -> ip.Network:
+        """The block of an address, be it deleted by now."""
+        return next(net for net in self.networks if ip.contains(net, address))
 
     # what must hold
 
@@ -203,7 +211,7 @@ class Cluster:
         for machine in self.machines:
             for one in machine.live():
                 assert one.address is not None
-                net = _network(blocks, machine, one.address)
+                net = self.network(one.address)
                 if self.fenced(machine, net, blocks):
                     continue
                 if one.address in holders:
@@ -221,7 +229,7 @@ class Cluster:
         blocks = self.blocks()
         for machine in self.machines:
             for one in machine.live():
-                if one.address and self.fenced(machine, _network(blocks, machine, one.address), blocks):
+                if one.address and self.fenced(machine, self.network(one.address), blocks):
                     one.state = State.DEAD
                     self.counts["fenced pods"] += 1
         for _ in range(5):
@@ -294,15 +302,6 @@ def _ordinal(block: IPAMBlock, address: ip.Address) -> int:
 def _containing(blocks: dict[ip.Network, IPAMBlock] | object, address: ip.Address) -> IPAMBlock | None:
     assert hasattr(blocks, "values")
     return next((block for block in blocks.values() if ip.contains(block.network, address)), None)
-
-
-def _network(blocks: dict[ip.Network, IPAMBlock], machine: Machine, address: ip.Address) -> ip.Network:
-    """The block of an address, be it only known to those who had it."""
-    if (block := _containing(blocks, address)) is not None:
-        return block.network
-    own = machine.life.world.blocks if machine.life is not None else {}
-    found = _containing(own, address)
-    return found.network if found else ip.interface(f"{address}/29").network
 
 
 def _said(slot: Allocation | None) -> str:
