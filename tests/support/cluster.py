@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -175,7 +175,9 @@ class Cluster:
 
     def _views(self, machine: Machine, blocks: dict[ip.Network, IPAMBlock]) -> Iterable[str]:
         """A live pod's address is its own, in the kernel, in the agent's view and in the datastore's newest word."""
-        own = machine.life.world.blocks if machine.life is not None and machine.serving else {}
+        own: Mapping[ip.Network, IPAMBlock] = {}
+        if machine.life is not None and machine.serving:
+            own = machine.life.world.blocks
         for block in own.values():
             yield from ipam.check(block)
         for one in machine.live():
@@ -183,9 +185,10 @@ class Cluster:
             if not machine.leads_to(one):
                 yield f"{one.name} was answered {one.address} and has no link or route any more"
             for where, view in (("the agent's view", own), ("the datastore", blocks)):
-                block = _containing(view, one.address)
-                if block is None or self.fenced(machine, block.network, blocks):
+                found = _containing(view, one.address)
+                if found is None or self.fenced(machine, found.network, blocks):
                     continue
+                block = found
                 slot = block.spec.allocations.get(_ordinal(block, one.address))
                 if where == "the datastore" and (slot is None or slot.sequence < one.sequence):
                     continue  # it follows
@@ -254,7 +257,8 @@ class Cluster:
     def settled(self) -> None:
         """Raises AssertionError unless datastore, agents, kernels and runtimes say the same."""
         problems: list[str] = []
-        blocks, wanted = self.blocks(), {}
+        blocks = self.blocks()
+        wanted: dict[tuple[str, ip.Address | None], str] = {}
         for machine in self.machines:
             assert machine.life is not None
             world = machine.life.world
@@ -299,8 +303,7 @@ def _ordinal(block: IPAMBlock, address: ip.Address) -> int:
     return int(address) - int(block.network.network_address)
 
 
-def _containing(blocks: dict[ip.Network, IPAMBlock] | object, address: ip.Address) -> IPAMBlock | None:
-    assert hasattr(blocks, "values")
+def _containing(blocks: Mapping[ip.Network, IPAMBlock], address: ip.Address) -> IPAMBlock | None:
     return next((block for block in blocks.values() if ip.contains(block.network, address)), None)
 
 
