@@ -173,6 +173,13 @@ class Ipam(RuleBasedStateMachine):
             self.cluster.release_node(machine)
         self.then(turns, seed)
 
+    @rule(node=NODES, turns=TURNS, seed=SEEDS)
+    def empty_blocks_become_idle(self, node: int, turns: int, seed: int) -> None:
+        machine = self.node(node)
+        if machine.life is not None:
+            machine.life.idle()
+        self.then(turns, seed)
+
     @rule(disabled=st.booleans(), turns=TURNS, seed=SEEDS)
     def pool_comes_or_is_disabled(self, disabled: bool, turns: int, seed: int) -> None:
         self.cluster.put_pool("more", "10.9.1.0/28", 30, disabled=disabled)

@@ -10,15 +10,17 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
 from gates import GatedKernel, GatedStore, TornJournal
+from msgspec.structs import replace as replaced
 from tasks import Task, checkpoint
 
-from bgpnet import reservations
-from bgpnet.agent import feeds
+from bgpnet import ipam, reservations
+from bgpnet.agent import choose, feeds
 from bgpnet.agent.apply import Applied, apply, seen
 from bgpnet.agent.events import (
     Answer,
@@ -48,9 +50,10 @@ from bgpnet.agent.pods import Hands
 from bgpnet.agent.records import RETRY, write_behind
 from bgpnet.agent.status import NEEDED
 from bgpnet.agent.step import step
-from bgpnet.agent.world import Me, World
+from bgpnet.agent.world import Me, Pod, World
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.state import KernelState
+from bgpnet.model.ipamblock import BlockState
 from bgpnet.model.kinds import Resource
 from bgpnet.store.repo import Repo
 from bgpnet.wire import CniCall
@@ -66,7 +69,8 @@ class Clock(Protocol):
 class Place:
     """Where an agent lives: what is there before it starts and after it ends.
 
-    answer: takes what a request is told. netns: the descriptor that came with a request.
+    answer: takes what a request is told. netns: the descriptor that came with a request. given: hears of every new
+    allocation, and of the World that it was made in.
     """
 
     me: Me
@@ -79,6 +83,7 @@ class Place:
     netns: Callable[[int], int | None]
     answer: Callable[[Answer], None]
     buried: Callable[[], list[CniAsked]]
+    given: Callable[[Pod, World], None]
 
 
 class Until(threading.Event):
@@ -111,7 +116,7 @@ class Life:
         self._claims: deque[tuple[ClaimBlock | TakeBack | DropBlock, float]] = deque()
         self._marked: deque[Attachment | None] = deque()
         self._wish: tuple[Resource, ...] = ()
-        self._new_wish = False
+        self._new_wish = self._idle = False
         self.journal = TornJournal(place.journal, place.boot, lambda size: place.random().randrange(size + 1))
         self._repo = Repo(place.store, now=lambda: place.clock.now)
         self._hands = Hands(
@@ -136,6 +141,28 @@ class Life:
     def changed(self) -> None:
         """The kernel's monitor saw a stranger's change."""
         self._audit = self._dirty = True
+
+    def idle(self) -> None:
+        """Make the empty own blocks idle, as their owner does: in its own view, in its journal, then behind it.
+
+        A stand-in for the agent's own step, which is not built yet; what follows (take over, take back) is the agent's.
+        """
+        self._idle = True
+
+    def _make_idle(self) -> None:
+        self._idle = False
+        rest = choose.rest(self.world)
+        empty = {
+            net: replaced(block, spec=replaced(block.spec, state=BlockState.IDLE, sequence=block.spec.sequence + 1))
+            for net, block in self.world.blocks.items()
+            if self.world.adopted
+            and block.spec.state is BlockState.IN_USE
+            and ipam.usage(block, self.world.now, rest).free == block.network.num_addresses
+        }
+        if empty:
+            self.world = replace(self.world, blocks={**self.world.blocks, **empty})
+            self._dirty = True
+            self._hands.keep(JournalBlocks(tuple(empty.values())))
 
     def ready(self) -> list[Task]:
         """Who would do something with a turn."""
@@ -167,13 +194,15 @@ class Life:
         self.serving = True
         stop = Until(clock)
         for kind in NEEDED:
-            self._start(f"feed {kind.plural}", lambda kind=kind: feeds.datastore(self._repo, kind, self.emit, stop))
+            self._start(f"feed {kind.plural}", partial(feeds.datastore, self._repo, kind, self.emit, stop))
         self._start("records", self._write_behind)
         self._start("claims", self._claim)
         self._start("reaper", self._reap)
         while not self.stopped:
-            checkpoint("the loop", lambda: bool(self.inbox) or self._dirty)
-            if self.inbox and not (self._dirty and self.place.random().random() < 0.2):
+            checkpoint("the loop", lambda: bool(self.inbox) or self._dirty or self._idle)
+            if self._idle:
+                self._make_idle()
+            elif self.inbox and not (self._dirty and self.place.random().random() < 0.2):
                 self._step(self.inbox.popleft())
             elif self._dirty:
                 self._replan()
@@ -186,6 +215,8 @@ class Life:
         before = self.world if isinstance(event, Tick) else replace(self.world, now=now, clock=now)
         self.world, effects = step(before, event)
         for effect in effects:
+            if isinstance(effect, WirePod) and effect.pod.attachment not in before.pods:
+                self.place.given(effect.pod, before)
             self._carry_out(effect)
         if isinstance(event, Tick):
             if now - self._planned >= TIDE or effects:
@@ -248,8 +279,11 @@ class Life:
             self._new_wish = False
             if not write_behind(self._repo, self.emit, self._wish):
                 until = self.place.clock.now + RETRY
-                checkpoint("records, away", lambda until=until: self.place.clock.now >= until)
+                checkpoint("records, away", partial(self._is_past, until))
                 self._new_wish = True
+
+    def _is_past(self, instant: float) -> bool:
+        return self.place.clock.now >= instant
 
     def _claim(self) -> None:
         while True:
