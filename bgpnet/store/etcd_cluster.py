@@ -17,7 +17,7 @@ from bgpnet.store.etcd_options import Options
 
 T = TypeVar("T")
 
-DEADLINE = 8.0
+DEADLINE = 7.0
 """Seconds in which a call succeeds or is given up, all endpoints and repetitions included."""
 ATTEMPT = 2.0
 """Seconds that one endpoint is given for one answer."""
