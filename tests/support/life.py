@@ -17,8 +17,8 @@ from typing import Protocol
 from gates import GatedKernel, GatedStore, TornJournal
 from tasks import Task, checkpoint
 
-from bgpnet.agent import feeds
-from bgpnet.agent.apply import Applied, apply, seen
+from bgpnet.agent import facts, feeds
+from bgpnet.agent.apply import Applied, apply
 from bgpnet.agent.events import (
     Answer,
     ClaimBlock,
@@ -32,7 +32,9 @@ from bgpnet.agent.events import (
     JournalReserved,
     KernelApplied,
     KernelLooked,
+    LookAtPods,
     Reap,
+    RemoveRequest,
     Stop,
     TakeBack,
     Tick,
@@ -46,6 +48,7 @@ from bgpnet.agent.pods import Hands
 from bgpnet.agent.records import RETRY, write_behind
 from bgpnet.agent.status import NEEDED
 from bgpnet.agent.step import step
+from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Me, World
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.state import KernelState
@@ -113,7 +116,13 @@ class Life:
         self.journal = TornJournal(place.journal, place.boot, lambda size: place.random().randrange(size + 1))
         self._repo = Repo(place.store, now=lambda: place.clock.now)
         self._hands = Hands(
-            place.kernel, self.journal, self._repo, self.emit, place.netns, clock=lambda: place.clock.now
+            place.kernel,
+            self.journal,
+            self._repo,
+            self.emit,
+            place.netns,
+            clock=lambda: place.clock.now,
+            sight=lambda path: Netns.UNSEEN,
         )
         self.tasks = [Task(f"{place.me.node} loop", self._run)]
 
@@ -157,7 +166,7 @@ class Life:
         checkpoint("begin the journal anew")
         self.journal.start(blocks.values(), pods.values())
         self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods)
-        self.inbox.append(KernelLooked(seen(place.kernel.read())))
+        self.inbox.append(KernelLooked(facts.seen(place.kernel.read())))
         place.kernel.reap(abandoned=True)
         self.inbox.extend(place.buried())
         self.serving = True
@@ -200,6 +209,10 @@ class Life:
                 self._marked.append(attachment)
             case ClaimBlock() | TakeBack() | DropBlock():
                 self._claims.append((effect, self.world.now))
+            case LookAtPods():
+                self._start("look at pods", lambda: self._hands.look(effect))
+            case RemoveRequest():
+                self._start("remove a request", lambda: self._hands.remove(effect))
             case WirePod():
                 self._start(f"wire {effect.pod.link}", lambda: self._hands.wire(effect))
             case UnwirePod():
