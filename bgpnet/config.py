@@ -169,6 +169,9 @@ class Settings:
     log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "debug, info, warning or error")
     workers: int = _setting(8, _workers, "threads that wire pods")
     address_rest: float = _setting(30.0, _seconds, "seconds that a released address rests before it is used again")
+    leak_grace: float = _setting(
+        60.0, _seconds, "seconds that a pod's link and namespace are gone before its address is released without a DEL"
+    )
     cni_conf_dir: str = _setting(
         "", _directory_or_none, "where to write 10-bgpnet.conflist once the agent answers; empty: nowhere"
     )

@@ -232,11 +232,23 @@ def end_reservation(block: IPAMBlock, address: Address, sequence: int, now: floa
 
     Raises AllocationRefused when the slot is not that reservation, told by its sequence: it is somebody else's by now.
     """
-    ordinal = _offset(block, address)
-    slot = block.spec.allocations.get(ordinal)
+    slot = block.spec.allocations.get(_offset(block, address))
     if slot is None or slot.use is not Use.RESERVED or slot.sequence != sequence:
         there = f"allocation {slot.sequence} of {_who(slot)}" if slot else "free"
         raise AllocationRefused(f"{address} is not reservation {sequence} but {there}: look again at who has it")
+    return release_at(block, address, sequence, now)
+
+
+def release_at(block: IPAMBlock, address: Address, sequence: int, now: float) -> IPAMBlock:
+    """This very allocation, of whatever use, rests from now on; the same block when it rests already.
+
+    Raises AllocationRefused when the address is free, or another allocation's by its sequence.
+    """
+    ordinal = _offset(block, address)
+    slot = block.spec.allocations.get(ordinal)
+    if slot is None or slot.sequence != sequence:
+        there = f"allocation {slot.sequence} of {_who(slot)}" if slot else "free"
+        raise AllocationRefused(f"{address} is not allocation {sequence} but {there}: look again at who has it")
     if slot.freedAt is not None:
         return block
     allocations = {**block.spec.allocations, ordinal: replace(slot, freedAt=stamp(now))}

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bgpnet.agent.plan import Plan
-from bgpnet.agent.world import Seen
-from bgpnet.cnispec import Attachment
 from bgpnet.diff import diff
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import (
@@ -123,22 +121,6 @@ def lost_links(plan: Plan, have: KernelState) -> dict[str, str]:
         name: f"pod link {name} of container {link.alias.container} is gone; the runtime's DEL will release its address"
         for name, link in plan.kernel.pods.items()
         if name not in have.pods and name not in plan.hold_links
-    }
-
-
-def seen(have: KernelState) -> dict[Attachment, Seen]:
-    """The pod links of ours that are in use, each with the address that our route over it leads to."""
-    addresses = {
-        route.hops[0].dev: dst.network_address
-        for dst, route in have.routes.get(Owner.LOCAL, {}).items()
-        if dst.prefixlen == dst.max_prefixlen and len(route.hops) == 1
-    }
-    return {
-        Attachment(link.alias.container, link.alias.ifname): Seen(
-            link.name, link.alias.since, link.mtu, addresses.get(link.name)
-        )
-        for link in have.pods.values()
-        if not link.reaping
     }
 
 

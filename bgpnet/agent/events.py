@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Pod, Seen
 from bgpnet.annotations import Meta
 from bgpnet.cnispec import Attachment
@@ -12,6 +13,7 @@ from bgpnet.model.ip import Network
 from bgpnet.model.ipamblock import IPAMBlock, Owner
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.kinds import Kind, Resource
+from bgpnet.model.releaserequest import ReleaseRequest
 from bgpnet.reservations import Reservations
 from bgpnet.wire import CniCall
 
@@ -216,6 +218,17 @@ class KernelApplied:
 
 
 @dataclass(frozen=True, slots=True)
+class PodsLooked:
+    """All pod links of ours that the kernel has now, and of those who were to be looked at, their namespaces.
+
+    links None: the kernel could not be read.
+    """
+
+    netns: Mapping[Attachment, Netns]
+    links: Mapping[Attachment, Seen] | None
+
+
+@dataclass(frozen=True, slots=True)
 class WirePod:
     """Journal the allocation, wire the pod, report PodWired or PodRefused."""
 
@@ -308,6 +321,28 @@ class JournalReserved:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAtPods:
+    """See whether these pods live, by the paths of their network namespaces (empty: not known); report PodsLooked."""
+
+    netns: Mapping[Attachment, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRequest:
+    """Delete a request whose answer nobody fetched."""
+
+    request: ReleaseRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Say in the log that this is wrong, or that it no longer is."""
+
+    sentence: str
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Tell the one who asked: exit status and body. reason: the sentence of a refusal, for the log."""
 
@@ -348,6 +383,7 @@ Event = (
     | Workloads
     | KernelLooked
     | KernelApplied
+    | PodsLooked
 )
 Effect = (
     WirePod
@@ -361,6 +397,9 @@ Effect = (
     | JournalBlocks
     | JournalReserved
     | ForgetBlock
+    | LookAtPods
+    | RemoveRequest
+    | Alarm
     | Answer
     | Stop
 )

@@ -7,11 +7,14 @@ from math import inf
 from typing import cast
 
 from bgpnet import ipam
-from bgpnet.agent.world import World
+from bgpnet.agent.world import Phase, Seen, World
+from bgpnet.cnispec import Attachment
+from bgpnet.kernel.state import KernelState
+from bgpnet.kernel.state import Owner as Mark
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import DEFAULT_AS, DEFAULT_PORT, BGPConfiguration, BGPConfigurationSpec
 from bgpnet.model.instant import seconds
-from bgpnet.model.ipamblock import Owner
+from bgpnet.model.ipamblock import IPAMBlock, Owner
 from bgpnet.model.ippool import Encap, IPPool
 from bgpnet.model.node import Identity, Node
 
@@ -98,6 +101,42 @@ def tunnel_address(world: World) -> ip.Address | None:
     return None
 
 
+def fenced(world: World) -> str:
+    """Which blocks that pods of this node have addresses from belong to other nodes; nothing where there are none."""
+    astray = [
+        pod.address
+        for pod in world.pods.values()
+        if pod.phase is not Phase.CUT and not any(ip.contains(net, pod.address) for net in world.blocks)
+    ]
+    if not astray:
+        return ""
+    return "; ".join(
+        f"block {block.spec.cidr} of this node belongs to node {block.spec.owner.name} now; "
+        "delete the pods that still have addresses from it, so that they start again"
+        for block in world.of_kind(kinds.IPAMBLOCK).values()
+        if isinstance(block, IPAMBlock)
+        and block.spec.owner is not None
+        and block.spec.owner.name != world.me.node
+        and any(ip.contains(block.network, address) for address in astray)
+    )
+
+
 def pod_mac(address: ip.Address) -> str:
     """The pod's MAC from its address, so that it needs no record: 0a:58 and the last four bytes."""
     return ":".join(f"{byte:02x}" for byte in b"\x0a\x58" + address.packed[-4:])
+
+
+def seen(have: KernelState) -> dict[Attachment, Seen]:
+    """The pod links of ours that are in use, each with the address that our route over it leads to."""
+    addresses = {
+        route.hops[0].dev: dst.network_address
+        for dst, route in have.routes.get(Mark.LOCAL, {}).items()
+        if dst.prefixlen == dst.max_prefixlen and len(route.hops) == 1
+    }
+    return {
+        Attachment(link.alias.container, link.alias.ifname): Seen(
+            link.name, link.alias.since, link.mtu, addresses.get(link.name)
+        )
+        for link in have.pods.values()
+        if not link.reaping
+    }

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
+from bgpnet.agent import leaks
 from bgpnet.agent.world import Phase, World
-from bgpnet.cnispec import Attachment
 from bgpnet.model import ip
-from bgpnet.model.instant import stamp
-from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
+from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.node import NodeAllocation
 
 
 def view(world: World) -> dict[str, Any]:
@@ -17,6 +19,7 @@ def view(world: World) -> dict[str, Any]:
 
     blocks: null until it is known what is ours. away: why the datastore is silent, empty when it is not.
     """
+    found = leaks.report(world)
     return {
         "node": world.me.node,
         "away": world.store_away,
@@ -36,10 +39,10 @@ def view(world: World) -> dict[str, Any]:
             if pod.phase is Phase.READY
         ],
         "ipam": {
-            "checkedAt": stamp(world.now),
-            "leaked": list(_leaked(world)),
-            "unrecorded": [],
-            "alarms": [world.fenced] if world.fenced else [],
+            "checkedAt": found.checkedAt,
+            "leaked": [_shown(one) for one in found.leaked],
+            "unrecorded": [_shown(one) for one in found.unrecorded],
+            "alarms": list(found.alarms),
         },
     }
 
@@ -47,29 +50,9 @@ def view(world: World) -> dict[str, Any]:
 def _live(block: IPAMBlock) -> Iterator[dict[str, Any]]:
     for ordinal, allocation in sorted(block.spec.allocations.items()):
         if allocation.freedAt is None:
-            yield _named(block, ordinal, allocation)
+            yield _shown(leaks.named(block, ordinal, allocation))
 
 
-def _named(block: IPAMBlock, ordinal: int, allocation: Allocation) -> dict[str, Any]:
-    return {
-        "address": str(block.network[ordinal]),
-        "sequence": allocation.sequence,
-        "container": allocation.container,
-        "ifname": allocation.ifname,
-        "pod": allocation.pod,
-        "since": allocation.since,
-    }
-
-
-def _leaked(world: World) -> Iterator[dict[str, Any]]:
-    """Live allocations to pods that are not there: none known, or its link was not there when the agent looked."""
-    for net in sorted(world.blocks, key=ip.order) if world.adopted else ():
-        block = world.blocks[net]
-        for ordinal, allocation in sorted(block.spec.allocations.items()):
-            if allocation.use is not Use.WORKLOAD or allocation.freedAt is not None:
-                continue
-            pod = world.pods.get(Attachment(allocation.container, allocation.ifname))
-            if pod is None or pod.address != block.network[ordinal]:
-                yield _named(block, ordinal, allocation) | {"reason": "no pod of this node has it"}
-            elif pod.phase is Phase.LOST:
-                yield _named(block, ordinal, allocation) | {"reason": f"the pod's link {pod.link} is not there"}
+def _shown(one: NodeAllocation) -> dict[str, Any]:
+    shown = msgspec.structs.asdict(one)
+    return shown if one.reason else {key: value for key, value in shown.items() if key != "reason"}

@@ -15,7 +15,7 @@ from time import monotonic, time
 
 from bgpnet.agent import status
 from bgpnet.agent.apply import Applied, apply
-from bgpnet.agent.events import Answer, Asked, Effect, KernelApplied, Stop, Tick
+from bgpnet.agent.events import Alarm, Answer, Asked, Effect, KernelApplied, Stop, Tick
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
@@ -130,6 +130,8 @@ class Loop:
                 if reason:
                     log.warning("%s", reason)
                 server.answer(number, code, body)
+            case Alarm(sentence, over):
+                log.log(logging.INFO if over else logging.ERROR, "%s%s", "over: " if over else "", sentence)
             case Stop(reason):
                 self.reason = reason
                 self._stop.set()

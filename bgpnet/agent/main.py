@@ -113,8 +113,7 @@ def run(settings: config.Settings) -> str:
 
 def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet import reservations
-    from bgpnet.agent import feeds, identity
-    from bgpnet.agent.apply import seen
+    from bgpnet.agent import facts, feeds, identity
     from bgpnet.agent.events import KernelLooked
     from bgpnet.agent.journal import Journal, belongs, restore
     from bgpnet.agent.loop import Loop
@@ -151,7 +150,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     store.try_now()
     repo = Repo(store)
     loop = Loop(world, kernel)
-    loop.emit(KernelLooked(seen(kernel.read())))
+    loop.emit(KernelLooked(facts.seen(kernel.read())))
     kernel.reap(abandoned=True)
     server = Server(Path(settings.agent_socket), loop.emit)
     server.listen()
@@ -186,6 +185,7 @@ def _me(settings: config.Settings, uuid: str, kernel: Kernel) -> Me:
         version=VERSION,
         as_number=settings.as_number,
         rest=settings.address_rest,
+        leak_grace=settings.leak_grace,
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import choose, facts
+from bgpnet.agent import choose, facts, leaks, releases
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import Neighbour, SpeakerConf
 from bgpnet.bgp.export import Advert, exports
@@ -241,6 +241,7 @@ def records(world: World) -> tuple[Resource, ...]:
             if not isinstance(now, IPAMBlock) or now.spec != block.spec:
                 metadata = now.metadata if now else Metadata(name=block.metadata.name)
                 wanted.append(IPAMBlock(metadata=metadata, spec=block.spec))
+    wanted += releases.records(world)  # after the blocks: who reads `Released` finds it so
     return tuple(wanted)
 
 
@@ -259,8 +260,10 @@ def _own_node(world: World) -> Node | None:
     identity = before.status.identity if before.status else None
     ours = identity is not None and identity.uuid == world.me.uuid
     fresh = identity is not None and ours and 0 <= facts.silence(world, identity) < HEARTBEAT
-    if stored is not None and stored.spec.bgp == bgp and fresh:
+    told = world.watch.published or (before.status.ipam if before.status else None)
+    said = leaks.same(told, before.status.ipam if before.status else None)
+    if stored is not None and stored.spec.bgp == bgp and fresh and said:
         return None
     alive = identity if fresh else Identity(uuid=world.me.uuid, heartbeat=stamp(world.now))
-    status = structs.replace(before.status or NodeStatus(), identity=alive)
+    status = structs.replace(before.status or NodeStatus(), identity=alive, ipam=told)
     return Node(metadata=before.metadata, spec=structs.replace(before.spec, bgp=bgp), status=status)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from time import time
 
 from bgpnet import names
+from bgpnet.agent import facts, sight
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
     CheckPod,
@@ -25,12 +26,15 @@ from bgpnet.agent.events import (
     JournalBlocks,
     JournalIdle,
     JournalReserved,
+    LookAtPods,
     PodChecked,
     PodRefused,
+    PodsLooked,
     PodUnwired,
     PodWired,
     Reap,
     Reaped,
+    RemoveRequest,
     TakeBack,
     UnwireFailed,
     UnwirePod,
@@ -38,9 +42,10 @@ from bgpnet.agent.events import (
 )
 from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodWent, came
 from bgpnet.agent.threads import loudly, start
+from bgpnet.agent.watched import Netns as Sighted
 from bgpnet.agent.world import Pod
 from bgpnet.cnispec import Attachment
-from bgpnet.errors import JournalFailed, KernelRefused
+from bgpnet.errors import Conflict, JournalFailed, KernelRefused, NotFound, StoreError
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import Wiring
 from bgpnet.model.instant import stamp
@@ -64,6 +69,8 @@ PodWork = (
     | ClaimBlock
     | TakeBack
     | DropBlock
+    | LookAtPods
+    | RemoveRequest
 )
 
 
@@ -71,13 +78,22 @@ class Hands:
     """The work itself, each piece in the thread that calls; outcomes are events. clock: seconds since 1970."""
 
     def __init__(
-        self, kernel: Kernel, journal: Journal, repo: Repo, emit: Emit, netns: Netns, clock: Callable[[], float] = time
+        self,
+        kernel: Kernel,
+        journal: Journal,
+        repo: Repo,
+        emit: Emit,
+        netns: Netns,
+        clock: Callable[[], float] = time,
+        sight: Callable[[str], Sighted] = sight.netns,
     ) -> None:
         self._kernel = kernel
         self._journal = journal
         self._emit = emit
         self._netns = netns
         self._clock = clock
+        self._sight = sight
+        self._repo = repo
         self._claimer = Claimer(repo, journal, emit)
 
     def wire(self, work: WirePod) -> None:
@@ -155,6 +171,20 @@ class Hands:
             self._claimer.claim(work, now) if isinstance(work, ClaimBlock) else self._claimer.take_back(work, now)
         )
 
+    def look(self, work: LookAtPods) -> None:
+        """Look at the kernel's pod links, and at the namespaces of these pods."""
+        try:
+            links = facts.seen(self._kernel.read())
+        except KernelRefused:
+            links = None
+        found = {attachment: self._sight(path) for attachment, path in work.netns.items()}
+        self._emit(PodsLooked(found, links))
+
+    def remove(self, work: RemoveRequest) -> None:
+        """Delete a request; one that is gone or being written, or a datastore that is away, is for the next round."""
+        with suppress(StoreError, NotFound, Conflict):
+            self._repo.remove(work.request)
+
     def reap(self, marked: Sequence[Attachment | None]) -> bool:
         """Delete the links that are marked; False when the kernel would not, and it has to be tried again."""
         try:
@@ -183,6 +213,10 @@ class Workers:
                 self._marked.put(attachment)
             case ClaimBlock() | TakeBack():
                 self._claims.submit(loudly(self._hands.claim), work, now)
+            case RemoveRequest():
+                self._claims.submit(loudly(self._hands.remove), work)
+            case LookAtPods():
+                self._pods.submit(loudly(self._hands.look), work)
             case DropBlock():
                 self._claims.submit(loudly(self._hands.drop), work)
             case WirePod():

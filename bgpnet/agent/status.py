@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bgpnet import ipam
-from bgpnet.agent import choose, facts, ipamview
+from bgpnet.agent import choose, facts, ipamview, leaks
 from bgpnet.agent.plan import Plan, mesh_peers
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import Neighbour
@@ -22,6 +22,7 @@ NEEDED = (
     kinds.IPAMCONFIGURATION,
     kinds.IPRESERVATION,
     kinds.IPAMBLOCK,
+    kinds.RELEASEREQUEST,
 )
 
 
@@ -123,12 +124,12 @@ def _info(world: World, session: Session | None, peer: Neighbour) -> str:
 
 
 def _warnings(world: World, plan: Plan) -> list[str]:
-    fenced = [one for one in (world.replaced, world.fenced) if one]
+    replaced = [world.replaced] if world.replaced else []
     broken = [
         f"{plural} {name} in the datastore cannot be read: delete it and create it again"
         for plural, names in world.broken.items()
         for name in names
     ]
-    listed = [*fenced, *broken, *world.refusals, *plan.refused.values()]
+    listed = [*replaced, *leaks.alarms(world), *broken, *world.refusals, *plan.refused.values()]
     hidden = len(listed) - WARNINGS
     return [*listed[:WARNINGS], f"and {hidden} more"] if hidden > 0 else listed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bgpnet.agent import attach, claims, events, idle, learn, sync, verbs
+from bgpnet.agent import attach, claims, events, idle, learn, releases, sync, verbs, watch
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World
 from bgpnet.bgp.talk import SpeakerEvent
@@ -33,7 +33,7 @@ def step(world: World, event: Happening) -> Step:
         case events.PodChecked():
             return verbs.checked(world, event)
         case events.Reaped():
-            return attach.reaped(world, event)
+            return releases.after(attach.reaped(world, event))
         case events.Claimed():
             return attach.claimed(world, event)
         case events.ClaimFailed():
@@ -60,6 +60,8 @@ def step(world: World, event: Happening) -> Step:
             return sync.away(world, event)
         case events.KernelLooked():
             return sync.looked(world, event)
+        case events.PodsLooked():
+            return watch.looked(world, event)
         case events.KernelApplied():
             return attach.applied(world, event)
         case _:
@@ -74,4 +76,5 @@ def tick(world: World) -> Step:
         effects += more
     world, more = claims.tide(world)
     world, ebb = idle.tide(world)
-    return learn.expire(world), [*effects, *more, *ebb]
+    world, found = watch.tide(learn.expire(world))
+    return world, [*effects, *more, *ebb, *found]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from bgpnet import ipam, reservations
-from bgpnet.agent import attach, facts
+from bgpnet.agent import attach, facts, releases
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import (
     Changed,
@@ -140,11 +140,14 @@ def _heard(world: World, kind: Kind, resources: Iterable[Resource], *, read: boo
         if isinstance(resource, IPAMBlock):
             world, more = _fence(world, resource, read=read)
             effects += more
+    if kind is kinds.IPAMBLOCK and (effects or len(world.of_kind(kind)) == len(tuple(resources))):
+        world = replace(world, fenced=facts.fenced(world))  # now, and at a start, when only the pods are journalled
     if not world.adopted and world.is_synced(kinds.IPAMBLOCK, kinds.NODE):
         world, more = _adopt(world)
         effects += more
     world, more = attach.resume(world)
-    return world, effects + more
+    effects += more
+    return releases.after((world, effects)) if kind is kinds.RELEASEREQUEST else (world, effects)
 
 
 def _usurper(world: World) -> str:
@@ -178,12 +181,9 @@ def _fence(world: World, stored: IPAMBlock, *, read: bool = False) -> Step:
     owner = stored.spec.owner
     if mine is None or owner is None or owner.name == world.me.node:
         return world, []
-    reason = f"block {stored.spec.cidr} of this node belongs to node {owner.name} now"
     blocks = {net: block for net, block in world.blocks.items() if net != stored.network}
-    remedy = f"{reason}; delete the pods that still have addresses from it, so that they start again"
-    fenced = world.fenced if ipam.is_empty(mine) else remedy
     unconfirmed = {net: revision for net, revision in world.unconfirmed.items() if net != stored.network}
-    return replace(world, blocks=blocks, unconfirmed=unconfirmed, fenced=fenced), [ForgetBlock(stored.spec.cidr)]
+    return replace(world, blocks=blocks, unconfirmed=unconfirmed), [ForgetBlock(stored.spec.cidr)]
 
 
 def _adopt(world: World) -> Step:

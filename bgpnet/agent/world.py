@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from bgpnet.agent.watched import Watch
 from bgpnet.annotations import Meta
 from bgpnet.bgp.rib import Table
 from bgpnet.cnispec import Attachment, CniRequest
@@ -25,7 +26,8 @@ CLAIM_PATIENCE = 10.0
 class Me:
     """This machine: its name in the network, its identity, its address and the link that has it.
 
-    rest: seconds that a released address rests before it is used again.
+    rest: seconds that a released address rests before it is used again. leak_grace: seconds that a pod's link and
+    network namespace are gone before its address is released without a DEL.
     """
 
     node: str
@@ -36,6 +38,7 @@ class Me:
     version: str
     as_number: int | None = None
     rest: float = 30.0
+    leak_grace: float = 60.0
 
 
 class Phase(StrEnum):
@@ -161,6 +164,7 @@ class World:
     unconfirmed: Mapping[Network, str] = field(default_factory=dict)
     fenced: str = ""
     replaced: str = ""
+    watch: Watch = field(default_factory=Watch)
 
     def of_kind(self, kind: Kind) -> Mapping[str, Resource]:
         """What the datastore holds of a kind, by name, as last heard."""

@@ -71,6 +71,31 @@ class Identity(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     heartbeat: str
 
 
+class NodeAllocation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """Somebody who has an address, or seems to. reason: a phrase that says why it is named. since: RFC 3339."""
+
+    address: str
+    sequence: int = 0
+    container: str = ""
+    ifname: str = ""
+    pod: str = ""
+    since: str = ""
+    reason: str = ""
+
+
+class NodeIPAM(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """What is wrong with the node's addresses, as its agent sees it, at that instant (RFC 3339).
+
+    leaked: live allocations that no pod has. unrecorded: pods whose address is not allocated to them. alarms: one
+    sentence each.
+    """
+
+    checkedAt: str
+    leaked: tuple[NodeAllocation, ...] = ()
+    unrecorded: tuple[NodeAllocation, ...] = ()
+    alarms: tuple[str, ...] = ()
+
+
 class NodeStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What the node's agent reports."""
 
@@ -78,6 +103,7 @@ class NodeStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     podCIDRs: tuple[str, ...] = ()
     wireguardPublicKey: str = ""
     wireguardPublicKeyV6: str = ""
+    ipam: NodeIPAM | None = None
 
 
 class Node(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

@@ -20,8 +20,8 @@ from msgspec.structs import replace as replaced
 from tasks import Task, checkpoint
 
 from bgpnet import ipam, reservations
-from bgpnet.agent import choose, feeds
-from bgpnet.agent.apply import Applied, apply, seen
+from bgpnet.agent import choose, facts, feeds
+from bgpnet.agent.apply import Applied, apply
 from bgpnet.agent.events import (
     Answer,
     CheckPod,
@@ -36,7 +36,9 @@ from bgpnet.agent.events import (
     JournalReserved,
     KernelApplied,
     KernelLooked,
+    LookAtPods,
     Reap,
+    RemoveRequest,
     Stop,
     TakeBack,
     Tick,
@@ -50,6 +52,7 @@ from bgpnet.agent.pods import Hands
 from bgpnet.agent.records import RETRY, write_behind
 from bgpnet.agent.status import NEEDED
 from bgpnet.agent.step import step
+from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Me, Pod, World
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.state import KernelState
@@ -120,7 +123,13 @@ class Life:
         self.journal = TornJournal(place.journal, place.boot, lambda size: place.random().randrange(size + 1))
         self._repo = Repo(place.store, now=lambda: place.clock.now)
         self._hands = Hands(
-            place.kernel, self.journal, self._repo, self.emit, place.netns, clock=lambda: place.clock.now
+            place.kernel,
+            self.journal,
+            self._repo,
+            self.emit,
+            place.netns,
+            clock=lambda: place.clock.now,
+            sight=lambda path: Netns.UNSEEN,
         )
         self.tasks = [Task(f"{place.me.node} loop", self._run)]
 
@@ -188,7 +197,7 @@ class Life:
         self.journal.start(blocks.values(), pods.values(), kept)
         reserved = reservations.of_networks(kept)
         self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods, reserved=reserved)
-        self.inbox.append(KernelLooked(seen(place.kernel.read())))
+        self.inbox.append(KernelLooked(facts.seen(place.kernel.read())))
         place.kernel.reap(abandoned=True)
         self.inbox.extend(place.buried())
         self.serving = True
@@ -235,6 +244,10 @@ class Life:
                 self._marked.append(attachment)
             case ClaimBlock() | TakeBack() | DropBlock():
                 self._claims.append((effect, self.world.now))
+            case LookAtPods():
+                self._start("look at pods", lambda: self._hands.look(effect))
+            case RemoveRequest():
+                self._start("remove a request", lambda: self._hands.remove(effect))
             case WirePod():
                 self._start(f"wire {effect.pod.link}", lambda: self._hands.wire(effect))
             case UnwirePod():

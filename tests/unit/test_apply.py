@@ -7,7 +7,8 @@ from dataclasses import replace
 import worlds
 from worlds import BLOCK, ME, applied, block, ended, found, machine, node, pod, pool, run, state, synced, told, wire
 
-from bgpnet.agent.apply import differences, seen
+from bgpnet.agent import facts
+from bgpnet.agent.apply import differences
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Pod, World
 from bgpnet.cnispec import Attachment
@@ -164,7 +165,7 @@ def test_what_an_agent_sees_when_it_starts() -> None:
     kernel = kernel_of(one, gone, pod("c3", "10.244.0.3"))
     kernel.unwire(gone.link, None)
     kernel.strangers.drop_route(ip.network("10.244.0.3/32"))
-    found_links = seen(kernel.read())
+    found_links = facts.seen(kernel.read())
     assert {attachment.container: str(link.address) for attachment, link in found_links.items()} == {
         "c1": "10.244.0.1",
         "c3": "None",

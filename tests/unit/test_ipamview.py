@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from worlds import NOW, block, pod, pool, synced
+from worlds import NOW, block, pod, pool, run, synced
 
 from bgpnet import ipam
+from bgpnet.agent.events import PodsLooked
 from bgpnet.agent.plan import plan
 from bgpnet.agent.status import answer
+from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Phase, World
+from bgpnet.cnispec import Attachment
 from bgpnet.ipamcheck import words
 from bgpnet.ipamcheck.picture import Holder, Source, Word
 from bgpnet.model import ip
@@ -47,9 +50,13 @@ def test_what_nobody_knows_is_not_said() -> None:
 
 
 def test_only_what_has_no_pod_or_lost_it_is_leaked() -> None:
-    said = word(working(Phase.READY, Phase.WIRING, Phase.LEAVING, Phase.CUT, Phase.LOST))
+    world = working(Phase.READY, Phase.WIRING, Phase.LEAVING, Phase.CUT, Phase.LOST)
+    assert [one.container for one in word(world).leaked] == ["c6"]  # nobody has looked for the lost one yet
+    said = word(run(world, PodsLooked({Attachment("c5", "eth0"): Netns.GONE}, {})))
     assert [(one.address, one.container) for one in said.leaked] == [("10.244.0.5", "c5"), ("10.244.0.6", "c6")]
-    assert said.leaked[0].reason.endswith(" is not there")
+    assert said.leaked[0].reason == (
+        "its link calic5 and its network namespace /run/netns/c5 are gone; it is released in 60 s"
+    )
     assert said.leaked[1].reason == "no pod of this node has it"
     assert [one.address for one in said.pods] == ["10.244.0.1"]
 

@@ -80,6 +80,7 @@ def synced(
         events.Listed(kinds.BGPCONFIGURATION, ()),
         events.Listed(kinds.IPAMCONFIGURATION, ()),
         events.Listed(kinds.IPRESERVATION, ()),
+        events.Listed(kinds.RELEASEREQUEST, ()),
         events.Listed(kinds.IPPOOL, pools or (pool(),)),
         events.Listed(kinds.IPAMBLOCK, tuple(blocks)),
     )
