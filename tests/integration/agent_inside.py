@@ -15,8 +15,8 @@ from time import monotonic, time
 from typing import Any
 
 from bgpnet.agent import feeds
-from bgpnet.agent.apply import seen
 from bgpnet.agent.events import KernelLooked
+from bgpnet.agent.facts import seen
 from bgpnet.agent.journal import Journal, restore
 from bgpnet.agent.loop import Loop
 from bgpnet.agent.pods import Workers

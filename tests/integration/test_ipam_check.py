@@ -64,13 +64,14 @@ def test_a_cluster_at_work_has_no_problems_and_a_leak_is_one(made: Cluster) -> N
             assert f"Node {machine.name}: its agent was asked." in checked
     assert (one.failed, other.failed) == ("", "")
     assert min(one.rounds, other.rounds) >= 3
-    # A pod's link goes while its agent is dead: its successor finds an allocation that nobody has.
+    # A pod goes while its agent is dead: its successor finds an allocation that nobody has.
     lost = pods[0]
     eventually(lambda: lost.address in made.live(), lambda: made.live())
     first.agent.end()
-    first.run("ip", "link", "del", lost.link)
+    first.run("ip", "netns", "del", lost.name)
     first.agent.start()
     first.ready()
+    eventually(lambda: lost.address in str(first.ctl("ipam", "check", "--settle", "0", code=3)), first.log)
     found = first.ctl("ipam", "check", "-o", "json", "--settle", "1.5", code=3)
     report = json.loads(found)
     [problem] = report["problems"]

@@ -151,9 +151,7 @@ def test_other_nodes_requests_are_not_ours() -> None:
 
 
 def test_nothing_is_answered_before_the_own_blocks_are_known() -> None:
-    there = having()
-    starting = replace(there, adopted=False, synced=there.synced - {kinds.IPAMBLOCK.plural})
-    world, found_ = effects(starting, request(there, sequence=5))
+    world, found_ = effects(replace(having(), adopted=False, synced=frozenset()), request(having(), sequence=5))
     assert (answers(world), found_) == ([], [])
 
 
