@@ -68,6 +68,7 @@ class Place:
     """Where an agent lives: what is there before it starts and after it ends.
 
     answer: takes what a request is told. netns: the descriptor that came with a request.
+    sight: whether a network namespace is there.
     """
 
     me: Me
@@ -78,6 +79,7 @@ class Place:
     clock: Clock
     random: Callable[[], Random]
     netns: Callable[[int], int | None]
+    sight: Callable[[str], Netns]
     answer: Callable[[Answer], None]
     buried: Callable[[], list[CniAsked]]
 
@@ -122,7 +124,7 @@ class Life:
             self.emit,
             place.netns,
             clock=lambda: place.clock.now,
-            sight=lambda path: Netns.UNSEEN,
+            sight=place.sight,
         )
         self.tasks = [Task(f"{place.me.node} loop", self._run)]
 
