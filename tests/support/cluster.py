@@ -219,6 +219,8 @@ class Cluster:
                 if net is not None and self.fenced(machine, net, blocks):
                     one.state = State.DEAD
                     self.counts["fenced pods"] += 1
+        for machine in self.machines:
+            machine.forget_the_dead()
         for _ in range(5):
             for machine in self.machines:
                 for one in machine.containers:

@@ -217,6 +217,14 @@ class Machine:
         if self.life is not None and self.life.serving:
             self.life.inbox.extend(self.buried())
 
+    def forget_the_dead(self) -> None:
+        """The runtime loses all memory of sandboxes that ended: no DEL will ever come for them."""
+        linked = {link.peer[0] for link in self.kernel.links.values() if link.peer is not None}
+        for one in self.containers:
+            if one.state is State.DEAD and one.netns not in linked:
+                one.state = State.GONE
+                self.counts["forgotten by the runtime"] += 1
+
     def sight(self, path: str) -> Netns:
         """Whether the network namespace of that path is there: until the runtime ends it."""
         there = [one for one in self.containers if path == f"/run/netns/{one.name}"]
