@@ -214,10 +214,16 @@ def resume(world: World) -> Step:
 
 
 def wired(world: World, event: PodWired) -> Step:
-    """The pod is up: answer."""
+    """The pod is up: answer. One whose block went to another node meanwhile is taken down again, and may come anew."""
     pod = world.pods.get(event.attachment)
     if pod is None:
         return world, []
+    if reason := facts.lost_to(world, pod.address):
+        leaving = replace(pod, phase=Phase.LEAVING)
+        refusal = answers.refused_as(
+            event.number, event.version, CniError(cnispec.TRY_AGAIN, f"{pod.address}: {reason}"), pod.attachment
+        )
+        return _with_pod(world, leaving), [refusal, UnwirePod(0, leaving, event.version)]
     ready = replace(pod, phase=Phase.READY)
     return _with_pod(world, ready), [answers.answer(event.number, event.version, ready)]
 

@@ -103,22 +103,20 @@ def tunnel_address(world: World) -> ip.Address | None:
 
 def fenced(world: World) -> str:
     """Which blocks that pods of this node have addresses from belong to other nodes; nothing where there are none."""
-    astray = [
-        pod.address
-        for pod in world.pods.values()
-        if pod.phase is not Phase.CUT and not any(ip.contains(net, pod.address) for net in world.blocks)
-    ]
-    if not astray:
+    found = {lost_to(world, pod.address): None for pod in world.pods.values() if pod.phase is not Phase.CUT}
+    remedy = "delete the pods that still have addresses from it, so that they start again"
+    return "; ".join(f"{reason}; {remedy}" for reason in found if reason)
+
+
+def lost_to(world: World, address: ip.Address) -> str:
+    """That an address is in another node's block, as a sentence; nothing when it is in an own one, or in none."""
+    if any(ip.contains(net, address) for net in world.blocks):
         return ""
-    return "; ".join(
-        f"block {block.spec.cidr} of this node belongs to node {block.spec.owner.name} now; "
-        "delete the pods that still have addresses from it, so that they start again"
-        for block in world.of_kind(kinds.IPAMBLOCK).values()
-        if isinstance(block, IPAMBlock)
-        and block.spec.owner is not None
-        and block.spec.owner.name != world.me.node
-        and any(ip.contains(block.network, address) for address in astray)
-    )
+    for block in world.of_kind(kinds.IPAMBLOCK).values():
+        owner = block.spec.owner if isinstance(block, IPAMBlock) and ip.contains(block.network, address) else None
+        if isinstance(block, IPAMBlock) and owner is not None and owner.name != world.me.node:
+            return f"block {block.spec.cidr} of this node belongs to node {owner.name} now"
+    return ""
 
 
 def pod_mac(address: ip.Address) -> str:

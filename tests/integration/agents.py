@@ -145,6 +145,11 @@ class Machine:
         """The agent's own word; raises AgentAway."""
         return AgentClient(self.root / "run/bgpnet/agent.sock", timeout=5).ask("status")
 
+    def leaked(self) -> list[str]:
+        """The addresses that the agent itself calls leaked; raises AgentAway."""
+        said: dict[str, Any] = AgentClient(self.root / "run/bgpnet/agent.sock", timeout=5).ask("ipam")
+        return [one["address"] for one in said["ipam"]["leaked"]]
+
     def start(self) -> None:
         """Agent and speaker; does not wait."""
         self.speaker.start()

@@ -71,7 +71,7 @@ def test_a_cluster_at_work_has_no_problems_and_a_leak_is_one(made: Cluster) -> N
     first.run("ip", "netns", "del", lost.name)
     first.agent.start()
     first.ready()
-    eventually(lambda: lost.address in str(first.ctl("ipam", "check", "--settle", "0", code=3)), first.log)
+    eventually(lambda: first.leaked() == [lost.address], first.leaked)
     found = first.ctl("ipam", "check", "-o", "json", "--settle", "1.5", code=3)
     report = json.loads(found)
     [problem] = report["problems"]

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from agents import Cluster, Machine, Pod, cluster, eventually
 
-from bgpnet.client import AgentClient
 from bgpnet.model import kinds
 from bgpnet.model.node import Node
 
@@ -31,12 +30,6 @@ def made(tmp_path: Path) -> Iterator[Cluster]:
         for machine in two.machines:
             machine.ready()
         yield two
-
-
-def leaked(machine: Machine) -> list[str]:
-    """What the agent itself calls leaked."""
-    said: dict[str, Any] = AgentClient(machine.root / "run/bgpnet/agent.sock", timeout=5).ask("ipam")
-    return [one["address"] for one in said["ipam"]["leaked"]]
 
 
 def requests(of: Cluster) -> list[str]:
@@ -85,11 +78,11 @@ def test_leaks_are_found_and_repaired_through_their_owner(made: Cluster) -> None
     first.run("ip", "netns", "del", dead.name)
     first.agent.start()
     first.ready()
-    eventually(lambda: leaked(first) == [dead.address], lambda: leaked(first))
+    eventually(lambda: first.leaked() == [dead.address], first.leaked)
     mended(made, first, dead)
     # And while it lives.
     first.run("ip", "netns", "del", alive.name)
-    eventually(lambda: leaked(first) == [alive.address], lambda: leaked(first))
+    eventually(lambda: first.leaked() == [alive.address], first.leaked)
     mended(made, first, alive)
     # On another node, by what that one publishes.
     second.run("ip", "netns", "del", far.name)
@@ -135,5 +128,5 @@ def test_a_node_releases_by_itself_what_is_gone_for_the_grace_and_nothing_else(m
     eventually(lambda: first.status()["pods"] == 1, first.status)
     assert {cut.address, kept.address} <= made.live().keys()
     assert gone.address not in made.live()
-    assert leaked(first) == []
+    assert first.leaked() == []
     assert first.cni("DEL", gone.container, gone.name, pod=gone.name).code == 0  # the runtime's own DEL, late

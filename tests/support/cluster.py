@@ -235,6 +235,8 @@ class Cluster:
                 if one.address and self.fenced(machine, self.network(one.address), blocks):
                     one.state = State.DEAD
                     self.counts["fenced pods"] += 1
+        for machine in self.machines:
+            machine.forget_the_dead()
         for _ in range(5):
             for machine in self.machines:
                 for one in machine.containers:

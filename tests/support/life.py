@@ -74,6 +74,7 @@ class Place:
 
     answer: takes what a request is told. netns: the descriptor that came with a request. given: hears of every new
     allocation, and of the World that it was made in.
+    sight: whether a network namespace is there.
     """
 
     me: Me
@@ -84,6 +85,7 @@ class Place:
     clock: Clock
     random: Callable[[], Random]
     netns: Callable[[int], int | None]
+    sight: Callable[[str], Netns]
     answer: Callable[[Answer], None]
     buried: Callable[[], list[CniAsked]]
     given: Callable[[Pod, World], None]
@@ -129,7 +131,7 @@ class Life:
             self.emit,
             place.netns,
             clock=lambda: place.clock.now,
-            sight=lambda path: Netns.UNSEEN,
+            sight=place.sight,
         )
         self.tasks = [Task(f"{place.me.node} loop", self._run)]
 

@@ -16,6 +16,7 @@ from life import Clock, Life, Place
 
 from bgpnet.agent.events import Answer, CniAsked
 from bgpnet.agent.journal import decode
+from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Me, Pod, World
 from bgpnet.cnispec import TRY_AGAIN, Attachment
 from bgpnet.kernel.fake import MAIN, FakeKernel
@@ -25,6 +26,8 @@ from bgpnet.model.ipamblock import BlockState
 from bgpnet.wire import CniCall
 
 UPLINK = "eth1"
+LEAK_GRACE = 15.0
+"""Seconds; shorter than the default, so that it is often over when something else happens."""
 STDIN = json.dumps({"cniVersion": "1.0.0", "name": "net", "type": "bgpnet"}).encode()
 
 
@@ -118,6 +121,7 @@ class Machine:
             uplink_mtu=1500,
             version="0",
             rest=self.rest,
+            leak_grace=LEAK_GRACE,
         )
         self.life = Life(
             Place(
@@ -129,6 +133,7 @@ class Machine:
                 clock=self.clock,
                 random=self.random,
                 netns=lambda number: self.asks[number].container.netns if number in self.asks else None,
+                sight=self.sight,
                 answer=self.answered,
                 buried=self.buried,
                 given=self.given,
@@ -239,6 +244,19 @@ class Machine:
         """The server's look for tombstones, every two seconds."""
         if self.life is not None and self.life.serving:
             self.life.inbox.extend(self.buried())
+
+    def forget_the_dead(self) -> None:
+        """The runtime loses all memory of sandboxes that ended: no DEL will ever come for them."""
+        linked = {link.peer[0] for link in self.kernel.links.values() if link.peer is not None}
+        for one in self.containers:
+            if one.state is State.DEAD and one.netns not in linked:
+                one.state = State.GONE
+                self.counts["forgotten by the runtime"] += 1
+
+    def sight(self, path: str) -> Netns:
+        """Whether the network namespace of that path is there: until the runtime ends it."""
+        there = [one for one in self.containers if path == f"/run/netns/{one.name}"]
+        return Netns.THERE if any(one.state not in (State.DEAD, State.GONE) for one in there) else Netns.GONE
 
     def _unasked(self) -> list[Container]:
         under_way = [ask.container for ask in self.asks.values() if ask.buried]

@@ -296,6 +296,19 @@ def test_a_block_that_belongs_to_another_node_now_is_fenced() -> None:
     assert "belongs to node node2 now" in world.fenced
 
 
+def test_a_pod_whose_block_is_lost_while_it_is_wired_is_taken_down_again() -> None:
+    world, _ = add(with_block(), "c1")
+    theirs = ipam.new_block(NET, Owner(name="node2", uid="uuid-2"), NOW)
+    world, _ = run(world, events.Changed(kinds.IPAMBLOCK, theirs))
+    world, effects = run(world, events.PodWired(1, Attachment("c1", "eth0"), "1.0.0"))
+    [(number, status, body)] = told(effects)
+    assert (number, status, body["code"]) == (1, 1, 11)
+    assert "10.244.0.0: block 10.244.0.0/26 of this node belongs to node node2 now" in str(body["msg"])
+    assert isinstance(effects[-1], events.UnwirePod)
+    world, _ = run(world, events.PodUnwired(0, Attachment("c1", "eth0")), events.Reaped((Attachment("c1", "eth0"),)))
+    assert world.pods == {}
+
+
 def test_every_del_of_a_pod_is_answered_with_the_first() -> None:
     world, _ = add(with_block(), "c1")
     world, effects = run(world, events.CniAsked(2, call("DEL", "c1")), events.CniAsked(3, call("DEL", "c1")))
