@@ -64,9 +64,12 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
             f"container {busy.attachment.container} is {busy.phase} on {busy.link}; ask again when that call has ended",
         )
         return world, [answers.refuse(number, request, problem)]
+    world, overtaken = _overtake(world, request)
     if pod is None:
-        return place(world, number, request, failed)
-    return _wire(world, number, replace(pod, netns=request.netns), request.version)
+        world, effects = place(world, number, request, failed)
+    else:
+        world, effects = _wire(world, number, replace(pod, netns=request.netns), request.version)
+    return world, overtaken + effects
 
 
 def place(world: World, number: int, request: CniRequest, failed: frozenset[str] = frozenset()) -> Step:
@@ -170,7 +173,10 @@ def claimed(world: World, event: Claimed) -> Step:
         block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since)
     world = claims.with_stored(world, event.block)
     blocks = {**world.blocks, block.network: block}
-    world, effects = resume(replace(world, blocks=blocks, claiming=False, no_address=""))
+    revision = event.block.metadata.resourceVersion
+    unconfirmed = {**world.unconfirmed, block.network: revision} if revision else world.unconfirmed
+    world = replace(world, blocks=blocks, unconfirmed=unconfirmed, claiming=False, no_address="")
+    world, effects = resume(world)
     return world, [JournalBlocks((block,)), *effects] if block is not event.block else effects
 
 
@@ -339,7 +345,7 @@ def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock,
         pod=request.pod,
         network=request.network,
         netns=request.netns,
-        link=names.pod_link(request.pod, request.attachment.container, request.attachment.ifname),
+        link=_link(request),
         address=address,
         mac=facts.pod_mac(address),
         mtu=request.mtu or facts.pod_mtu(world),
@@ -367,7 +373,7 @@ def _busy(world: World, pod: Pod | None, request: CniRequest) -> Pod | None:
     """Who is at work on the link that this ADD needs."""
     if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING):
         return pod
-    link = names.pod_link(request.pod, request.attachment.container, request.attachment.ifname)
+    link = _link(request)
     return next((one for one in _rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)
 
 
@@ -409,12 +415,30 @@ def _again(world: World, failed: frozenset[str] = frozenset()) -> Step:
 def _forget_waiting(world: World, attachment: Attachment) -> Step:
     """An ADD that still waits while its DEL comes: the runtime has given it up."""
     given_up = {number: one for number, one in world.waiting.items() if one.request.attachment == attachment}
-    if not given_up:
+    return _send_away(world, given_up, f"container {attachment.container} was deleted while it waited")
+
+
+def _overtake(world: World, request: CniRequest) -> Step:
+    """Older sandboxes of the pod that still wait: served later, they would take the link from this one."""
+    older = {
+        number: one
+        for number, one in world.waiting.items()
+        if one.request.attachment != request.attachment and _link(one.request) == _link(request)
+    }
+    return _send_away(world, older, f"container {request.attachment.container} of the same pod was asked for since")
+
+
+def _send_away(world: World, waiting: Mapping[int, Waiting], reason: str) -> Step:
+    if not waiting:
         return world, []
-    left = {number: one for number, one in world.waiting.items() if number not in given_up}
-    problem = CniError(cnispec.TRY_AGAIN, f"container {attachment.container} was deleted while it waited")
-    effects: list[Effect] = [answers.refuse(number, one.request, problem) for number, one in given_up.items()]
+    left = {number: one for number, one in world.waiting.items() if number not in waiting}
+    problem = CniError(cnispec.TRY_AGAIN, reason)
+    effects: list[Effect] = [answers.refuse(number, one.request, problem) for number, one in waiting.items()]
     return replace(world, waiting=left), effects
+
+
+def _link(request: CniRequest) -> str:
+    return names.pod_link(request.pod, request.attachment.container, request.attachment.ifname)
 
 
 def _with_pod(world: World, pod: Pod) -> World:

@@ -37,10 +37,11 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One object as it is now; from a watch, or from a write of ours."""
+    """One object as it is now; from a watch, or from a write of ours. read: looked up on purpose, never old news."""
 
     kind: Kind
     resource: Resource
+    read: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,9 @@ def dropped(world: World, event: Dropped) -> Step:
     name = names.block(event.network)
     stored = {key: one for key, one in world.of_kind(kinds.IPAMBLOCK).items() if key != name}
     resources = {**world.resources, kinds.IPAMBLOCK.plural: stored}
-    return attach.resume(replace(world, blocks=blocks, resources=resources, dropping=None))
+    unconfirmed = {net: revision for net, revision in world.unconfirmed.items() if net != event.network}
+    world = replace(world, blocks=blocks, resources=resources, unconfirmed=unconfirmed, dropping=None)
+    return attach.resume(world)
 
 
 def drop_failed(world: World, event: DropFailed) -> Step:

@@ -22,10 +22,10 @@ import msgspec
 from bgpnet import ipam
 from bgpnet.agent.world import Phase, Pod
 from bgpnet.cnispec import Attachment
-from bgpnet.errors import JournalFailed
+from bgpnet.errors import JournalFailed, UsageError
 from bgpnet.model import ip
-from bgpnet.model.instant import seconds
-from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Use
+from bgpnet.model.instant import seconds, stamp
+from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Owner, Use
 
 HISTORY = 1000
 """Lines beyond four times what lives before the file is rewritten."""
@@ -181,7 +181,7 @@ def came(pod: Pod) -> PodCame:
 
 
 def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network, IPAMBlock], dict[Attachment, Pod]]:
-    """Own blocks and pods as the journal left them: pods of another boot are released, and so is who went since."""
+    """Own blocks and pods as the journal left them: pods of another boot rest from now on, who went since then."""
     living = contents.pods if contents.boot == boot else {}
     pods = {attachment: _pod(line) for attachment, line in living.items()}
     blocks: dict[ip.Network, IPAMBlock] = {}
@@ -191,7 +191,8 @@ def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network,
             stands = pod is not None and pod.address == block.network[ordinal]
             if allocation.freedAt is None and allocation.use is Use.WORKLOAD and not stands:
                 block = ipam.release(block, allocation.container, allocation.ifname, now)
-        for line, at in contents.rests.values():
+        ended = [(line, stamp(now)) for attachment, line in contents.pods.items() if attachment not in pods]
+        for line, at in (*contents.rests.values(), *ended):
             if ip.contains(block.network, ip.address(line.address)):
                 block = _rested(block, line, at)
         for pod in pods.values():
@@ -199,6 +200,21 @@ def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network,
                 block = ipam.restore(block, pod.address, _allocation(came(pod)))
         blocks[block.network] = block
     return blocks, pods
+
+
+def belongs(contents: Contents, boot: str, owner: Owner) -> bool:
+    """Whether a journal is of the node that reads it, and may be believed: within a boot its name tells, else its UUID.
+
+    A copied state directory says nothing of this machine. Raises UsageError when pods of another name may run here.
+    """
+    owners = {block.spec.owner for block in contents.blocks.values() if block.spec.owner is not None}
+    renamed = sorted(other.name for other in owners if other.name != owner.name)
+    if renamed and contents.boot == boot and contents.pods:
+        raise UsageError(
+            f"this machine has {len(contents.pods)} pods of node {renamed[0]} and is to be node {owner.name}: "
+            f"start the agent with --node {renamed[0]}, or delete the pods first"
+        )
+    return not renamed if contents.boot == boot else owners <= {owner}
 
 
 def _pod(line: PodCame) -> Pod:

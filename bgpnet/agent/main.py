@@ -115,7 +115,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet import reservations
     from bgpnet.agent import facts, feeds, identity
     from bgpnet.agent.events import KernelLooked
-    from bgpnet.agent.journal import Journal, restore
+    from bgpnet.agent.journal import Journal, belongs, restore
     from bgpnet.agent.loop import Loop
     from bgpnet.agent.pods import Workers
     from bgpnet.agent.records import Records
@@ -126,6 +126,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.agent.world import World
     from bgpnet.bgp.speaker import Speaker
     from bgpnet.kernel.linux import LinuxKernel
+    from bgpnet.model.ipamblock import Owner
     from bgpnet.store.factory import open_store
     from bgpnet.store.lazy import LazyStore
     from bgpnet.store.repo import Repo
@@ -136,6 +137,9 @@ def _run(settings: config.Settings, uuid: str) -> str:
     me = _me(settings, uuid, kernel)
     journal = Journal(state_dir / "journal", identity.boot())
     contents = journal.load()
+    if contents and not belongs(contents, identity.boot(), Owner(name=me.node, uid=uuid)):
+        logging.getLogger("bgpnet.agent").warning("the journal in %s is another node's: it is not used", state_dir)
+        contents = None
     now = time()
     blocks, pods = restore(contents, identity.boot(), now) if contents else ({}, {})
     kept = contents.reserved if contents else ()

@@ -216,8 +216,8 @@ def announcements(world: World) -> Mapping[ip.Address, frozenset[Advert]] | None
 
 
 def speaker(world: World) -> SpeakerConf | None:
-    """The speaker's configuration; None until the other nodes are known."""
-    if not world.is_synced(kinds.NODE, kinds.BGPCONFIGURATION):
+    """The speaker's configuration; None until the other nodes are known, or known again."""
+    if world.replaced or not world.is_synced(kinds.NODE, kinds.BGPCONFIGURATION):
         return None
     return SpeakerConf(
         router_id=world.me.address.ip,

@@ -76,7 +76,7 @@ def write_behind(repo: Repo, emit: Emit, wish: tuple[Resource, ...]) -> bool:
 def _look_again(repo: Repo, emit: Emit, resource: Resource) -> bool:
     kind, name = kind_of(resource), resource.metadata.name
     try:
-        emit(Changed(kind, repo.get(kind, name)))
+        emit(Changed(kind, repo.get(kind, name), read=True))
     except NotFound:
         emit(Gone(kind, name))
     except Invalid as problem:

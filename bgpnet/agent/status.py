@@ -124,11 +124,12 @@ def _info(world: World, session: Session | None, peer: Neighbour) -> str:
 
 
 def _warnings(world: World, plan: Plan) -> list[str]:
+    replaced = [world.replaced] if world.replaced else []
     broken = [
         f"{plural} {name} in the datastore cannot be read: delete it and create it again"
         for plural, names in world.broken.items()
         for name in names
     ]
-    listed = [*leaks.alarms(world), *broken, *world.refusals, *plan.refused.values()]
+    listed = [*replaced, *leaks.alarms(world), *broken, *world.refusals, *plan.refused.values()]
     hidden = len(listed) - WARNINGS
     return [*listed[:WARNINGS], f"and {hidden} more"] if hidden > 0 else listed

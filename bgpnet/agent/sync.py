@@ -30,6 +30,8 @@ from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Node
 
+SHOWN = 5
+"""How many blocks a sentence names before it only counts the others."""
 LIVING = 60.0
 """Seconds: a heartbeat younger than this says that the machine lives."""
 
@@ -52,7 +54,7 @@ def listed(world: World, event: Listed) -> Step:
         broken={**world.broken, event.kind.plural: event.broken},
         store_away="",
     )
-    return _heard(world, event.kind, event.resources)
+    return _heard(_doubted(world, event.kind), event.kind, event.resources)
 
 
 def changed(world: World, event: Changed) -> Step:
@@ -60,14 +62,45 @@ def changed(world: World, event: Changed) -> Step:
     resource = event.resource
     kind = {**world.of_kind(event.kind), resource.metadata.name: resource}
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
-    return _heard(_mended(world, event.kind, resource.metadata.name), event.kind, (resource,))
+    world = _doubted(_mended(world, event.kind, resource.metadata.name), event.kind)
+    return _heard(world, event.kind, (resource,), read=event.read)
 
 
 def gone(world: World, event: Gone) -> Step:
     """One object was deleted. Our own blocks and Node are written again by the next plan: we are their truth."""
     kind = {name: one for name, one in world.of_kind(event.kind).items() if name != event.name}
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
-    return _heard(_mended(world, event.kind, event.name), event.kind, ())
+    return _heard(_doubted(_mended(world, event.kind, event.name), event.kind), event.kind, ())
+
+
+def _doubted(world: World, kind: Kind) -> World:
+    """A datastore without any pool, while this node has pods, was emptied or replaced: nobody may delete their pool.
+
+    Then the pools count as not known, as at a start without the datastore: pods come from own blocks and none is
+    claimed, what was learned and announced stays. It is over when the pools of all living pods are there again.
+    """
+    if kind is not kinds.IPPOOL:
+        return world
+    lived_in = [block for block in world.blocks.values() if _has_workloads(block)]
+    pools = [pool.network for pool in facts.pools(world).values()]
+    if not pools and lived_in and not world.broken.get(kind.plural):
+        shown = ", ".join(block.spec.cidr for block in lived_in[:SHOWN])
+        many = f" and {len(lived_in) - SHOWN} more" if len(lived_in) > SHOWN else ""
+        replaced = (
+            f"the datastore has no IPPool, although pods of this node live in {shown}{many}: it was emptied or "
+            "replaced; this node's own objects are written again, and the others come back with: "
+            "bgpnetctl datastore import backup.yaml"
+        )
+        return replace(world, synced=world.synced - {kind.plural}, replaced=replaced)
+    if not world.replaced:
+        return world
+    if all(any(ip.contains(pool, block.network) for pool in pools) for block in lived_in):
+        return replace(world, synced=world.synced | {kind.plural}, replaced="")
+    return replace(world, synced=world.synced - {kind.plural})
+
+
+def _has_workloads(block: IPAMBlock) -> bool:
+    return any(slot.freedAt is None and slot.use is Use.WORKLOAD for slot in block.spec.allocations.values())
 
 
 def _mended(world: World, kind: Kind, name: str) -> World:
@@ -95,7 +128,7 @@ def looked(world: World, event: KernelLooked) -> Step:
     return replace(world, pods=pods, links=event.links), []
 
 
-def _heard(world: World, kind: Kind, resources: Iterable[Resource]) -> Step:
+def _heard(world: World, kind: Kind, resources: Iterable[Resource], *, read: bool = False) -> Step:
     if kind is kinds.NODE and (reason := _usurper(world)):
         return world, [Stop(reason)]
     effects: list[Effect] = []
@@ -105,7 +138,7 @@ def _heard(world: World, kind: Kind, resources: Iterable[Resource]) -> Step:
         world = replace(world, reserved=kept)
     for resource in resources:
         if isinstance(resource, IPAMBlock):
-            world, more = _fence(world, resource)
+            world, more = _fence(world, resource, read=read)
             effects += more
     if kind is kinds.IPAMBLOCK and (effects or len(world.of_kind(kind)) == len(tuple(resources))):
         world = replace(world, fenced=facts.fenced(world))  # now, and at a start, when only the pods are journalled
@@ -133,14 +166,24 @@ def _usurper(world: World) -> str:
     )
 
 
-def _fence(world: World, stored: IPAMBlock) -> Step:
-    """A block of ours whose owner is another node now: we are fenced from it, also after a restart."""
+def _fence(world: World, stored: IPAMBlock, *, read: bool = False) -> Step:
+    """A block of ours whose owner is another node now: we are fenced from it, also after a restart.
+
+    Watches tell in order, but late: until they tell of our claim, they may tell of the owner before us. The records
+    differ then, conflict, and look the block up: that is no old news.
+    """
+    if not read and world.unconfirmed.get(stored.network, "") == stored.metadata.resourceVersion != "":
+        left = {net: revision for net, revision in world.unconfirmed.items() if net != stored.network}
+        return replace(world, unconfirmed=left), []
+    if not read and stored.network in world.unconfirmed:
+        return world, []
     mine = world.blocks.get(stored.network)
     owner = stored.spec.owner
     if mine is None or owner is None or owner.name == world.me.node:
         return world, []
     blocks = {net: block for net, block in world.blocks.items() if net != stored.network}
-    return replace(world, blocks=blocks), [ForgetBlock(stored.spec.cidr)]
+    unconfirmed = {net: revision for net, revision in world.unconfirmed.items() if net != stored.network}
+    return replace(world, blocks=blocks, unconfirmed=unconfirmed), [ForgetBlock(stored.spec.cidr)]
 
 
 def _adopt(world: World) -> Step:

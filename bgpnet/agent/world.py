@@ -129,7 +129,8 @@ class World:
     reserved: all IPReservations together. namespaces, workloads (`namespace/name`): what an orchestrator says of them;
     None where there is none. taking_back: own idle blocks that are being made usable again. dropping: a block of ours
     that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
-    clock before which no block is claimed ahead of need.
+    clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
+    unconfirmed: claimed blocks whose revision no watch has told of yet: what watches tell until then is from before.
     """
 
     me: Me
@@ -160,7 +161,9 @@ class World:
     speaker_away: str = "not connected yet"
     heard: float = 0.0
     refusals: tuple[str, ...] = ()
+    unconfirmed: Mapping[Network, str] = field(default_factory=dict)
     fenced: str = ""
+    replaced: str = ""
     watch: Watch = field(default_factory=Watch)
 
     def of_kind(self, kind: Kind) -> Mapping[str, Resource]:

@@ -17,7 +17,7 @@ from bgpnet.store.etcd_options import Options
 
 T = TypeVar("T")
 
-DEADLINE = 8.0
+DEADLINE = 7.0
 """Seconds in which a call succeeds or is given up, all endpoints and repetitions included."""
 ATTEMPT = 2.0
 """Seconds that one endpoint is given for one answer."""
@@ -54,6 +54,7 @@ class Cluster:
         end = monotonic() + DEADLINE
         pause, doubt, renewals = _PAUSE[0], False, 0
         hopeless: set[int] = set()
+        telling: RpcFailed | None = None
         while True:
             index = self.current()
             try:
@@ -62,6 +63,7 @@ class Cluster:
                 return Answer(call(self.link(index), terms), doubt)
             except RpcFailed as failed:
                 fault = failed
+            telling = fault if telling is None or fault.code != "DEADLINE_EXCEEDED" else telling
             if self.options.user and faults.wants_token(fault) and renewals < _RENEWALS:
                 renewals += 1
                 self.forget_token(index)
@@ -74,7 +76,7 @@ class Cluster:
             wait = pause * _chance.uniform(0.5, 1.5)
             vain = len(hopeless) == len(self.options.endpoints)
             if vain or self.closed.wait(wait) or monotonic() + ATTEMPT / 4 > end:
-                self.give_up(fault)
+                self.give_up(telling)
             pause = min(pause * 2, _PAUSE[1])
 
     def current(self) -> int:

@@ -62,6 +62,10 @@ _REMEDIES = (
         "something else than etcd answers there; correct the port, or see whether it asks for TLS (ETCD_CA_CERT_FILE)",
     ),
     ("before receiving SETTINGS", "nothing answers there; check that the port is etcd's and that etcd is not hung"),
+    (
+        "connect() timed out",
+        "nothing answers there; check the address, the routes and the firewalls between here and there",
+    ),
     ("tcp handshaker", "nothing answers there; check the address, the routes and the firewalls between here and there"),
     ("andshake", "check that etcd speaks TLS there, and ETCD_CA_CERT_FILE, ETCD_CERT_FILE and ETCD_KEY_FILE"),
     ("SSL", "check that etcd speaks TLS there, and ETCD_CA_CERT_FILE, ETCD_CERT_FILE and ETCD_KEY_FILE"),

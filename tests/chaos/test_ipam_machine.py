@@ -80,7 +80,8 @@ class Ipam(RuleBasedStateMachine):
     @rule(node=NODES, pick=PICK, turns=TURNS, seed=SEEDS)
     def add_again(self, node: int, pick: int, turns: int, seed: int) -> None:
         machine = self.node(node)
-        again = [one for one in machine.containers if one.state in (State.UP, State.FAILED)]
+        newest = {one.pod: one for one in machine.containers}  # no runtime asks for an older sandbox again
+        again = [one for one in newest.values() if one.state in (State.UP, State.FAILED)]
         if again:
             machine.ask_add(again[pick % len(again)])
         self.then(turns, seed)
@@ -123,8 +124,7 @@ class Ipam(RuleBasedStateMachine):
         counts["kills"] += machine.life is not None
         machine.kill()
         if journal == 9:
-            counts["journals lost"] += 1
-            machine.journal.unlink(missing_ok=True)
+            self.cluster.lose_journal(machine)
         if restart:
             machine.start()
         self.then(turns, seed)
@@ -171,6 +171,13 @@ class Ipam(RuleBasedStateMachine):
         machine = self.node(node)
         if machine.way.cut or machine.life is None:
             self.cluster.release_node(machine)
+        self.then(turns, seed)
+
+    @rule(node=NODES, turns=TURNS, seed=SEEDS)
+    def empty_blocks_become_idle(self, node: int, turns: int, seed: int) -> None:
+        machine = self.node(node)
+        if machine.life is not None:
+            machine.life.idle()
         self.then(turns, seed)
 
     @rule(disabled=st.booleans(), turns=TURNS, seed=SEEDS)

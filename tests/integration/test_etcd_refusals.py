@@ -143,7 +143,7 @@ def test_a_port_that_swallows_every_packet() -> None:
             client.setblocking(False)
             client.connect_ex(server.getsockname())
         url = f"etcd://127.0.0.1:{server.getsockname()[1]}"
-        refused(url, {}, "tcp handshaker shutdown", "check the address, the routes and the firewalls")
+        refused(url, {}, "(UNAVAILABLE)", "nothing answers there; check the address, the routes and the firewalls")
 
 
 def test_a_server_that_speaks_http_and_is_no_etcd() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from random import Random
 
@@ -44,6 +44,8 @@ class Cluster:
         self.repo = Repo(self.store, now=lambda: self.now)
         self.exempt: set[tuple[str, ip.Network]] = set()
         """Nodes that an operator called gone, and the blocks that they had then."""
+        self.networks: dict[ip.Network, object] = {}
+        """Every block that ever was in the datastore."""
         self.put_pool("pods", "10.9.0.0/26", 29)
         self.machines = [
             Machine(
@@ -131,10 +133,22 @@ class Cluster:
             if _owner(block) == machine.name:
                 self.exempt.add((machine.name, block.network))
                 self.repo.remove(block)
+        machine.condemn(lambda address: True)
+
+    def lose_journal(self, machine: Machine) -> None:
+        """A disk that forgets, while no agent runs."""
+        blocks = self.blocks()
+        machine.lose_journal(lambda address: self.fenced(machine, self.network(address), blocks))
 
     def blocks(self) -> dict[ip.Network, IPAMBlock]:
         """The blocks as the datastore has them."""
-        return {one.network: one for one in self.repo.list(kinds.IPAMBLOCK)[0] if isinstance(one, IPAMBlock)}
+        found = {one.network: one for one in self.repo.list(kinds.IPAMBLOCK)[0] if isinstance(one, IPAMBlock)}
+        self.networks.update(found)
+        return found
+
+    def network(self, address: ip.Address) -> ip.Network:
+        """The block of an address, be it deleted by now."""
+        return next(net for net in self.networks if ip.contains(net, address))
 
     # what must hold
 
@@ -161,7 +175,9 @@ class Cluster:
 
     def _views(self, machine: Machine, blocks: dict[ip.Network, IPAMBlock]) -> Iterable[str]:
         """A live pod's address is its own, in the kernel, in the agent's view and in the datastore's newest word."""
-        own = machine.life.world.blocks if machine.life is not None and machine.serving else {}
+        own: Mapping[ip.Network, IPAMBlock] = {}
+        if machine.life is not None and machine.serving:
+            own = machine.life.world.blocks
         for block in own.values():
             yield from ipam.check(block)
         for one in machine.live():
@@ -169,14 +185,15 @@ class Cluster:
             if not machine.leads_to(one):
                 yield f"{one.name} was answered {one.address} and has no link or route any more"
             for where, view in (("the agent's view", own), ("the datastore", blocks)):
-                block = _containing(view, one.address)
-                if block is None or self.fenced(machine, block.network, blocks):
+                found = _containing(view, one.address)
+                if found is None or self.fenced(machine, found.network, blocks):
                     continue
+                block = found
                 slot = block.spec.allocations.get(_ordinal(block, one.address))
                 if where == "the datastore" and (slot is None or slot.sequence < one.sequence):
                     continue  # it follows
                 if slot is None or slot.freedAt is not None or slot.container != one.name:
-                    yield f"{one.address} of {one.name}, which lives, is {_said(slot)} in {where}"
+                    yield f"{one.address} of {one.name} ({one.sequence}), which lives, is {_said(slot)} in {where}"
 
     def _owners(self, blocks: dict[ip.Network, IPAMBlock]) -> Iterable[str]:
         """At most one unfenced node allocates from a block."""
@@ -197,8 +214,8 @@ class Cluster:
         for machine in self.machines:
             for one in machine.live():
                 assert one.address is not None
-                net = _network(blocks, machine, one.address)
-                if net is not None and self.fenced(machine, net, blocks):
+                net = self.network(one.address)
+                if self.fenced(machine, net, blocks):
                     continue
                 if one.address in holders:
                     yield f"{one.address} is on {holders[one.address]} and {one.name}"
@@ -215,8 +232,7 @@ class Cluster:
         blocks = self.blocks()
         for machine in self.machines:
             for one in machine.live():
-                net = _network(blocks, machine, one.address) if one.address else None
-                if net is not None and self.fenced(machine, net, blocks):
+                if one.address and self.fenced(machine, self.network(one.address), blocks):
                     one.state = State.DEAD
                     self.counts["fenced pods"] += 1
         for machine in self.machines:
@@ -243,7 +259,8 @@ class Cluster:
     def settled(self) -> None:
         """Raises AssertionError unless datastore, agents, kernels and runtimes say the same."""
         problems: list[str] = []
-        blocks, wanted = self.blocks(), {}
+        blocks = self.blocks()
+        wanted: dict[tuple[str, ip.Address | None], str] = {}
         for machine in self.machines:
             assert machine.life is not None
             world = machine.life.world
@@ -288,24 +305,14 @@ def _ordinal(block: IPAMBlock, address: ip.Address) -> int:
     return int(address) - int(block.network.network_address)
 
 
-def _containing(blocks: dict[ip.Network, IPAMBlock] | object, address: ip.Address) -> IPAMBlock | None:
-    assert hasattr(blocks, "values")
+def _containing(blocks: Mapping[ip.Network, IPAMBlock], address: ip.Address) -> IPAMBlock | None:
     return next((block for block in blocks.values() if ip.contains(block.network, address)), None)
-
-
-def _network(blocks: dict[ip.Network, IPAMBlock], machine: Machine, address: ip.Address) -> ip.Network | None:
-    """The block of an address, be it only known to those who had it."""
-    if (block := _containing(blocks, address)) is not None:
-        return block.network
-    own = machine.life.world.blocks if machine.life is not None else {}
-    found = _containing(own, address)
-    return found.network if found else ip.interface(f"{address}/29").network
 
 
 def _said(slot: Allocation | None) -> str:
     if slot is None:
         return "free"
-    return f"{slot.container}'s" + (f", released at {slot.freedAt}" if slot.freedAt else "")
+    return f"{slot.container}'s ({slot.sequence})" + (f", released at {slot.freedAt}" if slot.freedAt else "")
 
 
 def _shown(spec: IPAMBlockSpec | None) -> str:

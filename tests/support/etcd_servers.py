@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -29,7 +30,8 @@ class Member:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start it, if it does not run; it dies with us."""
+        """Start it, if it does not run; it dies with the thread that starts it (PR_SET_PDEATHSIG, prctl(2))."""
+        assert threading.current_thread() is threading.main_thread(), "a member would die with this thread"
         if self.process is None:
             with self._log.open("ab") as log:
                 command = ["setpriv", "--pdeathsig", "KILL", *self._command]

@@ -167,6 +167,13 @@ class TornJournal(Journal):
 
     def append(self, lines: Iterable[Line]) -> None:
         """See agent.journal.Journal."""
+        super().append(self._turn(lines))
+
+    def begin(self, lines: Iterable[Line]) -> Callable[[], None]:
+        """See agent.journal.Journal."""
+        return super().begin(self._turn(lines))
+
+    def _turn(self, lines: Iterable[Line]) -> list[Line]:
         lines = list(lines)
         try:
             checkpoint(f"journal {', '.join(type(line).__name__ for line in lines)}")
@@ -175,12 +182,7 @@ class TornJournal(Journal):
             with self._file.open("ab") as file:
                 file.write(data[: self._how_much(len(data))])
             raise
-        super().append(lines)
-
-    def begin(self, lines: Iterable[Line]) -> Callable[[], None]:
-        """See agent.journal.Journal; here the disk is never slower than the kernel."""
-        self.append(lines)
-        return nothing
+        return lines
 
 
 @dataclass(slots=True)

@@ -10,17 +10,21 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Protocol
 
 from gates import GatedKernel, GatedStore, TornJournal
+from msgspec.structs import replace as replaced
 from tasks import Task, checkpoint
 
-from bgpnet.agent import facts, feeds
+from bgpnet import ipam, reservations
+from bgpnet.agent import choose, facts, feeds
 from bgpnet.agent.apply import Applied, apply
 from bgpnet.agent.events import (
     Answer,
+    CheckPod,
     ClaimBlock,
     CniAsked,
     DropBlock,
@@ -49,9 +53,10 @@ from bgpnet.agent.records import RETRY, write_behind
 from bgpnet.agent.status import NEEDED
 from bgpnet.agent.step import step
 from bgpnet.agent.watched import Netns
-from bgpnet.agent.world import Me, World
+from bgpnet.agent.world import Me, Pod, World
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.state import KernelState
+from bgpnet.model.ipamblock import BlockState
 from bgpnet.model.kinds import Resource
 from bgpnet.store.repo import Repo
 from bgpnet.wire import CniCall
@@ -67,8 +72,8 @@ class Clock(Protocol):
 class Place:
     """Where an agent lives: what is there before it starts and after it ends.
 
-    answer: takes what a request is told. netns: the descriptor that came with a request.
-    sight: whether a network namespace is there.
+    answer: takes what a request is told. netns: the descriptor that came with a request. given: hears of every new
+    allocation, and of the World that it was made in. sight: whether a network namespace is there.
     """
 
     me: Me
@@ -82,6 +87,7 @@ class Place:
     sight: Callable[[str], Netns]
     answer: Callable[[Answer], None]
     buried: Callable[[], list[CniAsked]]
+    given: Callable[[Pod, World], None]
 
 
 class Until(threading.Event):
@@ -114,7 +120,7 @@ class Life:
         self._claims: deque[tuple[ClaimBlock | TakeBack | DropBlock, float]] = deque()
         self._marked: deque[Attachment | None] = deque()
         self._wish: tuple[Resource, ...] = ()
-        self._new_wish = False
+        self._new_wish = self._idle = False
         self.journal = TornJournal(place.journal, place.boot, lambda size: place.random().randrange(size + 1))
         self._repo = Repo(place.store, now=lambda: place.clock.now)
         self._hands = Hands(
@@ -146,6 +152,28 @@ class Life:
         """The kernel's monitor saw a stranger's change."""
         self._audit = self._dirty = True
 
+    def idle(self) -> None:
+        """Make the empty own blocks idle, as their owner does: in its own view, in its journal, then behind it.
+
+        A stand-in for the agent's own step, which is not built yet; what follows (take over, take back) is the agent's.
+        """
+        self._idle = True
+
+    def _make_idle(self) -> None:
+        self._idle = False
+        rest = choose.rest(self.world)
+        empty = {
+            net: replaced(block, spec=replaced(block.spec, state=BlockState.IDLE, sequence=block.spec.sequence + 1))
+            for net, block in self.world.blocks.items()
+            if self.world.adopted
+            and block.spec.state is BlockState.IN_USE
+            and ipam.usage(block, self.world.now, rest).free == block.network.num_addresses
+        }
+        if empty:
+            self.world = replace(self.world, blocks={**self.world.blocks, **empty})
+            self._dirty = True
+            self._hands.keep(JournalBlocks(tuple(empty.values())))
+
     def ready(self) -> list[Task]:
         """Who would do something with a turn."""
         self.tasks = [one for one in self.tasks if not one.done]
@@ -165,22 +193,26 @@ class Life:
         contents = self.journal.load()
         now = clock.now
         blocks, pods = restore(contents, place.boot, now) if contents else ({}, {})
+        kept = contents.reserved if contents else ()
         checkpoint("begin the journal anew")
-        self.journal.start(blocks.values(), pods.values())
-        self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods)
+        self.journal.start(blocks.values(), pods.values(), kept)
+        reserved = reservations.of_networks(kept)
+        self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods, reserved=reserved)
         self.inbox.append(KernelLooked(facts.seen(place.kernel.read())))
         place.kernel.reap(abandoned=True)
         self.inbox.extend(place.buried())
         self.serving = True
         stop = Until(clock)
         for kind in NEEDED:
-            self._start(f"feed {kind.plural}", lambda kind=kind: feeds.datastore(self._repo, kind, self.emit, stop))
+            self._start(f"feed {kind.plural}", partial(feeds.datastore, self._repo, kind, self.emit, stop))
         self._start("records", self._write_behind)
         self._start("claims", self._claim)
         self._start("reaper", self._reap)
         while not self.stopped:
-            checkpoint("the loop", lambda: bool(self.inbox) or self._dirty)
-            if self.inbox and not (self._dirty and self.place.random().random() < 0.2):
+            checkpoint("the loop", lambda: bool(self.inbox) or self._dirty or self._idle)
+            if self._idle:
+                self._make_idle()
+            elif self.inbox and not (self._dirty and self.place.random().random() < 0.2):
                 self._step(self.inbox.popleft())
             elif self._dirty:
                 self._replan()
@@ -193,6 +225,8 @@ class Life:
         before = self.world if isinstance(event, Tick) else replace(self.world, now=now, clock=now)
         self.world, effects = step(before, event)
         for effect in effects:
+            if isinstance(effect, WirePod) and effect.pod.attachment not in before.pods:
+                self.place.given(effect.pod, before)
             self._carry_out(effect)
         if isinstance(event, Tick):
             if now - self._planned >= TIDE or effects:
@@ -219,6 +253,10 @@ class Life:
                 self._start(f"wire {effect.pod.link}", lambda: self._hands.wire(effect))
             case UnwirePod():
                 self._start(f"unwire {effect.pod.link}", lambda: self._hands.unwire(effect))
+            case CheckPod():
+                self._start(f"check {effect.pod.link}", lambda: self._hands.check(effect))
+            case JournalReserved():
+                self._hands.keep_reserved(effect)
             case JournalBlocks():
                 self._hands.keep(effect)
             case ForgetBlock():
@@ -255,8 +293,11 @@ class Life:
             self._new_wish = False
             if not write_behind(self._repo, self.emit, self._wish):
                 until = self.place.clock.now + RETRY
-                checkpoint("records, away", lambda until=until: self.place.clock.now >= until)
+                checkpoint("records, away", partial(self._is_past, until))
                 self._new_wish = True
+
+    def _is_past(self, instant: float) -> bool:
+        return self.place.clock.now >= instant
 
     def _claim(self) -> None:
         while True:

@@ -15,12 +15,14 @@ from gates import CountedStore, GatedKernel, GatedStore, Way
 from life import Clock, Life, Place
 
 from bgpnet.agent.events import Answer, CniAsked
+from bgpnet.agent.journal import decode
 from bgpnet.agent.watched import Netns
-from bgpnet.agent.world import Me
+from bgpnet.agent.world import Me, Pod, World
 from bgpnet.cnispec import TRY_AGAIN, Attachment
 from bgpnet.kernel.fake import MAIN, FakeKernel
 from bgpnet.kernel.state import Hop
 from bgpnet.model import ip
+from bgpnet.model.ipamblock import BlockState
 from bgpnet.wire import CniCall
 
 UPLINK = "eth1"
@@ -89,6 +91,8 @@ class Machine:
     asks: dict[int, Ask] = field(default_factory=dict)
     tombstones: list[Container] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    left: dict[ip.Address, float] = field(default_factory=dict)
+    """When the address's last pod was to be deleted; empty after a journal was lost."""
     kernel: FakeKernel = field(default_factory=FakeKernel)
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -132,6 +136,7 @@ class Machine:
                 sight=self.sight,
                 answer=self.answered,
                 buried=self.buried,
+                given=self.given,
             )
         )
 
@@ -157,11 +162,32 @@ class Machine:
                 one.state = State.DEAD
         if imaged:
             self.images += 1
+            self.left = {}
             self.journal.unlink(missing_ok=True)
 
     def _boot_kernel(self) -> None:
         self.kernel = FakeKernel()
         self.kernel.strangers.add_link(UPLINK, f"192.0.2.{self.number}/24")
+
+    def lose_journal(self, called_gone: Callable[[ip.Address], bool]) -> None:
+        """The file goes; pods of blocks that an operator gave away meanwhile are known to nobody any more."""
+        self.counts["journals lost"] += 1
+        self.left = {}
+        self.journal.unlink(missing_ok=True)
+        self.condemn(called_gone)
+
+    def condemn(self, which: Callable[[ip.Address], bool]) -> None:
+        """Pods that nobody remembers: their links are as good as a stranger's."""
+        for one in self.live():
+            if one.address is not None and which(one.address) and not self.remembers(one):
+                one.state = State.DEAD
+
+    def remembers(self, one: Container) -> bool:
+        """Whether the journal has the pod and its block."""
+        contents = decode(self.journal.read_bytes()) if self.journal.exists() else None
+        blocks = contents.blocks.values() if contents else ()
+        known = contents is not None and one.attachment in contents.pods
+        return known and any(ip.contains(block.network, one.address) for block in blocks if one.address)
 
     # the container runtime
 
@@ -190,6 +216,8 @@ class Machine:
     def delete(self, one: Container) -> None:
         """DEL; without an agent, a tombstone is its answer."""
         self.counts["DELs asked"] += 1
+        if one.address is not None and one.state in (State.UP, State.OLD):
+            self.left[one.address] = self.clock.now
         one.state = State.GONE if not self.serving else one.state if one.state is State.GONE else State.LEAVING
         if self.serving:
             self._ask("DEL", one)
@@ -233,6 +261,17 @@ class Machine:
     def _unasked(self) -> list[Container]:
         under_way = [ask.container for ask in self.asks.values() if ask.buried]
         return [one for one in self.tombstones if one not in under_way]
+
+    def given(self, pod: Pod, before: World) -> None:
+        """Every new allocation: an address rests, unless nothing else was to be had."""
+        since = before.now - self.left.get(pod.address, 0.0)
+        wanted = any(one.wanted for one in self.containers if one.name == pod.attachment.container)
+        in_reach = [block for block in before.blocks.values() if block.spec.state is BlockState.IN_USE]
+        same = [block for block in in_reach if ip.contains(block.network, pod.address)]
+        if since < self.rest and not wanted and any(block.spec.free for block in same):
+            self.problems.append(
+                f"{pod.address} was given to {pod.attachment.container} {since:.0f} s after it was freed"
+            )
 
     def answered(self, answer: Answer) -> None:
         """The agent's answer to a request."""

@@ -423,6 +423,13 @@ def test_a_newer_sandbox_takes_the_link_over_and_the_older_one_keeps_its_address
     assert ipam.usage(world.blocks[NET], NOW).in_use == 1
 
 
+def test_an_older_sandbox_that_still_waits_never_takes_the_link_from_a_newer_one() -> None:
+    world, _ = run(fresh(), sandbox(1, "c1"))
+    world, effects = run(world, sandbox(2, "c2"))
+    assert [(number, status, error["code"]) for number, status, error in told(effects)] == [(1, 1, 11)]
+    assert set(world.waiting) == {2}
+
+
 def test_while_one_sandbox_is_being_wired_another_of_the_same_pod_waits() -> None:
     world, _ = run(with_block(), sandbox(1, "c1"))
     after, effects = run(world, sandbox(2, "c2"))

@@ -6,16 +6,15 @@ happens: no address is on two living pods, nobody is ever fenced from a living o
 
 from __future__ import annotations
 
+import os
+import random
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from asks import asked
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from msgspec import structs
 from worlds import NOW, pool
 
@@ -33,7 +32,7 @@ from bgpnet.errors import AlreadyExists, Conflict, NotFound, StoreUnreachable
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ip import Address
-from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.ipamblock import BlockState, IPAMBlock
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.kinds import Kind, Resource, kind_of
 from bgpnet.store.api import Deleted, Entry, Revision
@@ -196,7 +195,7 @@ class Agent:
             self.queue.append(Changed(kind, self.repo.write(resource)))
         except (AlreadyExists, Conflict, NotFound):
             try:
-                self.queue.append(Changed(kind, self.repo.get(kind, name)))
+                self.queue.append(Changed(kind, self.repo.get(kind, name), read=True))
             except NotFound:
                 self.queue.append(Gone(kind, name))
             except StoreUnreachable as problem:
@@ -206,15 +205,13 @@ class Agent:
 
 
 NAMES = ("node1", "node2")
-WHO = st.sampled_from(NAMES)
-FAULTS = st.lists(st.sampled_from(["ok", "ok", "refused", "lost", "killed"]), max_size=3)
+FAULTS = ("ok", "ok", "ok", "refused", "lost", "killed")
 
 
-class Model(RuleBasedStateMachine):
+class Model:
     """Two agents on one datastore."""
 
-    @initialize()
-    def begin(self) -> None:
+    def __init__(self) -> None:
         self.directory = tempfile.TemporaryDirectory()
         self.store = Faulty()
         self.repo = Repo(self.store, now=lambda: self.now)
@@ -268,118 +265,96 @@ class Model(RuleBasedStateMachine):
             agent.kill()
         self.store.faults = []
 
-    @rule(who=WHO, count=st.integers(1, 4))
     def think(self, who: str, count: int) -> None:
         agent = self.agents[who]
         for _ in range(count):
             if agent.world is not None and agent.queue:
                 agent.think(agent.queue.popleft(), self.now)
 
-    @rule(who=WHO)
     def hear(self, who: str) -> None:
         if self.agents[who].world is not None:
             self.agents[who].hear()
 
-    @rule(who=WHO, faults=FAULTS)
     def claim(self, who: str, faults: list[str]) -> None:
         if self.agents[who].work:
             self.carefully(self.agents[who], faults, "claim")
 
-    @rule(who=WHO)
     def plan(self, who: str) -> None:
         self.agents[who].plan()
 
-    @rule(who=WHO, faults=FAULTS)
     def record(self, who: str, faults: list[str]) -> None:
         if self.agents[who].wish:
             self.carefully(self.agents[who], faults, "record")
 
-    @rule(who=WHO, faults=FAULTS)
-    def plan_and_record(self, who: str, faults: list[str]) -> None:
-        self.plan(who)
-        self.record(who, faults)
-
-    @rule(who=WHO)
-    def hear_and_think(self, who: str) -> None:
-        self.hear(who)
-        self.think(who, 3)
-
-    @rule(who=WHO, count=st.integers(1, 5))
-    def tick_and_think(self, who: str, count: int) -> None:
-        self.tick([who], 1)
-        self.think(who, count)
-
-    @rule(who=WHO)
     def wire(self, who: str) -> None:
         if self.agents[who].pods:
             self.agents[who].wire(self.now)
 
-    @rule(who=WHO)
     def rest(self, who: str) -> None:
         if self.agents[who].world is not None:
             self.settle(self.agents[who])
 
-    @rule(who=WHO, count=st.integers(1, 5))
     def add(self, who: str, count: int) -> None:
         for _ in range(count if self.agents[who].world is not None else 0):
             self.number += 1
             call = asked(f"c{self.number}", number=self.number, pod=f"ns/p{self.number}")
             self.agents[who].queue.append(call)
 
-    @rule(who=WHO, count=st.integers(1, 5))
     def delete(self, who: str, count: int) -> None:
         agent = self.agents[who]
         if agent.world is not None:
             for attachment in list(agent.kernel)[:count]:
                 agent.queue.append(deletion(attachment))
 
-    @rule(who=st.lists(WHO, unique=True, min_size=1), seconds=st.sampled_from([1, 11, 61]))
-    def tick(self, who: list[str], seconds: int) -> None:
+    def tick(self, who: Sequence[str], seconds: int) -> None:
         self.now += seconds
         for name in who:
             if self.agents[name].world is not None:
                 self.agents[name].queue.append(events.Tick(self.now, self.now))
 
-    @rule(who=WHO)
-    def long_quiet(self, who: str) -> None:
-        """Idle blocks are what this is about."""
-        if self.agents[who].world is not None:
-            for _ in range(3):
-                self.now += 31
-                self.agents[who].queue.append(events.Tick(self.now, self.now))
-                self.settle(self.agents[who])
-
-    @rule(who=WHO)
     def kill(self, who: str) -> None:
         self.agents[who].kill()
 
-    @rule(who=WHO)
     def start(self, who: str) -> None:
         if self.agents[who].world is None:
             self.agents[who].start(self.now)
 
-    @rule(disabled=st.booleans())
-    def pool(self, disabled: bool) -> None:
+    def pool(self, *, disabled: bool) -> None:
         stored = self.repo.get(kinds.IPPOOL, "pods")
         assert isinstance(stored, IPPool)
         self.repo.write(structs.replace(stored, spec=structs.replace(stored.spec, disabled=disabled)))
 
-    @invariant()
     def no_address_is_on_two(self) -> None:
-        if not hasattr(self, "agents"):
-            return
         live = [seen.address for agent in self.agents.values() for seen in agent.kernel.values()]
         assert len(set(live)) == len(live), live
         for agent in self.agents.values():
             assert agent.world is None or not agent.world.fenced
 
+    def history(self) -> Counter[str]:
+        """What happened to blocks."""
+        seen: Counter[str] = Counter()
+        before: dict[str, IPAMBlock] = {}
+        for item in list(self.store._log):
+            if not item.key.startswith(key(kinds.IPAMBLOCK, "")):
+                continue
+            was = before.pop(item.key, None)
+            if isinstance(item, Deleted):
+                seen["deleted"] += 1
+                continue
+            now = self.repo._decode(kinds.IPAMBLOCK, item)
+            assert isinstance(now, IPAMBlock)
+            before[item.key] = now
+            idle = now.spec.state is BlockState.IDLE
+            seen["idle"] += idle
+            if was is not None and was.spec.state is BlockState.IDLE and not idle:
+                seen["taken back" if was.spec.owner == now.spec.owner else "taken over"] += 1
+        return seen
+
     def blocks(self) -> list[IPAMBlock]:
         return [one for one in self.repo.list(kinds.IPAMBLOCK)[0] if isinstance(one, IPAMBlock)]
 
-    def teardown(self) -> None:
+    def end(self) -> None:
         """All live on in peace: they agree on who has what; and without pods, a disabled pool is rid of its blocks."""
-        if not hasattr(self, "agents"):
-            return
         self.quiet(3, 6)
         live = {seen.address: name for name, agent in self.agents.items() for seen in agent.kernel.values()}
         assert recorded(self.blocks()) == live
@@ -419,10 +394,66 @@ def deletion(attachment: Attachment) -> events.CniAsked:
     return events.CniAsked(0, CniCall({**call.env, "CNI_COMMAND": "DEL"}, call.stdin))
 
 
+WEIGHTS = {
+    "think": 6,
+    "hear": 3,
+    "claim": 5,
+    "plan": 4,
+    "record": 5,
+    "wire": 3,
+    "add": 3,
+    "delete": 2,
+    "tick": 3,
+    "kill": 0.3,
+    "start": 1,
+    "pool": 0.15,
+    "rest": 0.4,
+    "minute": 0.3,
+}
+"""How often what happens: what makes blocks change hands, more than what ends everything."""
+
+
+def act(model: Model, choice: random.Random) -> None:
+    """One thing happens."""
+    [what] = choice.choices(list(WEIGHTS), list(WEIGHTS.values()))
+    who = choice.choice(NAMES)
+    match what:
+        case "claim" | "record":
+            faulty = choice.random() < 0.25
+            faults = [choice.choice(FAULTS) for _ in range(3)] if faulty else []
+            (model.claim if what == "claim" else model.record)(who, faults)
+        case "think":
+            model.think(who, choice.randint(1, 3))
+        case "add":
+            model.add(who, choice.randint(1, 5))
+        case "delete":
+            model.delete(who, choice.randint(1, 5))
+        case "tick":
+            model.tick([who], choice.choice([1, 1, 1, 11]))
+        case "minute":
+            model.tick(NAMES, 61)
+        case "pool":
+            model.pool(disabled=choice.random() < 0.4)
+        case _:
+            simple = {name: getattr(model, name) for name in ("hear", "plan", "wire", "kill", "start", "rest")}
+            simple[what](who)
+
+
+SEEDS = 4000 if os.environ.get("BGPNET_SOAK") else 80
+
+
 def test_blocks_change_hands_and_no_address_is_ever_on_two() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # as in the datastore's model
-        Model,
-        settings=settings(
-            max_examples=int(__import__("os").environ.get("EX", "60")), stateful_step_count=60, deadline=None
-        ),
-    )
+    """Seeded, so that a failure repeats. A step that is left out of the protocol fails several of a hundred seeds."""
+    seen: Counter[str] = Counter()
+    for seed in range(SEEDS):
+        model, choice = Model(), random.Random(seed)  # noqa: S311 - it has to repeat, not to be secret
+        try:
+            for _ in range(150):
+                act(model, choice)
+                model.no_address_is_on_two()
+            model.end()
+        except AssertionError as problem:
+            raise AssertionError(f"seed {seed}: {problem}") from problem
+        seen.update(model.history())
+    print(dict(seen))
+    assert min(seen[what] for what in ("idle", "taken over", "taken back", "deleted")) >= 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from bgpnet.agent import journal
 from bgpnet.agent.journal import BlockIs, Journal, Kept, PodWent, came
 from bgpnet.agent.world import Phase, Pod
 from bgpnet.cnispec import Attachment
-from bgpnet.errors import JournalFailed
+from bgpnet.errors import JournalFailed, UsageError
 from bgpnet.model import ip
 from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock, Owner
@@ -96,6 +98,15 @@ def test_pods_of_another_boot_are_released_and_blocks_stay(tmp_path: Path) -> No
     blocks, found = read(tmp_path / "journal", "boot2")
     assert not found
     assert ipam.usage(blocks[NET], NOW).in_use == 0
+
+
+def test_addresses_given_after_the_block_was_journalled_rest_after_a_reboot_too(tmp_path: Path) -> None:
+    block, pods = allocated(2)
+    claimed = ipam.new_block(NET, OWNER, NOW - 1)
+    opened(tmp_path / "journal").append([BlockIs(claimed), *map(came, pods)])
+    blocks, _ = read(tmp_path / "journal", "boot2")
+    assert ipam.usage(blocks[NET], NOW).resting == 2
+    assert blocks[NET].spec.sequence >= block.spec.sequence
 
 
 def test_a_new_start_replaces_the_file(tmp_path: Path) -> None:
@@ -225,3 +236,76 @@ def test_lines_that_cannot_be_made_durable_say_so_when_waited_for(tmp_path: Path
     one.append([came(pods[1])])  # with a fresh file, which has the first line, too: it may have reached the disk
     _, found = read(tmp_path / "journal")
     assert pods[1].attachment in found
+
+
+def test_a_journal_of_another_node_is_not_believed_and_pods_of_another_name_are_not_taken_for_ours() -> None:
+    block, pods = allocated(1)
+    contents = journal.Contents("boot1")
+    for line in (BlockIs(block), came(pods[0])):
+        contents.take(line)
+    assert journal.belongs(contents, "boot1", OWNER)
+    assert journal.belongs(contents, "boot1", Owner(name="node1", uid="renewed"))  # one boot is one machine
+    assert journal.belongs(contents, "boot2", OWNER)
+    assert not journal.belongs(contents, "boot2", Owner(name="node1", uid="another machine"))
+    assert not journal.belongs(contents, "boot2", Owner(name="node2", uid="u1"))
+    with pytest.raises(UsageError, match="has 1 pods of node node1 and is to be node node2: start the agent"):
+        journal.belongs(contents, "boot1", Owner(name="node2", uid="u1"))
+    contents.pods.clear()
+    assert not journal.belongs(contents, "boot1", Owner(name="node2", uid="u1"))
+
+
+FULL = """
+import sys
+from pathlib import Path
+from bgpnet.agent.journal import Journal, Kept
+from bgpnet.errors import JournalFailed, UsageError
+disk = Path(sys.argv[1])
+one = Journal(disk / "journal", "boot")
+one.start([], [])
+one.append([Kept(("10.0.0.0/30",))])
+with (disk / "filler").open("wb", 0) as filler:
+    try:
+        while filler.write(bytes(4096)): pass
+    except OSError: pass
+try:
+    for _ in range(500): one.append([Kept(("10.0.0.0/29",) * 100)])
+    print("never full")
+except JournalFailed as problem: print(problem)
+print(one.load().reserved in {("10.0.0.0/30",), ("10.0.0.0/29",) * 100})
+(disk / "filler").unlink()
+one.append([Kept(("10.0.0.0/28",))])
+print(one.load().reserved)
+"""
+READ_ONLY = """
+import sys
+from pathlib import Path
+from bgpnet.agent.journal import Journal
+from bgpnet.errors import JournalFailed, UsageError
+try: Journal(Path(sys.argv[1]) / "journal", "boot").start([], [])
+except JournalFailed as problem: print(problem)
+"""
+
+
+def on_disk(folder: Path, options: str, program: str) -> list[str]:
+    """What a program prints whose argument is a small disk of its own."""
+    script = f'mount -t tmpfs -o {options} none "$1" && exec "$2" -c "$3" "$1"'
+    argv = ["unshare", "-m", "sh", "-c", script, "sh", str(folder), sys.executable, program]
+    env = {**os.environ, "PYTHONPATH": str(Path(journal.__file__).parents[2])}
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.root
+def test_a_disk_that_fills_up_and_is_cleared_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+    refused, whole, after = on_disk(tmp_path, "size=128k", FULL)
+    assert refused.endswith(
+        "journal cannot be written: No space left on device; see to the disk of the state directory"
+    )
+    assert (whole, after) == ("True", "('10.0.0.0/28',)")
+
+
+@pytest.mark.root
+def test_a_read_only_disk_is_one_sentence(tmp_path: Path) -> None:
+    [refused] = on_disk(tmp_path, "ro", READ_ONLY)
+    assert refused.endswith("cannot be written: Read-only file system; see to the disk of the state directory")
