@@ -18,6 +18,7 @@ from bgpnet.agent.events import (
     Claimed,
     ClaimFailed,
     Effect,
+    JournalBlocks,
     KernelApplied,
     Namespaces,
     PodRefused,
@@ -163,12 +164,20 @@ def _taking_back(block: IPAMBlock) -> str:
 
 
 def claimed(world: World, event: Claimed) -> Step:
-    """A new block: the tunnel's address first, then those who wait."""
-    blocks = {**world.blocks, event.block.network: event.block}
+    """A new block: the tunnel's address first, then those who wait.
+
+    It may have been ours before we were fenced from it: pods of ours that still live in it keep their addresses.
+    """
+    block = event.block
+    for pod in world.pods.values():
+        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since)
     world = claims.with_stored(world, event.block)
+    blocks = {**world.blocks, block.network: block}
     revision = event.block.metadata.resourceVersion
-    unconfirmed = {**world.unconfirmed, event.block.network: revision} if revision else world.unconfirmed
-    return resume(replace(world, blocks=blocks, unconfirmed=unconfirmed, claiming=False, no_address=""))
+    unconfirmed = {**world.unconfirmed, block.network: revision} if revision else world.unconfirmed
+    world = replace(world, blocks=blocks, unconfirmed=unconfirmed, claiming=False, no_address="")
+    world, effects = resume(world)
+    return world, [JournalBlocks((block,)), *effects] if block is not event.block else effects
 
 
 def claim_failed(world: World, event: ClaimFailed) -> Step:

@@ -9,9 +9,10 @@ from bgpnet import ipam, names
 from bgpnet.agent import choose, facts
 from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, TakeBack
 from bgpnet.agent.world import World
+from bgpnet.cnispec import Attachment
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip, kinds
-from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
+from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Use
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.resource import Metadata
 
@@ -147,3 +148,20 @@ def is_idle(world: World, net: ip.Network) -> bool:
     """Whether an own block is idle as far as this node knows."""
     block = world.blocks.get(net)
     return block is not None and block.spec.state is BlockState.IDLE
+
+
+def entered(block: IPAMBlock, attachment: Attachment, address: ip.Address, pod: str, since: str) -> IPAMBlock:
+    """The block with an allocation that never reached the datastore; the same where it is known, or elsewhere."""
+    if not ip.contains(block.network, address):
+        return block
+    there = block.spec.allocations.get(int(address) - int(block.network.network_address))
+    if there is not None and there.freedAt is None:
+        return block
+    allocation = Allocation(
+        container=attachment.container,
+        ifname=attachment.ifname,
+        pod=pod,
+        since=since,
+        sequence=block.spec.sequence + 1,
+    )
+    return ipam.restore(block, address, allocation)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from bgpnet import ipam, reservations
-from bgpnet.agent import attach, facts, releases
+from bgpnet.agent import attach, claims, facts, releases
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import (
     Changed,
@@ -223,13 +223,13 @@ def _survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
         if live and _address(world, attachment, block.network[ordinal]) != block.network[ordinal]:
             block = ipam.release(block, attachment.container, attachment.ifname, world.now)
     for pod in world.pods.values():
-        block = _entered(block, pod.attachment, pod.address, pod.pod, pod.since)
+        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since)
     living: list[Pod] = []
     for attachment, seen in world.links.items():
         if attachment in world.pods:
             continue
         if seen.address is not None:
-            block = _entered(block, attachment, seen.address, "", seen.since)
+            block = claims.entered(block, attachment, seen.address, "", seen.since)
         if found := ipam.find(block, attachment.container, attachment.ifname):
             living.append(_recovered(*found, attachment, seen))
     return block, living
@@ -242,23 +242,6 @@ def _address(world: World, attachment: Attachment, recorded: ip.Address) -> ip.A
     if (seen := world.links.get(attachment)) is not None:
         return seen.address or recorded
     return None
-
-
-def _entered(block: IPAMBlock, attachment: Attachment, address: ip.Address, pod: str, since: str) -> IPAMBlock:
-    """The block with an allocation that never reached the datastore; the same where it is known, or elsewhere."""
-    if not ip.contains(block.network, address):
-        return block
-    there = block.spec.allocations.get(int(address) - int(block.network.network_address))
-    if there is not None and there.freedAt is None:
-        return block
-    allocation = Allocation(
-        container=attachment.container,
-        ifname=attachment.ifname,
-        pod=pod,
-        since=since,
-        sequence=block.spec.sequence + 1,
-    )
-    return ipam.restore(block, address, allocation)
 
 
 def _recovered(address: ip.Address, allocation: Allocation, attachment: Attachment, seen: Seen) -> Pod:

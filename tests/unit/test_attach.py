@@ -309,6 +309,17 @@ def test_a_pod_whose_block_is_lost_while_it_is_wired_is_taken_down_again() -> No
     assert world.pods == {}
 
 
+def test_a_block_that_comes_back_has_the_pods_that_stayed_in_it() -> None:
+    world, _ = add(with_block(), "c1")
+    theirs = ipam.new_block(NET, Owner(name="node2", uid="uuid-2"), NOW)
+    ours = ipam.new_block(NET, Owner(name="node1", uid="uuid-1"), NOW + 1)
+    world, effects = run(world, events.Changed(kinds.IPAMBLOCK, theirs), events.Claimed(ours))
+    assert ipam.find(world.blocks[NET], "c1", "eth0") is not None
+    assert events.JournalBlocks((world.blocks[NET],)) in effects
+    world, _ = add(world, "c2")
+    assert world.pods[Attachment("c2", "eth0")].address == ip.address("10.244.0.1")
+
+
 def test_every_del_of_a_pod_is_answered_with_the_first() -> None:
     world, _ = add(with_block(), "c1")
     world, effects = run(world, events.CniAsked(2, call("DEL", "c1")), events.CniAsked(3, call("DEL", "c1")))
