@@ -16,29 +16,55 @@ def check(path: str) -> None:
     target = Path(path)
     if target.is_dir():
         raise UsageError(f"{path} is a directory: name a file in it")
+    if _is_special(target):
+        if not os.access(target, os.W_OK):
+            raise UsageError(f"{path} cannot be written: it is not yours: name another")
+        return
+    target = _real(target)
     if not os.access(target.parent, os.W_OK | os.X_OK):
         raise UsageError(f"{path} cannot be written: {target.parent} is no directory of yours: name another")
 
 
 def write(path: str, pieces: Iterable[str]) -> None:
-    """Put the file there with mode 0600, in one step; a file that was there is replaced. Raises UsageError."""
+    """Put the file there with mode 0600, in one step; a file that was there is replaced. Raises UsageError.
+
+    What a symbolic link leads to is replaced, not the link. A device, a pipe or /dev/stdout is written to as it is:
+    by a rename, root would put a file in the place of /dev/null.
+    """
     check(path)
     target = Path(path)
     try:
-        fd, fresh = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # 0600
-        try:
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                file.writelines(pieces)
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(fresh, target)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(fresh)
-            raise
-        _settle(target.parent)
+        if _is_special(target):
+            with target.open("w", encoding="utf-8") as device:
+                device.writelines(pieces)
+            return
+        _replace(_real(target), pieces)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}: name a file in a directory of yours") from error
+
+
+def _is_special(target: Path) -> bool:
+    """It is there, and neither a file nor a directory."""
+    return target.exists() and not target.is_file() and not target.is_dir()
+
+
+def _real(target: Path) -> Path:
+    return Path(os.path.realpath(target))
+
+
+def _replace(target: Path, pieces: Iterable[str]) -> None:
+    fd, fresh = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)  # 0600
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.writelines(pieces)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(fresh, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(fresh)
+        raise
+    _settle(target.parent)
 
 
 def _settle(folder: Path) -> None:

@@ -8,7 +8,9 @@ Exit codes: 0 done; 1 refused or failed; 2 wrong usage; 3 a check found somethin
 
 from __future__ import annotations
 
+import errno
 import os
+import sys
 
 import click
 
@@ -16,6 +18,8 @@ from bgpnet.errors import BgpnetError, UsageError
 from bgpnet_ctl.commands import about, get, ipam, node, validate, write
 from bgpnet_ctl.commands.datastore import datastore as whole_datastore
 from bgpnet_ctl.session import RUN_DIR, Misused, Refused, Session, given
+
+_NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Root(click.Group):
@@ -108,4 +112,11 @@ for command in (
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    cli(prog_name="bgpnetctl")
+    try:
+        cli(prog_name="bgpnetctl")
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN or error.filename is not None:  # a traceback is a bug of ours
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), 1)  # Python flushes what is left when it ends
+        click.echo(f"standard output cannot be written: {error.strerror}; what was written is not whole", err=True)
+        sys.exit(1)

@@ -83,6 +83,15 @@ def test_a_reader_that_leaves_early_is_no_error_to_talk_about(env: dict[str, str
     assert left.stderr == ""
 
 
+@pytest.mark.parametrize("args", [["datastore", "export"], ["get", "ippool"], ["validate", "--help"]], ids=" ".join)
+def test_a_full_disk_behind_standard_output_is_one_sentence(env: dict[str, str], args: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        argv = [sys.executable, "-m", "bgpnet_ctl", *args]
+        failed = subprocess.run(argv, env=env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    said = "standard output cannot be written: No space left on device; what was written is not whole\n"
+    assert (failed.returncode, failed.stderr) == (1, said)
+
+
 def at_a_terminal(env: dict[str, str], *args: str, typed: str = "") -> tuple[int, str]:
     """Exit code and what the screen shows, with a terminal as all three of its streams."""
     ours, theirs = os.openpty()
