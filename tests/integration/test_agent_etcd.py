@@ -57,7 +57,7 @@ class OnEtcd:
         found = {}
         for block in rows:
             base, last = block["spec"]["cidr"].partition("/")[0].rsplit(".", 1)
-            for ordinal, one in block["spec"]["allocations"].items():
+            for ordinal, one in block["spec"].get("allocations", {}).items():  # an empty block has none
                 if not one.get("freedAt"):
                     found[f"{base}.{int(last) + int(ordinal)}"] = one["container"]
         return found
