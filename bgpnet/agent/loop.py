@@ -115,6 +115,7 @@ class Loop:
     def _step(self, event: Happening, server: Server, workers: Workers) -> None:
         before = self._world if isinstance(event, Tick) else replace(self._world, now=time(), clock=monotonic())
         self._world, effects = step(before, event)
+        _tell_of_datastore(before.store_away, self._world.store_away)
         for effect in effects:
             self._carry_out(effect, server, workers)
         if isinstance(event, Tick):
@@ -173,3 +174,11 @@ class Loop:
             if refusal not in self._world.refusals:
                 log.warning("%s", refusal)
         self.emit(KernelApplied(done.refusals, done.lost))
+
+
+def _tell_of_datastore(before: str, now: str) -> None:
+    """In the log when it goes away, with the reason that the status has, and when it is back."""
+    if now and not before:
+        log.warning("the datastore is away: %s", now)
+    elif before and not now:
+        log.info("the datastore is back")

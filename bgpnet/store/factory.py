@@ -25,6 +25,8 @@ def open_store(url: str, environ: Mapping[str, str] | None = None, said: Said | 
     scheme, colon, rest = url.partition(":")
     if not colon or scheme not in _STORES:
         hint = f"; a file is named sqlite://{url}" if url.startswith("/") else ""
+        if scheme in ("http", "https"):
+            hint = "; an etcd is named etcd://HOST:PORT,…, and ETCD_CA_CERT_FILE makes it TLS"
         shown = f"…{url[url.rindex('@') :]}" if "@" in url else url  # a password may stand before it
         raise UsageError(f"datastore {shown!r}: begins with no scheme of {', '.join(_STORES)}{hint}")
 

@@ -39,6 +39,7 @@ def test_memory_is_a_new_one_each_time() -> None:
         ("mysql://x", "begins with no scheme of sqlite, etcd, kubernetes, memory"),
         ("/var/lib/x.db", "begins with no scheme of sqlite, etcd, kubernetes, memory; "
          "a file is named sqlite:///var/lib/x.db"),
+        ("https://10.0.0.1:2379", "an etcd is named etcd://HOST:PORT,…, and ETCD_CA_CERT_FILE makes it TLS"),
         ("", "begins with no scheme of sqlite, etcd, kubernetes, memory"),
     ],
 )  # fmt: skip

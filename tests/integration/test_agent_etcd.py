@@ -35,6 +35,7 @@ class OnEtcd:
             machine.agent.env["BGPNET_DATASTORE"] = URL
         for address in ADDRESSES:
             made.lab.exec("switch", ["ip", "address", "add", f"{address}/24", "dev", "br0"])
+        # Members are made here and not by EtcdCluster: they must be reached from inside the nodes.
         self.members = [self._member(program, number) for number in range(len(ADDRESSES))]
         for member in self.members:
             member.start()
@@ -152,6 +153,9 @@ def test_pods_come_and_go_while_all_members_are_away(nodes: OnEtcd) -> None:
         nodes.recorded(near, far, new, other)
         for machine in nodes.made.machines:
             machine.ready(peers=1)
+            told = [line for line in machine.log().splitlines() if "the datastore is " in line]
+            assert f"the datastore is away: etcd at {ADDRESSES[0]}:2379, " in told[0]
+            assert told[-1].endswith("the datastore is back")
     assert pings.sent > 0
     assert pings.lost == 0
 
