@@ -260,7 +260,7 @@ class Cluster:
         """Raises AssertionError unless datastore, agents, kernels and runtimes say the same."""
         problems: list[str] = []
         blocks = self.blocks()
-        wanted: dict[tuple[str, ip.Address | None], str] = {}
+        wanted: dict[tuple[str, ip.Address], str] = {}
         for machine in self.machines:
             assert machine.life is not None
             world = machine.life.world
@@ -282,7 +282,7 @@ class Cluster:
                 problems.append(f"{machine.name} has links of {sorted(links)}, alive are {sorted(live)}")
             if (pods := {key.container for key in world.pods}) != live:
                 problems.append(f"the agent of {machine.name} knows pods {sorted(pods)}, alive are {sorted(live)}")
-            wanted |= {(machine.name, one.address): one.name for one in machine.live()}
+            wanted |= {(machine.name, one.address): one.name for one in machine.live() if one.address is not None}
         recorded = {
             (_owner(block), block.network[ordinal]): slot.container
             for block in blocks.values()

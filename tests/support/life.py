@@ -209,6 +209,9 @@ class Life:
         self._start("records", self._write_behind)
         self._start("claims", self._claim)
         self._start("reaper", self._reap)
+        while self.inbox and not self.stopped:  # what was told before the loop began comes before its first plan
+            checkpoint("the loop's first events")
+            self._step(self.inbox.popleft())
         while not self.stopped:
             checkpoint("the loop", lambda: bool(self.inbox) or self._dirty or self._idle)
             if self._idle:
@@ -262,8 +265,6 @@ class Life:
                 self._hands.keep(effect)
             case ForgetBlock():
                 self._hands.forget(effect)
-            case JournalReserved():
-                self._hands.keep_reserved(effect)
             case JournalIdle():
                 self._hands.keep_idle(effect)
 

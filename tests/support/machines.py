@@ -178,8 +178,9 @@ class Machine:
 
     def condemn(self, which: Callable[[ip.Address], bool]) -> None:
         """Pods that nobody remembers: their links are as good as a stranger's."""
-        for one in self.live():
-            if one.address is not None and which(one.address) and not self.remembers(one):
+        for one in self.containers:
+            told = one.state in (State.UP, State.OLD) and one.address is not None
+            if told and one.address is not None and which(one.address) and not self.remembers(one):
                 one.state = State.DEAD
 
     def remembers(self, one: Container) -> bool:
