@@ -31,6 +31,7 @@ bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare
 	@$(PY) -m benchmarks.cni
 	@$(PY) -m benchmarks.ctl
 	@$(PY) -m benchmarks.store
+	@$(PY) -m benchmarks.ipam
 
 cni: build/cni/bgpnet ## the program that container runtimes execute
 

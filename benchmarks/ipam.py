@@ -195,7 +195,8 @@ class Peer:
     def clear(self) -> None:
         """The same blocks, empty again."""
         self.blocks = []
-        for net in list(ip.network("10.64.0.0/20").subnets(new_prefix=26))[:BLOCKS]:
+        for number in range(BLOCKS):
+            net = ip.network(f"10.64.{number}.0/26")
             block = ipam.new_block(net, self.owner, time.time())
             self.blocks.append(f"/peer/block/{block.metadata.name}")
             self.store.put(self.blocks[-1], codec.encode(block), None)
@@ -238,15 +239,16 @@ def measure(one: Ours | Peer, count: int, at_once: int) -> tuple[float, float]:
 
 def compare(ours: Ours, peer: Peer, rounds: int, count: int, at_once: int) -> list[Row]:
     """The rows of one way of asking, from the medians of the rounds."""
-    for one in (ours, peer):
+    both: list[Ours | Peer] = [ours, peer]
+    for one in both:
         measure(one, count, at_once)  # blocks are claimed, connections are warm
     found: dict[str, list[tuple[float, float]]] = {ours.name: [], peer.name: []}
     for _ in range(rounds):
-        for one in random.sample([ours, peer], 2):
+        for one in random.sample(both, 2):
             found[one.name].append(measure(one, count, at_once))
     what = "one at a time" if at_once == 1 else f"{at_once} at a time"
     (mine, my_writes), (theirs, their_writes) = (
-        tuple(statistics.median(column) for column in zip(*found[one.name], strict=True)) for one in (ours, peer)
+        tuple(statistics.median(column) for column in zip(*found[one.name], strict=True)) for one in both
     )
     print(f"{what}: {1000 / mine:.0f} addresses a second, {peer.name} {1000 / theirs:.0f}")
     return [
