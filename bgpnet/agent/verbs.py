@@ -65,7 +65,9 @@ def unwire_failed(world: World, event: UnwireFailed) -> Step:
 def _check(world: World, number: int, request: CniRequest) -> Effect:
     """CHECK: what can be told from the World, and then a look at the kernel."""
     pod = world.pods.get(request.attachment)
-    if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT):
+    if pod is not None and pod.phase is Phase.CUT:
+        pod = None  # its DEL was answered, only its link waits to be reaped
+    if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING):
         busy = CniError(cnispec.TRY_AGAIN, f"the container is {pod.phase} on {pod.link}; ask again when that has ended")
         return answers.refuse(number, request, busy)
     if pod is None or pod.phase is Phase.LOST:

@@ -70,7 +70,7 @@ def test_a_check_of_what_is_not_there_or_at_work() -> None:
     assert code(run(ready(), asked("CHECK", prevResult=RESULT))[1])[0] == 103
     world = ready("c1")
     pod = next(iter(world.pods.values()))
-    for phase, expected in ((Phase.LOST, 103), (Phase.WIRING, 11), (Phase.LEAVING, 11), (Phase.CUT, 11)):
+    for phase, expected in ((Phase.LOST, 103), (Phase.WIRING, 11), (Phase.LEAVING, 11), (Phase.CUT, 103)):
         there = replace(world, pods={pod.attachment: replace(pod, phase=phase)})
         assert code(run(there, asked("CHECK", prevResult=RESULT))[1])[0] == expected
 
