@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bgpnet import cnispec, ipam, names
-from bgpnet.agent import answers, choose, claims, facts
+from bgpnet.agent import adopt, answers, choose, claims, facts
 from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
     Answer,
@@ -168,16 +168,7 @@ def claimed(world: World, event: Claimed) -> Step:
 
     It may have been ours before we were fenced from it: pods of ours that still live in it keep their addresses.
     """
-    block = event.block
-    for pod in world.pods.values():
-        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since)
-    world = claims.with_stored(world, event.block)
-    blocks = {**world.blocks, block.network: block}
-    revision = event.block.metadata.resourceVersion
-    unconfirmed = {**world.unconfirmed, block.network: revision} if revision else world.unconfirmed
-    world = replace(world, blocks=blocks, unconfirmed=unconfirmed, claiming=False, no_address="")
-    world, effects = resume(world)
-    return world, [JournalBlocks((block,)), *effects] if block is not event.block else effects
+    return _held(replace(world, claiming=False, no_address=""), event.block)
 
 
 def claim_failed(world: World, event: ClaimFailed) -> Step:
@@ -190,11 +181,28 @@ def claim_failed(world: World, event: ClaimFailed) -> Step:
 
 
 def taken_back(world: World, event: TakenBack) -> Step:
-    """An own block gives addresses away again."""
+    """An own block gives addresses away again; one that was not held is, unless another node has it meanwhile.
+
+    What is heard of its owner was written at the revision that was swapped, or after it.
+    """
     world = replace(world, taking_back=world.taking_back - {event.block.network})
-    if not claims.is_idle(world, event.block.network):
-        return world, []  # fenced meanwhile
+    if event.block.network not in world.blocks:
+        there = world.of_kind(kinds.IPAMBLOCK).get(event.block.metadata.name)
+        lost = isinstance(there, IPAMBlock) and there.spec.owner != event.block.spec.owner
+        return (world, []) if lost else _held(world, event.block)
     return resume(_with_block(claims.with_stored(world, event.block), event.block))
+
+
+def _held(world: World, stored: IPAMBlock) -> Step:
+    """A block that the datastore has as ours is one of ours: with the pods that live in it, and nobody else."""
+    block, recovered = adopt.survivors(world, stored)
+    world = claims.with_stored(world, stored)
+    revision = stored.metadata.resourceVersion
+    unconfirmed = {**world.unconfirmed, block.network: revision} if revision else world.unconfirmed
+    pods = {**world.pods, **{pod.attachment: pod for pod in recovered}}
+    world = replace(world, pods=pods, blocks={**world.blocks, block.network: block}, unconfirmed=unconfirmed)
+    world, effects = resume(world)
+    return world, [JournalBlocks((block,), tuple(recovered)), *effects] if block is not stored or recovered else effects
 
 
 def take_back_failed(world: World, event: TakeBackFailed) -> Step:

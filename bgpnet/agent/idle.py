@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bgpnet import ipam, names
-from bgpnet.agent import attach, choose, facts
+from bgpnet.agent import adopt, attach, choose, claims, facts
 from bgpnet.agent.claims import Step
 from bgpnet.agent.events import DropBlock, DropFailed, Dropped, IdleJournalled, JournalIdle
 from bgpnet.agent.world import World
@@ -40,6 +40,8 @@ def tide(world: World) -> Step:
         return world, []
     if (useless := next(_useless(world), None)) is not None:
         return replace(world, dropping=useless.network), [DropBlock(useless)]
+    if (ours := next(adopt.unheld(world), None)) is not None:
+        return claims.take_back(world, ours)
     for net, (sequence, since) in world.empty.items():
         if since + EMPTY <= world.clock and not _is_kept(world, net):
             return world, [JournalIdle(ipam.idle(world.blocks[net], world.now), sequence)]
@@ -124,10 +126,8 @@ def _useless(world: World) -> Iterator[IPAMBlock]:
                 yield there
             elif there is None:
                 yield IPAMBlock(metadata=Metadata(name=block.metadata.name), spec=block.spec)
-    me = facts.owner(world)
-    for there in stored.values():
-        mine = isinstance(there, IPAMBlock) and there.spec.owner == me and there.network not in world.blocks
-        if isinstance(there, IPAMBlock) and mine and ipam.is_empty(there) and not _has_pods(world, there):
+    for there in adopt.unheld(world):
+        if ipam.is_empty(there) and not _has_pods(world, there):
             yield there
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from msgspec import structs
 
-from bgpnet import ipam, reservations
-from bgpnet.agent import attach, claims, facts, releases
+from bgpnet import reservations
+from bgpnet.agent import adopt, attach, facts, releases
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import (
     Changed,
@@ -22,10 +22,9 @@ from bgpnet.agent.events import (
     Stop,
     StoreAway,
 )
-from bgpnet.agent.world import Phase, Pod, Seen, World
-from bgpnet.cnispec import Attachment
+from bgpnet.agent.world import Phase, Pod, World
 from bgpnet.model import ip, kinds
-from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
+from bgpnet.model.ipamblock import IPAMBlock, Use
 from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Node
@@ -201,7 +200,7 @@ def _adopt(world: World) -> Step:
             continue
         if stored.spec.owner is None or stored.spec.owner.name != world.me.node:
             continue
-        block, living = _survivors(world, _renewed(stored, world))
+        block, living = adopt.survivors(world, _renewed(stored, world))
         blocks[block.network] = block
         new.append(block)
         recovered += living
@@ -213,48 +212,3 @@ def _adopt(world: World) -> Step:
 def _renewed(block: IPAMBlock, world: World) -> IPAMBlock:
     """The block under this machine's UUID: a re-imaged machine takes over what its name owned."""
     return structs.replace(block, spec=structs.replace(block.spec, owner=facts.owner(world)))
-
-
-def _survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
-    """The block with dead allocations released and unrecorded ones entered, and the pods that were recovered."""
-    for ordinal, allocation in list(block.spec.allocations.items()):
-        attachment = Attachment(allocation.container, allocation.ifname)
-        live = allocation.freedAt is None and allocation.use is Use.WORKLOAD
-        if live and _address(world, attachment, block.network[ordinal]) != block.network[ordinal]:
-            block = ipam.release(block, attachment.container, attachment.ifname, world.now)
-    for pod in world.pods.values():
-        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since)
-    living: list[Pod] = []
-    for attachment, seen in world.links.items():
-        if attachment in world.pods:
-            continue
-        if seen.address is not None:
-            block = claims.entered(block, attachment, seen.address, "", seen.since)
-        if found := ipam.find(block, attachment.container, attachment.ifname):
-            living.append(_recovered(*found, attachment, seen))
-    return block, living
-
-
-def _address(world: World, attachment: Attachment, recorded: ip.Address) -> ip.Address | None:
-    """Where an attachment that is recorded at one address really is: nowhere if it has neither journal nor link."""
-    if (pod := world.pods.get(attachment)) is not None:
-        return pod.address
-    if (seen := world.links.get(attachment)) is not None:
-        return seen.address or recorded
-    return None
-
-
-def _recovered(address: ip.Address, allocation: Allocation, attachment: Attachment, seen: Seen) -> Pod:
-    return Pod(
-        attachment=attachment,
-        pod=allocation.pod,
-        network="",
-        netns="",
-        link=seen.link,
-        address=address,
-        mac=facts.pod_mac(address),
-        mtu=seen.mtu,
-        since=allocation.since,
-        sequence=allocation.sequence,
-        phase=Phase.READY,
-    )

@@ -16,11 +16,10 @@ from random import Random
 from typing import Protocol
 
 from gates import GatedKernel, GatedStore, TornJournal
-from msgspec.structs import replace as replaced
 from tasks import Task, checkpoint
 
-from bgpnet import ipam, reservations
-from bgpnet.agent import choose, facts, feeds
+from bgpnet import reservations
+from bgpnet.agent import facts, feeds
 from bgpnet.agent.apply import Applied, apply
 from bgpnet.agent.events import (
     Answer,
@@ -56,7 +55,6 @@ from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Me, Pod, World
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.state import KernelState
-from bgpnet.model.ipamblock import BlockState
 from bgpnet.model.kinds import Resource
 from bgpnet.store.repo import Repo
 from bgpnet.wire import CniCall
@@ -121,7 +119,7 @@ class Life:
         self._claims: deque[tuple[ClaimBlock | TakeBack | DropBlock, float]] = deque()
         self._marked: deque[Attachment | None] = deque()
         self._wish: tuple[Resource, ...] = ()
-        self._new_wish = self._idle = False
+        self._new_wish = False
         self.journal = TornJournal(place.journal, place.boot, lambda size: place.random().randrange(size + 1))
         self._repo = Repo(place.store, now=lambda: place.clock.now)
         self._hands = Hands(
@@ -152,28 +150,6 @@ class Life:
     def changed(self) -> None:
         """The kernel's monitor saw a stranger's change."""
         self._audit = self._dirty = True
-
-    def idle(self) -> None:
-        """Make the empty own blocks idle, as their owner does: in its own view, in its journal, then behind it.
-
-        A stand-in for the agent's own step, which is not built yet; what follows (take over, take back) is the agent's.
-        """
-        self._idle = True
-
-    def _make_idle(self) -> None:
-        self._idle = False
-        rest = choose.rest(self.world)
-        empty = {
-            net: replaced(block, spec=replaced(block.spec, state=BlockState.IDLE, sequence=block.spec.sequence + 1))
-            for net, block in self.world.blocks.items()
-            if self.world.adopted
-            and block.spec.state is BlockState.IN_USE
-            and ipam.usage(block, self.world.now, rest).free == block.network.num_addresses
-        }
-        if empty:
-            self.world = replace(self.world, blocks={**self.world.blocks, **empty})
-            self._dirty = True
-            self._hands.keep(JournalBlocks(tuple(empty.values())))
 
     def ready(self) -> list[Task]:
         """Who would do something with a turn."""
@@ -213,10 +189,8 @@ class Life:
             checkpoint("the loop's first events")
             self._step(self.inbox.popleft())
         while not self.stopped:
-            checkpoint("the loop", lambda: bool(self.inbox) or self._dirty or self._idle)
-            if self._idle:
-                self._make_idle()
-            elif self.inbox and not (self._dirty and self.place.random().random() < 0.2):
+            checkpoint("the loop", lambda: bool(self.inbox) or self._dirty)
+            if self.inbox and not (self._dirty and self.place.random().random() < 0.2):
                 self._step(self.inbox.popleft())
             elif self._dirty:
                 self._replan()

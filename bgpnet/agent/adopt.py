@@ -1,0 +1,69 @@
+"""A block of ours that the datastore has and we do not hold: who of its holders lives, decided by the kernel. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bgpnet import ipam
+from bgpnet.agent import claims, facts
+from bgpnet.agent.world import Phase, Pod, Seen, World
+from bgpnet.cnispec import Attachment
+from bgpnet.model import ip, kinds
+from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
+
+
+def unheld(world: World) -> Iterator[IPAMBlock]:
+    """What is recorded as ours, as last heard, and is not held.
+
+    Empty: the answer of its claim got lost. Not empty: somebody else's hand put it there, or our own late write after
+    the block was forgotten.
+    """
+    me = facts.owner(world)
+    for there in world.of_kind(kinds.IPAMBLOCK).values():
+        if isinstance(there, IPAMBlock) and there.spec.owner == me and there.network not in world.blocks:
+            yield there
+
+
+def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
+    """The block with dead allocations released and unrecorded ones entered, and the pods that were recovered."""
+    for ordinal, allocation in list(block.spec.allocations.items()):
+        attachment = Attachment(allocation.container, allocation.ifname)
+        live = allocation.freedAt is None and allocation.use is Use.WORKLOAD
+        if live and _address(world, attachment, block.network[ordinal]) != block.network[ordinal]:
+            block = ipam.release(block, attachment.container, attachment.ifname, world.now)
+    for pod in world.pods.values():
+        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since)
+    living: list[Pod] = []
+    for attachment, seen in world.links.items():
+        if attachment in world.pods:
+            continue
+        if seen.address is not None:
+            block = claims.entered(block, attachment, seen.address, "", seen.since)
+        if found := ipam.find(block, attachment.container, attachment.ifname):
+            living.append(_recovered(*found, attachment, seen))
+    return block, living
+
+
+def _address(world: World, attachment: Attachment, recorded: ip.Address) -> ip.Address | None:
+    """Where an attachment that is recorded at one address really is: nowhere if it has neither journal nor link."""
+    if (pod := world.pods.get(attachment)) is not None:
+        return pod.address
+    if (seen := world.links.get(attachment)) is not None:
+        return seen.address or recorded
+    return None
+
+
+def _recovered(address: ip.Address, allocation: Allocation, attachment: Attachment, seen: Seen) -> Pod:
+    return Pod(
+        attachment=attachment,
+        pod=allocation.pod,
+        network="",
+        netns="",
+        link=seen.link,
+        address=address,
+        mac=facts.pod_mac(address),
+        mtu=seen.mtu,
+        since=allocation.since,
+        sequence=allocation.sequence,
+        phase=Phase.READY,
+    )
