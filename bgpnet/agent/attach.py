@@ -197,10 +197,8 @@ def _held(world: World, stored: IPAMBlock) -> Step:
     """A block that the datastore has as ours is one of ours: with the pods that live in it, and nobody else."""
     block, recovered = adopt.survivors(world, stored)
     world = claims.with_stored(world, stored)
-    revision = stored.metadata.resourceVersion
-    unconfirmed = {**world.unconfirmed, block.network: revision} if revision else world.unconfirmed
     pods = {**world.pods, **{pod.attachment: pod for pod in recovered}}
-    world = replace(world, pods=pods, blocks={**world.blocks, block.network: block}, unconfirmed=unconfirmed)
+    world = replace(world, pods=pods, blocks={**world.blocks, block.network: block})
     world, effects = resume(world)
     return world, [JournalBlocks((block,), tuple(recovered)), *effects] if block is not stored or recovered else effects
 

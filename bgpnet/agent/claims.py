@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from bgpnet import ipam, names
 from bgpnet.agent import choose, facts
-from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, TakeBack
-from bgpnet.agent.world import World
+from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, LookUp, TakeBack
+from bgpnet.agent.world import Unheard, World
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip, kinds
@@ -20,6 +20,8 @@ Step = tuple[World, list[Effect]]
 
 AHEAD_RETRY = 30.0
 """Seconds after a claim that failed in which none is made ahead of need."""
+UNHEARD = 5.0
+"""Seconds until a write of ours that no watch tells of is looked up."""
 
 
 def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | None = None) -> Step:
@@ -139,9 +141,28 @@ def _tunnel_block(world: World, pools: Sequence[IPPool]) -> IPAMBlock | None:
 
 
 def with_stored(world: World, block: IPAMBlock) -> World:
-    """The datastore has this block now: said here, so that nothing is written to find that out."""
-    kind = {**world.of_kind(kinds.IPAMBLOCK), block.metadata.name: block}
-    return replace(world, resources={**world.resources, kinds.IPAMBLOCK.plural: kind})
+    """The datastore has this block now, as we wrote it: said here, so that nothing is written to find that out.
+
+    A watch tells of that as well, before or after. Where it has told already, what it told since may be newer: then
+    only a look tells (`confirm`).
+    """
+    there = world.of_kind(kinds.IPAMBLOCK)
+    before, revision = there.get(block.metadata.name), block.metadata.resourceVersion
+    if before is not None and before.metadata.resourceVersion == revision != "":
+        return world
+    unheard = {**world.unheard, block.network: Unheard(revision, world.clock)} if revision else world.unheard
+    resources = {**world.resources, kinds.IPAMBLOCK.plural: {**there, block.metadata.name: block}}
+    return replace(world, resources=resources, unheard=unheard)
+
+
+def confirm(world: World) -> Step:
+    """With time: what no watch has told of for long is looked up: the watch may have told of it before we could."""
+    unheard = {net: one for net, one in world.unheard.items() if net in world.blocks}
+    late = [net for net, one in unheard.items() if one.since + UNHEARD <= world.clock]
+    if world.store_away or not late:
+        return (replace(world, unheard=unheard) if len(unheard) < len(world.unheard) else world), []
+    unheard |= {net: replace(unheard[net], since=world.clock) for net in late}
+    return replace(world, unheard=unheard), [LookUp(names.block(net)) for net in late]
 
 
 def is_idle(world: World, net: ip.Network) -> bool:

@@ -37,19 +37,21 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One object as it is now; from a watch, or from a write of ours. read: looked up on purpose, never old news."""
+    """One object as it is now, from a watch. read: looked up on purpose, never old news. written: by us, just now."""
 
     kind: Kind
     resource: Resource
     read: bool = False
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """One object was deleted."""
+    """One object was deleted. read: looked for on purpose, never old news."""
 
     kind: Kind
     name: str
+    read: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,6 +294,13 @@ class JournalIdle:
 
 
 @dataclass(frozen=True, slots=True)
+class LookUp:
+    """Read an own block in the datastore; report it as Changed or Gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class DropBlock:
     """Delete an own idle block at its resourceVersion (none: it is gone already); report Dropped or DropFailed."""
 
@@ -394,6 +403,7 @@ Effect = (
     | TakeBack
     | JournalIdle
     | DropBlock
+    | LookUp
     | JournalBlocks
     | JournalReserved
     | ForgetBlock

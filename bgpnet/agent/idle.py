@@ -62,8 +62,8 @@ def dropped(world: World, event: Dropped) -> Step:
     name = names.block(event.network)
     stored = {key: one for key, one in world.of_kind(kinds.IPAMBLOCK).items() if key != name}
     resources = {**world.resources, kinds.IPAMBLOCK.plural: stored}
-    unconfirmed = {net: revision for net, revision in world.unconfirmed.items() if net != event.network}
-    world = replace(world, blocks=blocks, resources=resources, unconfirmed=unconfirmed, dropping=None)
+    unheard = {net: one for net, one in world.unheard.items() if net != event.network}
+    world = replace(world, blocks=blocks, resources=resources, unheard=unheard, dropping=None)
     return attach.resume(world)
 
 

@@ -27,6 +27,7 @@ from bgpnet.agent.events import (
     JournalIdle,
     JournalReserved,
     LookAtPods,
+    LookUp,
     PodChecked,
     PodRefused,
     PodsLooked,
@@ -41,6 +42,7 @@ from bgpnet.agent.events import (
     WirePod,
 )
 from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodWent, came
+from bgpnet.agent.records import look_again
 from bgpnet.agent.threads import loudly, start
 from bgpnet.agent.watched import Netns as Sighted
 from bgpnet.agent.world import Pod
@@ -48,6 +50,7 @@ from bgpnet.cnispec import Attachment
 from bgpnet.errors import Conflict, JournalFailed, KernelRefused, NotFound, StoreError
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import Wiring
+from bgpnet.model import kinds
 from bgpnet.model.instant import stamp
 from bgpnet.store.repo import Repo
 
@@ -69,6 +72,7 @@ PodWork = (
     | ClaimBlock
     | TakeBack
     | DropBlock
+    | LookUp
     | LookAtPods
     | RemoveRequest
 )
@@ -161,6 +165,10 @@ class Hands:
         """Give a block back to its pool."""
         self._emit(self._claimer.drop(work))
 
+    def look_up(self, work: LookUp) -> None:
+        """Read an own block."""
+        look_again(self._repo, self._emit, kinds.IPAMBLOCK, work.name)
+
     def forget(self, work: ForgetBlock) -> None:
         """Journal that a block is another node's."""
         self._journal.append([BlockWent(work.cidr)])
@@ -217,6 +225,8 @@ class Workers:
                 self._claims.submit(loudly(self._hands.remove), work)
             case LookAtPods():
                 self._pods.submit(loudly(self._hands.look), work)
+            case LookUp():
+                self._claims.submit(loudly(self._hands.look_up), work)
             case DropBlock():
                 self._claims.submit(loudly(self._hands.drop), work)
             case WirePod():

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from bgpnet.agent.events import Changed, Event, Gone, StoreAway
 from bgpnet.agent.threads import start
 from bgpnet.errors import AlreadyExists, Conflict, Invalid, NotFound, StoreError
-from bgpnet.model.kinds import Resource, kind_of
+from bgpnet.model.kinds import Kind, Resource, kind_of
 from bgpnet.store.repo import Repo
 
 log = logging.getLogger("bgpnet.agent")
@@ -63,9 +63,9 @@ def write_behind(repo: Repo, emit: Emit, wish: tuple[Resource, ...]) -> bool:
     """Write each object of the wish; False when the datastore is away and the rest has to wait."""
     for resource in wish:
         try:
-            emit(Changed(kind_of(resource), repo.write(resource)))
+            emit(Changed(kind_of(resource), repo.write(resource), written=True))
         except (AlreadyExists, Conflict, NotFound):
-            if not _look_again(repo, emit, resource):
+            if not look_again(repo, emit, kind_of(resource), resource.metadata.name):
                 return False
         except StoreError as problem:
             emit(StoreAway(str(problem)))
@@ -73,12 +73,12 @@ def write_behind(repo: Repo, emit: Emit, wish: tuple[Resource, ...]) -> bool:
     return True
 
 
-def _look_again(repo: Repo, emit: Emit, resource: Resource) -> bool:
-    kind, name = kind_of(resource), resource.metadata.name
+def look_again(repo: Repo, emit: Emit, kind: Kind, name: str) -> bool:
+    """Read one object, which is news for the loop; False when the datastore is away."""
     try:
         emit(Changed(kind, repo.get(kind, name), read=True))
     except NotFound:
-        emit(Gone(kind, name))
+        emit(Gone(kind, name, read=True))
     except Invalid as problem:
         log.warning("%s; it is left as it is", problem)  # one that cannot be read must not hold up the others
     except StoreError as problem:

@@ -75,6 +75,7 @@ def tick(world: World) -> Step:
         world, more = attach.resume(world)
         effects += more
     world, more = claims.tide(world)
+    world, doubts = claims.confirm(world)
     world, ebb = idle.tide(world)
     world, found = watch.tide(learn.expire(world))
-    return world, [*effects, *more, *ebb, *found]
+    return world, [*effects, *more, *doubts, *ebb, *found]

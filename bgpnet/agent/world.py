@@ -118,6 +118,14 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Unheard:
+    """The revision of a write of ours that no watch has told of, and the clock since which that is so."""
+
+    revision: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """One consistent picture. `resources` is the datastore as last heard; `blocks` are our own, ahead of it.
 
@@ -130,7 +138,7 @@ class World:
     None where there is none. taking_back: own idle blocks that are being made usable again. dropping: a block of ours
     that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
     clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
-    unconfirmed: claimed blocks whose revision no watch has told of yet: what watches tell until then is from before.
+    unheard: own blocks as we last wrote them, while no watch has told of that: what watches tell is from before.
     """
 
     me: Me
@@ -161,7 +169,7 @@ class World:
     speaker_away: str = "not connected yet"
     heard: float = 0.0
     refusals: tuple[str, ...] = ()
-    unconfirmed: Mapping[Network, str] = field(default_factory=dict)
+    unheard: Mapping[Network, Unheard] = field(default_factory=dict)
     fenced: str = ""
     replaced: str = ""
     watch: Watch = field(default_factory=Watch)

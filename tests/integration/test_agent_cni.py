@@ -68,7 +68,9 @@ def assert_nothing_left(machine: Machine) -> None:
     assert pod_routes(machine) == []
     assert journalled(machine) == set()
     eventually(lambda: machine.cluster.live() == {}, lambda: machine.cluster.live())
-    eventually(lambda: sum(row["in_use"] for row in machine.status()["blocks"]) == 0, lambda: machine.status()["blocks"])
+    eventually(
+        lambda: sum(row["in_use"] for row in machine.status()["blocks"]) == 0, lambda: machine.status()["blocks"]
+    )
 
 
 def resting(cluster: Cluster) -> set[str]:

@@ -36,6 +36,7 @@ from bgpnet.agent.events import (
     KernelApplied,
     KernelLooked,
     LookAtPods,
+    LookUp,
     Reap,
     RemoveRequest,
     Stop,
@@ -221,6 +222,8 @@ class Life:
                 self.stopped = reason
             case Reap(attachment):
                 self._marked.append(attachment)
+            case LookUp():
+                self._start(f"look up {effect.name}", lambda: self._hands.look_up(effect))
             case ClaimBlock() | TakeBack() | DropBlock():
                 self._claims.append((effect, self.world.now))
             case LookAtPods():

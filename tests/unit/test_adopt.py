@@ -1,0 +1,97 @@
+"""Blocks that the datastore has as ours while the running agent does not hold them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from asks import asked, given, working
+from msgspec import structs
+from worlds import NOW, block, effects, run
+
+from bgpnet import ipam, names
+from bgpnet.agent import events
+from bgpnet.agent.events import Effect, JournalBlocks, TakeBack
+from bgpnet.agent.world import World
+from bgpnet.cnispec import Attachment
+from bgpnet.model import ip, kinds
+from bgpnet.model.ipamblock import IPAMBlock, Use
+
+CIDR = "10.244.0.64/26"
+NET = ip.network(CIDR)
+
+
+def recorded(*containers: str, owner: str = "node1", uid: str = "uuid-1") -> IPAMBlock:
+    """A block of the datastore with these pods in it."""
+    one = revised(block(CIDR, owner, uid), "5")
+    for container in containers:
+        assigned = ipam.assign(one, ipam.Claimant(container, "eth0", f"default/{container}", Use.WORKLOAD), NOW, 30)
+        assert assigned
+        one = assigned[0]
+    return one
+
+
+def revised(one: IPAMBlock, revision: str) -> IPAMBlock:
+    return structs.replace(one, metadata=structs.replace(one.metadata, resourceVersion=revision))
+
+
+def tick(world: World, seconds: float = 1.0) -> tuple[World, list[Effect]]:
+    return effects(world, events.Tick(world.now + seconds, world.clock + seconds))
+
+
+def heard(*blocks: IPAMBlock) -> World:
+    return run(working(), *(events.Changed(kinds.IPAMBLOCK, one) for one in blocks))
+
+
+def test_it_is_swapped_first_and_then_held_without_its_dead() -> None:
+    there = recorded("dead")
+    world, [asks] = tick(heard(there))
+    assert asks == TakeBack(there)
+    assert NET not in world.blocks
+    assert tick(world)[1] == []  # under way
+    mine = revised(ipam.take_back(there, NOW), "6")
+    world, done = effects(world, events.TakenBack(mine))
+    [journalled] = [one for one in done if isinstance(one, JournalBlocks)]
+    assert journalled.blocks == (world.blocks[NET],)
+    [slot] = world.blocks[NET].spec.allocations.values()
+    assert (slot.container, slot.freedAt is not None) == ("dead", True)
+    assert given(effects(world, asked("new", address=str(NET[5])))[1]) == str(NET[5])
+
+
+def test_a_pod_of_ours_that_lives_in_it_keeps_its_address() -> None:
+    """Fenced from the block and given it back by somebody's hand, be the pod's slot there or lost."""
+    address = NET[7]
+    world = run(working(blocks=(recorded(),)), asked("alive", address=str(address)))
+    world = run(world, events.PodWired(1, Attachment("alive", "eth0"), "1.0.0"))
+    world = run(world, events.Changed(kinds.IPAMBLOCK, revised(recorded(owner="node2", uid="uuid-2"), "6"), read=True))
+    assert (NET in world.blocks, len(world.pods)) == (False, 1)
+    slot = ipam.Claimant("alive", "eth0", "default/alive", Use.WORKLOAD)
+    for there in (ipam.take(recorded("dead"), address, slot, NOW), recorded("dead")):
+        there = revised(there, "7")
+        world, [asks] = tick(run(world, events.Changed(kinds.IPAMBLOCK, there)))
+        assert asks == TakeBack(there)
+        held = run(world, events.TakenBack(revised(ipam.take_back(there, NOW), "8"))).blocks[NET]
+        alive = ipam.find(held, "alive", "eth0")
+        assert alive
+        assert alive[0] == address
+        assert ipam.find(held, "dead", "eth0") is None
+        world = replace(world, taking_back=frozenset())
+
+
+def test_one_of_another_owner_or_of_another_machine_is_not_touched() -> None:
+    for there in (recorded("c", owner="node2", uid="uuid-2"), recorded("c", uid="uuid-of-another-machine")):
+        assert tick(heard(there))[1] == []
+
+
+def test_nothing_is_asked_while_the_datastore_is_away() -> None:
+    assert tick(run(heard(recorded("c")), events.StoreAway("it is off")))[1] == []
+
+
+def test_an_owner_who_came_meanwhile_keeps_it() -> None:
+    there = recorded("c")
+    world, _ = tick(heard(there))
+    theirs = revised(recorded("c", owner="node2", uid="uuid-2"), "9")
+    world = run(world, events.Changed(kinds.IPAMBLOCK, theirs), events.TakenBack(ipam.take_back(there, NOW)))
+    assert NET not in world.blocks
+    failed = events.TakeBackFailed(NET, "it went to another node")
+    assert NET not in run(heard(there), failed).blocks
+    assert names.block(NET) in world.of_kind(kinds.IPAMBLOCK)
