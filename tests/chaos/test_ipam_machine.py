@@ -183,6 +183,11 @@ class Ipam(RuleBasedStateMachine):
         counts["idle blocks"] += sum(block.spec.state is BlockState.IDLE for block in self.cluster.blocks().values())
         self.then(turns, seed)
 
+    @rule(pick=PICK, guess=RARELY, turns=TURNS, seed=SEEDS)
+    def somebody_asks_to_release(self, pick: int, guess: int, turns: int, seed: int) -> None:
+        self.cluster.ask_to_release(pick, guess=int(guess == 9))
+        self.then(turns, seed)
+
     @rule(disabled=st.booleans(), turns=TURNS, seed=SEEDS)
     def pool_comes_or_is_disabled(self, disabled: bool, turns: int, seed: int) -> None:
         self.cluster.put_pool("more", "10.9.1.0/28", 30, disabled=disabled)

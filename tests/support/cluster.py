@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -14,10 +15,12 @@ from machines import Machine, State
 from tasks import Task
 
 from bgpnet import ipam
-from bgpnet.errors import Invalid
+from bgpnet.errors import AlreadyExists, Invalid
 from bgpnet.model import ip, kinds
+from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, IPAMBlockSpec, Use
 from bgpnet.model.ippool import Encap, IPPool, IPPoolSpec
+from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec
 from bgpnet.model.resource import Metadata
 from bgpnet.store.repo import Repo
 
@@ -134,6 +137,39 @@ class Cluster:
                 self.exempt.add((machine.name, block.network))
                 self.repo.remove(block)
         machine.condemn(lambda address: True)
+
+    def ask_to_release(self, pick: int, *, guess: int) -> None:
+        """Somebody asks an owner to release a recorded allocation, be it alive; guess: one of a sequence beside it."""
+        there = [
+            (block, ordinal, slot)
+            for block in self.blocks().values()
+            for ordinal, slot in sorted(block.spec.allocations.items())
+            if block.spec.owner is not None
+        ]
+        if not there:
+            return
+        block, ordinal, slot = there[pick % len(there)]
+        address, sequence = block.network[ordinal], slot.sequence + guess
+        spec = ReleaseRequestSpec(
+            node=_owner(block),
+            address=str(address),
+            sequence=sequence,
+            container=slot.container,
+            ifname=slot.ifname,
+            requestedAt=stamp(self.now),
+        )
+        name = f"{str(address).replace('.', '-')}-{sequence}"
+        with suppress(AlreadyExists):
+            self.repo.write(ReleaseRequest(metadata=Metadata(name=name), spec=spec))
+            self.counts["releases asked"] += 1
+
+    def _unanswered(self) -> Iterable[str]:
+        for one in self.repo.list(kinds.RELEASEREQUEST)[0]:
+            assert isinstance(one, ReleaseRequest)
+            if one.status is None:
+                yield f"{one.metadata.name} was asked of {one.spec.node} at {one.spec.requestedAt} and not answered"
+            else:
+                self.counts[f"releases {one.status.outcome}"] += 1
 
     def lose_journal(self, machine: Machine) -> None:
         """A disk that forgets, while no agent runs."""
@@ -283,6 +319,7 @@ class Cluster:
             if (pods := {key.container for key in world.pods}) != live:
                 problems.append(f"the agent of {machine.name} knows pods {sorted(pods)}, alive are {sorted(live)}")
             wanted |= {(machine.name, one.address): one.name for one in machine.live() if one.address is not None}
+        problems += self._unanswered()
         recorded = {
             (_owner(block), block.network[ordinal]): slot.container
             for block in blocks.values()
