@@ -64,6 +64,8 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
             f"container {busy.attachment.container} is {busy.phase} on {busy.link}; ask again when that call has ended",
         )
         return world, [answers.refuse(number, request, problem)]
+    if world.unjournalled:
+        return world, [answers.refuse(number, request, CniError(cnispec.TRY_AGAIN, world.unjournalled))]
     world, overtaken = _overtake(world, request)
     if pod is None:
         world, effects = place(world, number, request, failed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bgpnet.agent import attach, claims, events, idle, learn, releases, sync, verbs, watch
+from bgpnet.agent import attach, claims, disk, events, idle, learn, releases, sync, verbs, watch
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World
 from bgpnet.bgp.talk import SpeakerEvent
@@ -62,6 +62,8 @@ def step(world: World, event: Happening) -> Step:
             return sync.looked(world, event)
         case events.PodsLooked():
             return watch.looked(world, event)
+        case events.JournalTold():
+            return disk.told(world, event)
         case events.KernelApplied():
             return attach.applied(world, event)
         case _:
@@ -77,4 +79,5 @@ def tick(world: World) -> Step:
     world, more = claims.tide(world)
     world, ebb = idle.tide(world)
     world, found = watch.tide(learn.expire(world))
-    return world, [*effects, *more, *ebb, *found]
+    world, debts = disk.tide(world)
+    return world, [*effects, *more, *ebb, *found, *debts]

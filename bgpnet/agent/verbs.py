@@ -128,6 +128,8 @@ def _status(world: World, number: int, request: CniRequest) -> Effect:
     """
     if world.fenced:
         return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE_AND_LIMITED, world.fenced))
+    if world.unjournalled:
+        return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE, world.unjournalled))
     if not world.blocks and not world.is_synced(kinds.IPPOOL):
         away = world.store_away or "it has not answered yet"
         problem = f"no address can be given: the datastore is away ({away}), and this node owns no block; see to it"

@@ -130,6 +130,7 @@ class World:
     None where there is none. taking_back: own idle blocks that are being made usable again. dropping: a block of ours
     that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
     clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
+    unjournalled: why the disk refuses the journal; while it does, some of what is here is owed to it.
     unconfirmed: claimed blocks whose revision no watch has told of yet: what watches tell until then is from before.
     """
 
@@ -162,6 +163,7 @@ class World:
     heard: float = 0.0
     refusals: tuple[str, ...] = ()
     unconfirmed: Mapping[Network, str] = field(default_factory=dict)
+    unjournalled: str = ""
     fenced: str = ""
     replaced: str = ""
     watch: Watch = field(default_factory=Watch)

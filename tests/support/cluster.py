@@ -228,6 +228,7 @@ class Cluster:
         for machine in self.machines:
             self.cut(machine, cut=False)
             machine.way.lose = 0
+            machine.disk_is_full = False
         self.rest(8)
         blocks = self.blocks()
         for machine in self.machines:

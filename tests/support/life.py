@@ -34,9 +34,11 @@ from bgpnet.agent.events import (
     JournalBlocks,
     JournalIdle,
     JournalReserved,
+    JournalTold,
     KernelApplied,
     KernelLooked,
     LookAtPods,
+    PayJournal,
     Reap,
     RemoveRequest,
     Stop,
@@ -86,6 +88,7 @@ class Place:
     random: Callable[[], Random]
     netns: Callable[[int], int | None]
     sight: Callable[[str], Netns]
+    disk_is_full: Callable[[], bool]
     answer: Callable[[Answer], None]
     buried: Callable[[], list[CniAsked]]
     given: Callable[[Pod, World], None]
@@ -122,7 +125,9 @@ class Life:
         self._marked: deque[Attachment | None] = deque()
         self._wish: tuple[Resource, ...] = ()
         self._new_wish = self._idle = False
-        self.journal = TornJournal(place.journal, place.boot, lambda size: place.random().randrange(size + 1))
+        self.journal = TornJournal(
+            place.journal, place.boot, lambda size: place.random().randrange(size + 1), place.disk_is_full
+        )
         self._repo = Repo(place.store, now=lambda: place.clock.now)
         self._hands = Hands(
             place.kernel,
@@ -197,6 +202,7 @@ class Life:
         kept = contents.reserved if contents else ()
         checkpoint("begin the journal anew")
         self.journal.start(blocks.values(), pods.values(), kept)
+        self.journal.listen(lambda refusal: self.inbox.append(JournalTold(refusal)))
         reserved = reservations.of_networks(kept)
         self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods, reserved=reserved)
         self.inbox.append(KernelLooked(facts.seen(place.kernel.read())))
@@ -251,6 +257,8 @@ class Life:
                 self._claims.append((effect, self.world.now))
             case LookAtPods():
                 self._start("look at pods", lambda: self._hands.look(effect))
+            case PayJournal():
+                self._start("pay the journal", self._hands.pay)
             case RemoveRequest():
                 self._start("remove a request", lambda: self._hands.remove(effect))
             case WirePod():
