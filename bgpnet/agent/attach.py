@@ -235,7 +235,7 @@ def wired(world: World, event: PodWired) -> Step:
             event.number, event.version, CniError(cnispec.TRY_AGAIN, f"{pod.address}: {reason}"), pod.attachment
         )
         return _with_pod(world, leaving), [refusal, UnwirePod(0, leaving, event.version)]
-    ready = replace(pod, phase=Phase.READY)
+    ready = replace(pod, phase=Phase.READY, visible=event.visible)
     return _with_pod(world, ready), [answers.answer(event.number, event.version, ready)]
 
 

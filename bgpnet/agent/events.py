@@ -77,11 +77,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class PodWired:
-    """The pod's link is up and its allocation is journalled."""
+    """The pod's link is up and its allocation is journalled. visible: see `Pod`."""
 
     number: int
     attachment: Attachment
     version: str
+    visible: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ class PodCame(msgspec.Struct, frozen=True, tag="pod", tag_field="line"):
     mtu: int
     since: str
     sequence: int
+    visible: bool = False
 
 
 class PodWent(msgspec.Struct, frozen=True, tag="gone", tag_field="line"):
@@ -190,6 +191,7 @@ def came(pod: Pod) -> PodCame:
         mtu=pod.mtu,
         since=pod.since,
         sequence=pod.sequence,
+        visible=pod.visible,
     )
 
 
@@ -243,6 +245,7 @@ def _pod(line: PodCame) -> Pod:
         since=line.since,
         sequence=line.sequence,
         phase=Phase.READY,
+        visible=line.visible,
     )
 
 

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from time import time
 
 from bgpnet import ipam, names
@@ -89,6 +90,7 @@ class Hands:
         netns: Netns,
         clock: Callable[[], float] = time,
         sight: Callable[[str], Sighted] = sight.netns,
+        shows: Callable[[str, int], bool] = sight.shows,
     ) -> None:
         self._kernel = kernel
         self._journal = journal
@@ -96,6 +98,7 @@ class Hands:
         self._netns = netns
         self._clock = clock
         self._sight = sight
+        self._shows = shows
         self._repo = repo
         self._claimer = Claimer(repo, journal, emit)
 
@@ -103,8 +106,9 @@ class Hands:
         """Journal the allocation, wire the pod; what failed is taken back."""
         pod = work.pod
         netns = self._netns(work.number)
+        visible = netns is not None and self._shows(pod.netns, netns)
         try:
-            durable = self._journal.begin([came(pod)])
+            durable = self._journal.begin([came(replace(pod, visible=visible))])
             if netns is None:
                 raise KernelRefused(f"the network namespace {pod.netns} did not come with the request: is it gone?")
             self._kernel.wire(_wiring(pod, netns), durable)
@@ -112,7 +116,7 @@ class Hands:
             self._take_back(pod)
             self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem)))
             return
-        self._emit(PodWired(work.number, pod.attachment, work.version))
+        self._emit(PodWired(work.number, pod.attachment, work.version, visible))
 
     def _take_back(self, pod: Pod) -> None:
         """The pod never came; see `Journal.owe`."""

@@ -55,7 +55,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One attachment and all that is needed to answer for it again."""
+    """One attachment and all that is needed to answer for it again.
+
+    visible: when it was wired, this agent saw its namespace under the path `netns`; only then is it seen to be gone.
+    """
 
     attachment: Attachment
     pod: str
@@ -68,6 +71,7 @@ class Pod:
     since: str
     sequence: int
     phase: Phase = Phase.WIRING
+    visible: bool = False
 
 
 @dataclass(frozen=True, slots=True)

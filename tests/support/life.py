@@ -76,7 +76,7 @@ class Place:
 
     answer: takes what a request is told. netns: the descriptor that came with a request. given: hears of every new
     allocation, and of the World that it was made in.
-    sight: whether a network namespace is there.
+    sight: whether a network namespace is there. shows: whether a path leads to the one of a descriptor.
     """
 
     me: Me
@@ -88,6 +88,7 @@ class Place:
     random: Callable[[], Random]
     netns: Callable[[int], int | None]
     sight: Callable[[str], Netns]
+    shows: Callable[[str, int], bool]
     disk_is_full: Callable[[], bool]
     answer: Callable[[Answer], None]
     buried: Callable[[], list[CniAsked]]
@@ -137,6 +138,7 @@ class Life:
             place.netns,
             clock=lambda: place.clock.now,
             sight=place.sight,
+            shows=place.shows,
         )
         self.tasks = [Task(f"{place.me.node} loop", self._run)]
 

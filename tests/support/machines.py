@@ -135,6 +135,9 @@ class Machine:
                 random=self.random,
                 netns=lambda number: self.asks[number].container.netns if number in self.asks else None,
                 sight=self.sight,
+                shows=lambda path, netns: any(
+                    path == f"/run/netns/{one.name}" and one.netns == netns for one in self.containers
+                ),
                 disk_is_full=lambda: self.disk_is_full,
                 answer=self.answered,
                 buried=self.buried,
