@@ -26,7 +26,7 @@ def having(phase: Phase = Phase.LOST, use: Use = Use.WORKLOAD, *, known: bool = 
     assigned = ipam.assign(block(), ipam.Claimant("c1", "eth0", "shop/cart", use), NOW)
     assert assigned is not None
     slot = assigned[0].spec.allocations[0]
-    one = replace(pod("c1", "10.244.0.0", phase), sequence=slot.sequence, visible=True)
+    one = replace(pod("c1", "10.244.0.0", phase), sequence=slot.sequence)
     world = replace(synced(blocks=[block()]), blocks={NET: assigned[0]})
     return replace(world, pods={one.attachment: one} if known else {})
 
