@@ -1,13 +1,13 @@
 """step(world, event) -> (world, effects): the one place where the World changes. Pure.
 
-One row an event; the rows' bodies stand in attach (pods), sync (datastore) and learn (BGP).
+One row an event; the bodies of the rows stand in attach and detach (pods), sync (datastore) and learn (BGP).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from bgpnet.agent import attach, claims, disk, events, idle, learn, releases, sync, verbs, watch
+from bgpnet.agent import attach, claims, detach, disk, events, idle, learn, releases, sync, verbs, watch
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World
 from bgpnet.bgp.talk import SpeakerEvent
@@ -33,7 +33,7 @@ def step(world: World, event: Happening) -> Step:
         case events.PodChecked():
             return verbs.checked(world, event)
         case events.Reaped():
-            return releases.after(attach.reaped(world, event))
+            return releases.after(detach.reaped(world, event))
         case events.Claimed():
             return attach.claimed(world, event)
         case events.ClaimFailed():
