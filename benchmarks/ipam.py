@@ -131,7 +131,7 @@ class Ours:
         while plan(self.world).records or not self.events.empty():
             assert time.monotonic() < until, "the datastore has not followed"
             self.drain()
-            self.records.set(plan(self.world).records)
+            self.records.set(plan(self.world).records, time.monotonic())
             try:
                 self.take(self.events.get(timeout=0.05))
             except queue.Empty:
@@ -142,8 +142,8 @@ class Ours:
         while not self.events.empty():
             self.take(self.events.get())
         if time.monotonic() - self.planned >= LATEST:
-            self.planned = time.monotonic()
-            self.records.set(plan(self.world).records)
+            since, self.planned = self.planned, time.monotonic()
+            self.records.set(plan(self.world).records, since)
 
     def take(self, event: Event) -> None:
         """One event, and what follows from it."""

@@ -79,11 +79,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class PodWired:
-    """The pod's link is up and its allocation is journalled."""
+    """The pod's link is up and its allocation is journalled. visible: see `Pod`."""
 
     number: int
     attachment: Attachment
     version: str
+    visible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class PodRefused:
 
 @dataclass(frozen=True, slots=True)
 class PodUnwired:
-    """The pod's routes are gone, its link waits to be reaped, and its release is journalled."""
+    """The pod's routes are gone, its link waits to be reaped, and its release is journalled or owed to the journal."""
 
     number: int
     attachment: Attachment
@@ -106,7 +107,7 @@ class PodUnwired:
 
 @dataclass(frozen=True, slots=True)
 class UnwireFailed:
-    """The release could not be made durable or the kernel refused: the runtime has to ask again."""
+    """The kernel refused: the runtime has to ask again."""
 
     number: int
     attachment: Attachment
@@ -231,6 +232,13 @@ class PodsLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalTold:
+    """The disk refuses the journal, in a sentence; nothing: it takes it again, and what was owed is in it."""
+
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
 class WirePod:
     """Journal the allocation, wire the pod, report PodWired or PodRefused."""
 
@@ -241,7 +249,7 @@ class WirePod:
 
 @dataclass(frozen=True, slots=True)
 class UnwirePod:
-    """Drop the pod's routes, mark its link, journal the release, report PodUnwired or UnwireFailed."""
+    """Drop the pod's routes, mark its link, journal the release or owe it, report PodUnwired or UnwireFailed."""
 
     number: int
     pod: Pod
@@ -330,6 +338,11 @@ class JournalReserved:
 
 
 @dataclass(frozen=True, slots=True)
+class PayJournal:
+    """Try once more to write what is owed to the journal; JournalTold says when that has gone well."""
+
+
+@dataclass(frozen=True, slots=True)
 class LookAtPods:
     """See whether these pods live, by the paths of their network namespaces (empty: not known); report PodsLooked."""
 
@@ -393,6 +406,7 @@ Event = (
     | KernelLooked
     | KernelApplied
     | PodsLooked
+    | JournalTold
 )
 Effect = (
     WirePod
@@ -407,6 +421,7 @@ Effect = (
     | JournalBlocks
     | JournalReserved
     | ForgetBlock
+    | PayJournal
     | LookAtPods
     | RemoveRequest
     | Alarm

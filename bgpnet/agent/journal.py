@@ -5,14 +5,20 @@ as they were at some moment, pods that came and pods that went. A torn last line
 damage anywhere else makes the journal unknown as a whole, and the agent recovers from datastore and kernel instead.
 
 Appends from several threads share one fdatasync (group commit). The file is rewritten when most of it is history.
+
+Who comes must be in the file first (`append`, `begin`). Who goes must not wait for a disk that is full or read-only:
+that is owed (`owe`), in memory, and comes into the file before anything else does. Should the agent die in debt, a pod
+that went is found in the journal and nowhere else, which is a leak: no address is given twice, and no live one lost.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
@@ -30,6 +36,13 @@ from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Owner, Use
 HISTORY = 1000
 """Lines beyond four times what lives before the file is rewritten."""
 
+
+REMEDIES = {
+    errno.ENOSPC: "free space on the disk of the state directory",
+    errno.EDQUOT: "free space on the disk of the state directory, or raise its quota",
+    errno.EROFS: "make the disk of the state directory writable again",
+}
+"""What to do about a refusal of the disk."""
 
 LONGEST_REST = 1200.0
 """Seconds; the most that the setting address_rest takes."""
@@ -61,6 +74,7 @@ class PodCame(msgspec.Struct, frozen=True, tag="pod", tag_field="line"):
     mtu: int
     since: str
     sequence: int
+    visible: bool = False
 
 
 class PodWent(msgspec.Struct, frozen=True, tag="gone", tag_field="line"):
@@ -177,6 +191,7 @@ def came(pod: Pod) -> PodCame:
         mtu=pod.mtu,
         since=pod.since,
         sequence=pod.sequence,
+        visible=pod.visible,
     )
 
 
@@ -230,6 +245,7 @@ def _pod(line: PodCame) -> Pod:
         since=line.since,
         sequence=line.sequence,
         phase=Phase.READY,
+        visible=line.visible,
     )
 
 
@@ -253,7 +269,7 @@ def _rested(block: IPAMBlock, line: PodCame, at: str) -> IPAMBlock:
 
 
 class Journal:
-    """The file. Opened once by one agent; `append` may be called from any thread."""
+    """The file. Opened once by one agent; `append`, `begin`, `owe` and `pay` may be called from any thread."""
 
     def __init__(self, path: Path, boot: str) -> None:
         self._path = path
@@ -263,7 +279,10 @@ class Journal:
         self._synced = 0
         self._lines = 0
         self._fd = -1
-        self._torn = False  # a write failed half-way: the next one begins with a fresh file
+        self._torn = False  # a write failed half-way or is owed: the next one begins with a fresh file
+        self._telling = threading.Lock()
+        self._refusal = ""
+        self._told: Callable[[str], None] = _nobody
         self._live = Contents(boot)
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="journal")
 
@@ -278,15 +297,36 @@ class Journal:
                 f"journal {self._path} cannot be read: {problem.strerror}; see to the disk"
             ) from problem
 
+    def listen(self, told: Callable[[str], None]) -> None:
+        """Have it told when the disk refuses the journal (the sentence), and when it takes it again (nothing).
+
+        Told from the thread that met it, and at once if the disk refuses now.
+        """
+        with self._telling:
+            self._told = told
+            if self._refusal:
+                told(self._refusal)
+
     def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod], reserved: tuple[str, ...] = ()) -> None:
-        """Begin anew with this content, replacing the file in one step; raises JournalFailed."""
+        """Begin anew with this content, replacing the file in one step; where the disk refuses, that is owed."""
         self._live = Contents(self._live.boot, reserved=reserved)
         for block in blocks:
             self._live.take(BlockIs(block))
         for pod in pods:
             self._live.take(came(pod))
-        with self._guard(), self._sync, self._write:
-            self._rewrite()
+        self._torn = True
+        self.pay()
+
+    def pay(self) -> None:
+        """Write what is owed, if anything is and if the disk takes it by now."""
+        with suppress(JournalFailed), self._guard(), self._sync, self._write:
+            if self._torn:
+                self._rewrite()
+
+    def owe(self, lines: Iterable[Line]) -> None:
+        """Make the lines durable now; or, where the disk refuses, before anything else is."""
+        with suppress(JournalFailed):
+            self._make_durable(self._put(lines, owed=True))
 
     def append(self, lines: Iterable[Line]) -> None:
         """Make the lines durable before returning; raises JournalFailed."""
@@ -299,20 +339,27 @@ class Journal:
         """
         return self._committer.submit(self._make_durable, self._put(lines)).result
 
-    def _put(self, lines: Iterable[Line]) -> int:
-        """Write the lines; the number of this write."""
+    def _put(self, lines: Iterable[Line], *, owed: bool = False) -> int:
+        """Write the lines; the number of this write. owed: they count, too, where the disk refuses them."""
         lines = list(lines)
         with self._guard(), self._write:
-            if self._torn:
-                self._rewrite()
-            self._torn = True
-            _write_all(self._fd, b"".join(map(encode, lines)))
-            self._torn = False
-            for line in lines:
-                self._live.take(line)
+            try:
+                if self._torn:
+                    self._rewrite()
+                self._torn = True
+                self._fill(self._fd, b"".join(map(encode, lines)))
+                self._torn = False
+            except OSError:
+                self._take(lines if owed else ())
+                raise
+            self._take(lines)
             self._lines += len(lines)
             self._written += 1
             return self._written
+
+    def _take(self, lines: Iterable[Line]) -> None:
+        for line in lines:
+            self._live.take(line)
 
     def _make_durable(self, number: int) -> None:
         with self._guard(), self._sync:
@@ -320,10 +367,13 @@ class Journal:
                 self._commit()
 
     def _commit(self) -> None:
-        """One fdatasync for all that was written so far; when it fails, nothing of it counts as written."""
+        """One fdatasync for all that was written so far; when it fails, nothing of it counts as written.
+
+        A file that failed once says nothing of what was written before, either: it is made anew.
+        """
         with self._write:
             upto = self._written
-            if self._lines > HISTORY + 4 * (len(self._live.pods) + len(self._live.blocks)):
+            if self._torn or self._lines > HISTORY + 4 * (len(self._live.pods) + len(self._live.blocks)):
                 self._rewrite()
             fd = os.dup(self._fd)  # another thread may replace the file meanwhile
         try:
@@ -348,11 +398,13 @@ class Journal:
         self._live.forget_old_rests()
         lines = self._live.lines()
         try:
-            _write_all(fd, b"".join(map(encode, lines)))
+            self._fill(fd, b"".join(map(encode, lines)))
             os.fsync(fd)
             os.rename(fresh, self._path)
         except OSError:
             os.close(fd)
+            with suppress(OSError):
+                fresh.unlink()  # half a file on a full disk is in everybody's way
             raise
         self.close()
         self._fd, self._lines = fd, len(lines)
@@ -363,27 +415,30 @@ class Journal:
             os.close(folder)
         self._torn = False
 
-    def _guard(self) -> _Guard:
-        return _Guard(self._path)
+    def _fill(self, fd: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+
+    @contextmanager
+    def _guard(self) -> Iterator[None]:
+        """Turns the disk's refusal into one sentence, and tells when it begins and when it is over."""
+        try:
+            yield
+        except OSError as problem:
+            remedy = REMEDIES.get(problem.errno or 0, "see to the disk of the state directory")
+            refusal = f"journal {self._path} cannot be written: {problem.strerror}; {remedy}"
+            self._tell(refusal)
+            raise JournalFailed(refusal) from problem
+        if self._refusal and not self._torn:
+            self._tell("")
+
+    def _tell(self, refusal: str) -> None:
+        with self._telling:
+            if refusal != self._refusal:
+                self._refusal = refusal
+                self._told(refusal)
 
 
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-class _Guard:
-    """Turns the disk's refusals into one sentence."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(self, kind: object, problem: object, trace: object) -> None:
-        if isinstance(problem, OSError):
-            raise JournalFailed(
-                f"journal {self._path} cannot be written: {problem.strerror}; see to the disk of the state directory"
-            ) from problem
+def _nobody(refusal: str) -> None:
+    """Whom a journal tells before somebody listens."""

@@ -64,6 +64,8 @@ def not_ready(world: World) -> list[str]:
         reasons.append(f"the datastore has not been heard yet: {', '.join(missing)} missing")
     if world.is_synced(kinds.IPPOOL) and not facts.pools(world):
         reasons.append("there is no IPPool; create one with bgpnetctl create -f pool.yaml")
+    if world.unjournalled:
+        reasons.append(f"pods cannot be added: {world.unjournalled}")
     if world.adopted and facts.uses_ipip(world) and facts.tunnel_address(world) is None:
         reasons.append(f"tunl0 has no address yet{': ' + world.no_address if world.no_address else ''}")
     return reasons

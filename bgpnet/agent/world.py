@@ -55,7 +55,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One attachment and all that is needed to answer for it again."""
+    """One attachment and all that is needed to answer for it again.
+
+    visible: when it was wired, this agent saw its namespace under the path `netns`; only then is it seen to be gone.
+    """
 
     attachment: Attachment
     pod: str
@@ -68,6 +71,7 @@ class Pod:
     since: str
     sequence: int
     phase: Phase = Phase.WIRING
+    visible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class World:
     that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
     clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
     unheard: own blocks as we last wrote them, while no watch has told of that: what watches tell is from before.
+    unjournalled: why the disk refuses the journal; while it does, some of what is here is owed to it.
     """
 
     me: Me
@@ -170,6 +175,7 @@ class World:
     heard: float = 0.0
     refusals: tuple[str, ...] = ()
     unheard: Mapping[Network, Unheard] = field(default_factory=dict)
+    unjournalled: str = ""
     fenced: str = ""
     replaced: str = ""
     watch: Watch = field(default_factory=Watch)

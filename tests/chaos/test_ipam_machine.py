@@ -162,6 +162,13 @@ class Ipam(RuleBasedStateMachine):
         self.node(node).way.lose = 1
         self.then(turns, seed)
 
+    @rule(node=NODES, full=st.booleans(), turns=TURNS, seed=SEEDS)
+    def disk_is_full_or_cleared(self, node: int, full: bool, turns: int, seed: int) -> None:
+        machine = self.node(node)
+        counts["full disks"] += full and not machine.disk_is_full
+        machine.disk_is_full = full
+        self.then(turns, seed)
+
     @rule(compact=st.booleans(), turns=TURNS, seed=SEEDS)
     def restart_datastore(self, compact: bool, turns: int, seed: int) -> None:
         counts["datastore restarts"] += 1
@@ -206,6 +213,8 @@ class Ipam(RuleBasedStateMachine):
             note("the end: all is healed and every agent runs")
             cluster.calm()
             cluster.rest(int(2 * GRACE / 10))
+            cluster.repair()
+            cluster.rest(2)
             cluster.settled()
             counts["answers lost"] += sum(machine.way.lost for machine in cluster.machines)
             counts["examples"] += 1

@@ -15,6 +15,8 @@ from machines import Machine, State
 from tasks import Task
 
 from bgpnet import ipam
+from bgpnet.agent import leaks
+from bgpnet.cnispec import Attachment
 from bgpnet.errors import AlreadyExists, Invalid
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
@@ -138,6 +140,17 @@ class Cluster:
                 self.repo.remove(block)
         machine.condemn(lambda address: True)
 
+    def repair(self) -> None:
+        """What a cautious owner calls leaked and keeps, an operator has released: pods whose namespace it never saw."""
+        for machine in self.machines:
+            assert machine.life is not None
+            world = machine.life.world
+            for one in leaks.report(world).leaked:
+                pod = world.pods.get(Attachment(one.container, one.ifname))
+                assert pod is None or not pod.visible, f"{machine.name} leaks {one.address}: {one.reason}"
+                self.counts["leaks left to an operator"] += 1
+                self._request(machine.name, one.address, one.sequence, one.container, one.ifname)
+
     def ask_to_release(self, pick: int, *, guess: int) -> None:
         """Somebody asks an owner to release a recorded allocation, be it alive; guess: one of a sequence beside it."""
         there = [
@@ -149,16 +162,19 @@ class Cluster:
         if not there:
             return
         block, ordinal, slot = there[pick % len(there)]
-        address, sequence = block.network[ordinal], slot.sequence + guess
+        address = str(block.network[ordinal])
+        self._request(_owner(block), address, slot.sequence + guess, slot.container, slot.ifname)
+
+    def _request(self, node: str, address: str, sequence: int, container: str, ifname: str) -> None:
         spec = ReleaseRequestSpec(
-            node=_owner(block),
-            address=str(address),
+            node=node,
+            address=address,
             sequence=sequence,
-            container=slot.container,
-            ifname=slot.ifname,
+            container=container,
+            ifname=ifname,
             requestedAt=stamp(self.now),
         )
-        name = f"{str(address).replace('.', '-')}-{sequence}"
+        name = f"{address.replace('.', '-')}-{sequence}"
         with suppress(AlreadyExists):
             self.repo.write(ReleaseRequest(metadata=Metadata(name=name), spec=spec))
             self.counts["releases asked"] += 1
@@ -264,6 +280,7 @@ class Cluster:
         for machine in self.machines:
             self.cut(machine, cut=False)
             machine.way.lose = 0
+            machine.disk_is_full = False
         self.rest(8)
         blocks = self.blocks()
         for machine in self.machines:

@@ -83,6 +83,7 @@ class Machine:
     counts: Counter[str]
     say: Callable[[str], None]
     rest: float = 30.0
+    disk_is_full: bool = False
     way: Way = field(default_factory=Way)
     life: Life | None = None
     boots: int = 1
@@ -134,6 +135,10 @@ class Machine:
                 random=self.random,
                 netns=lambda number: self.asks[number].container.netns if number in self.asks else None,
                 sight=self.sight,
+                shows=lambda path, netns: any(
+                    path == f"/run/netns/{one.name}" and one.netns == netns for one in self.containers
+                ),
+                disk_is_full=lambda: self.disk_is_full,
                 answer=self.answered,
                 buried=self.buried,
                 given=self.given,
@@ -287,7 +292,8 @@ class Machine:
             self._added(one, ip.interface(said["ips"][0]["address"]).ip)
         else:
             self.counts["ADDs refused"] += 1
-            if said["code"] not in (TRY_AGAIN, 101):
+            full = said["msg"].endswith("No space left on device; free space on the disk of the state directory")
+            if said["code"] not in (TRY_AGAIN, 101) and not full:
                 self.problems.append(f"{one.name} was refused for no reason of the test's: {said['msg']}")
             if one.state is State.ASKED:
                 one.state = State.FAILED
