@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any, TypeVar
 
-from bgpnet import names
+from bgpnet import conflist, names
 from bgpnet.autodetect import METHODS, parse_method
 from bgpnet.errors import UsageError
 from bgpnet.model import ip
@@ -130,6 +130,13 @@ def _workers(value: object) -> int:
     return int(number)
 
 
+def _mtu(value: object) -> int:
+    number = _number(value, 0, 65535, "0 for the node's, or a whole number")
+    if number != int(number) or 0 < number < 68:
+        raise ValueError("it must be 0 for the node's, or a whole number from 68 to 65535")
+    return int(number)
+
+
 def _as_number(value: object) -> int | None:
     """Plain, or dotted (RFC 5396); 0 is reserved (RFC 7607). A float is a dotted number that lost its quotes."""
     if value is None or value == "":
@@ -175,6 +182,14 @@ class Settings:
     cni_conf_dir: str = _setting(
         "", _directory_or_none, "where to write 10-bgpnet.conflist once the agent answers; empty: nowhere"
     )
+    cni_bin_dir: str = _setting(conflist.BIN_DIR, _directory, "where the container runtime looks for plugins")
+    cni_plugins: str = _setting(
+        conflist.AUTO,
+        conflist.setting,
+        "plugins chained after ours: names joined by commas, or a list of names and configurations; none; "
+        "auto: portmap and bandwidth where they are installed",
+    )
+    cni_mtu: int = _setting(0, _mtu, "MTU of the pods' links, written to 10-bgpnet.conflist; 0: the node's")
 
     @property
     def agent_socket(self) -> str:

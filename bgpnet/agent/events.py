@@ -213,6 +213,13 @@ class KernelLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class ConflistLooked:
+    """What is wrong with the CNI configuration that container runtimes read, each a sentence."""
+
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class KernelApplied:
     """What the kernel refused of the last plan, each a sentence; and the pod links that are gone."""
 
@@ -405,6 +412,7 @@ Event = (
     | Workloads
     | KernelLooked
     | KernelApplied
+    | ConflistLooked
     | PodsLooked
     | JournalTold
 )

@@ -132,6 +132,6 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         for plural, names in world.broken.items()
         for name in names
     ]
-    listed = [*replaced, *leaks.alarms(world), *broken, *world.refusals, *plan.refused.values()]
+    listed = [*replaced, *leaks.alarms(world), *world.conflist, *broken, *world.refusals, *plan.refused.values()]
     hidden = len(listed) - WARNINGS
     return [*listed[:WARNINGS], f"and {hidden} more"] if hidden > 0 else listed

@@ -60,6 +60,8 @@ def step(world: World, event: Happening) -> Step:
             return sync.away(world, event)
         case events.KernelLooked():
             return sync.looked(world, event)
+        case events.ConflistLooked(warnings):
+            return replace(world, conflist=warnings), []
         case events.PodsLooked():
             return watch.looked(world, event)
         case events.JournalTold():

@@ -144,6 +144,7 @@ class World:
     clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
     unheard: own blocks as we last wrote them, while no watch has told of that: what watches tell is from before.
     unjournalled: why the disk refuses the journal; while it does, some of what is here is owed to it.
+    conflist: what is wrong with the CNI configuration that runtimes read.
     """
 
     me: Me
@@ -179,6 +180,7 @@ class World:
     fenced: str = ""
     replaced: str = ""
     watch: Watch = field(default_factory=Watch)
+    conflist: tuple[str, ...] = ()
 
     def of_kind(self, kind: Kind) -> Mapping[str, Resource]:
         """What the datastore holds of a kind, by name, as last heard."""
