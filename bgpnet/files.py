@@ -12,7 +12,7 @@ STALE = 600.0
 """Seconds after which an unfinished file is nobody's any more: whoever wrote it was killed."""
 
 
-def replace(path: Path, data: bytes, mode: int, tried: Callable[[Path], None] | None = None) -> None:
+def replace(path: Path, data: bytes, mode: int, tried: Callable[[Path], object] | None = None) -> None:
     """Write beside the place, make it durable, and rename it there; raises OSError, and what `tried` raises.
 
     tried: called with the finished file before it takes the place. Who has the old file open keeps it. Names of

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,3 +162,29 @@ def test_ours_after_another_is_refused(made: Cluster) -> None:
     assert (answer.code, answer.error) == (1, 7)
     assert "must be the first plugin of the conflist" in answer.message
     assert one.cali() == []
+
+
+def test_uninstall_once_the_agent_is_stopped(made: Cluster) -> None:
+    one = made[0]
+    one.agent.start()
+    path = written(made)
+    argv = [sys.executable, "-m", "bgpnet", "cni", "install"]
+    places = ["--bin-dir", BINS, "--conf-dir", f"{SHARED}/net.d"]
+    done = one.lab.exec(one.name, [*argv, "--uninstall", *places])
+    assert (done.returncode, path.exists()) == (1, True)
+    assert "the agent answers on /run/bgpnet/agent.sock" in done.stderr
+    one.agent.end()
+    removed = one.run(*argv, "--uninstall", *places)
+    assert removed == f"removed {SHARED}/net.d/{NAME}\nremoved {BINS}/bgpnet\n"
+    assert (list(path.parent.iterdir()), list((made.folder / "bin").iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize("work", ["--python", "--uninstall"])
+def test_a_read_only_file_system(tmp_path: Path, work: str) -> None:
+    (tmp_path / "bgpnet").write_text("the old one")
+    command = f"{sys.executable} -m bgpnet cni install {work} --bin-dir {tmp_path}"
+    script = f"mount --bind {tmp_path} {tmp_path} && mount -o remount,ro,bind {tmp_path} && exec {command}"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60)
+    remedy = "mount it writable, or name the directory where the container runtime looks for it"
+    assert done.stderr == f"Error: --bin-dir {tmp_path}: Read-only file system; {remedy}\n"
+    assert (done.returncode, os.listdir(tmp_path)) == (1, ["bgpnet"])
