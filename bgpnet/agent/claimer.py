@@ -22,6 +22,9 @@ from bgpnet.agent.events import (
     DropFailed,
     Dropped,
     Event,
+    Gone,
+    LookUp,
+    StoreAway,
     TakeBack,
     TakeBackFailed,
     TakenBack,
@@ -90,6 +93,17 @@ class Claimer:
         except (StoreError, Invalid) as problem:
             return DropFailed(block.network, str(problem))
         return Dropped(block.network)
+
+    def look_up(self, work: LookUp) -> Event | None:
+        """An own block as it is in the datastore; None for one that cannot be read, which a feed tells of."""
+        try:
+            return Changed(kinds.IPAMBLOCK, self._repo.get(kinds.IPAMBLOCK, work.name), read=True)
+        except NotFound:
+            return Gone(kinds.IPAMBLOCK, work.name, read=True)
+        except Invalid:
+            return None
+        except StoreError as problem:
+            return StoreAway(str(problem))
 
     def _why_not(self, block: IPAMBlock) -> str:
         try:

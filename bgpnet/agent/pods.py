@@ -45,7 +45,6 @@ from bgpnet.agent.events import (
     WirePod,
 )
 from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodWent, came
-from bgpnet.agent.records import look_again
 from bgpnet.agent.threads import loudly, start
 from bgpnet.agent.watched import Netns as Sighted
 from bgpnet.agent.world import Pod
@@ -53,7 +52,6 @@ from bgpnet.cnispec import Attachment
 from bgpnet.errors import Conflict, JournalFailed, KernelRefused, NotFound, StoreError
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import Wiring
-from bgpnet.model import kinds
 from bgpnet.model.instant import stamp
 from bgpnet.store.repo import Repo
 
@@ -177,7 +175,8 @@ class Hands:
 
     def look_up(self, work: LookUp) -> None:
         """Read an own block."""
-        look_again(self._repo, self._emit, kinds.IPAMBLOCK, work.name)
+        if (found := self._claimer.look_up(work)) is not None:
+            self._emit(found)
 
     def forget(self, work: ForgetBlock) -> None:
         """Journal that a block is another node's."""

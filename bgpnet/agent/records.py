@@ -15,7 +15,7 @@ from time import monotonic
 from bgpnet.agent.events import Changed, Event, Gone, StoreAway
 from bgpnet.agent.threads import start
 from bgpnet.errors import AlreadyExists, Conflict, Invalid, NotFound, StoreError
-from bgpnet.model.kinds import Kind, Resource, kind_of
+from bgpnet.model.kinds import Resource, kind_of
 from bgpnet.store.repo import Repo
 
 log = logging.getLogger("bgpnet.agent")
@@ -92,7 +92,7 @@ def write_behind(repo: Repo, emit: Emit, wish: tuple[Resource, ...]) -> bool:
         try:
             emit(Changed(kind_of(resource), repo.write(resource), written=True))
         except (AlreadyExists, Conflict, NotFound):
-            if not look_again(repo, emit, kind_of(resource), resource.metadata.name):
+            if not _look_again(repo, emit, resource):
                 return False
         except StoreError as problem:
             emit(StoreAway(str(problem)))
@@ -100,8 +100,8 @@ def write_behind(repo: Repo, emit: Emit, wish: tuple[Resource, ...]) -> bool:
     return True
 
 
-def look_again(repo: Repo, emit: Emit, kind: Kind, name: str) -> bool:
-    """Read one object, which is news for the loop; False when the datastore is away."""
+def _look_again(repo: Repo, emit: Emit, resource: Resource) -> bool:
+    kind, name = kind_of(resource), resource.metadata.name
     try:
         emit(Changed(kind, repo.get(kind, name), read=True))
     except NotFound:

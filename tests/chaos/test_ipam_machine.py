@@ -111,6 +111,13 @@ class Ipam(RuleBasedStateMachine):
             machine.die(live[pick % len(live)])
         self.then(turns, seed)
 
+    @rule(node=NODES, pick=PICK, turns=TURNS, seed=SEEDS)
+    def stranger_deletes_a_link(self, node: int, pick: int, turns: int, seed: int) -> None:
+        machine = self.node(node)
+        if live := machine.live():
+            machine.unlink(live[pick % len(live)])
+        self.then(turns, seed)
+
     @rule(turns=TURNS, seed=SEEDS)
     def go_on(self, turns: int, seed: int) -> None:
         self.then(turns, seed)

@@ -234,7 +234,7 @@ class Cluster:
             yield from ipam.check(block)
         for one in machine.live():
             assert one.address is not None
-            if not machine.leads_to(one):
+            if not one.unlinked and not machine.leads_to(one):
                 yield f"{one.name} was answered {one.address} and has no link or route any more"
             for where, view in (("the agent's view", own), ("the datastore", blocks)):
                 found = _containing(view, one.address)
@@ -285,6 +285,8 @@ class Cluster:
         blocks = self.blocks()
         for machine in self.machines:
             for one in machine.live():
+                if one.unlinked:
+                    one.state = State.DEAD
                 if one.address and self.fenced(machine, self.network(one.address), blocks):
                     one.state = State.DEAD
                     self.counts["fenced pods"] += 1

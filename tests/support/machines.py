@@ -45,7 +45,10 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Container:
-    """A sandbox. sequence: its allocation's, when its ADD was answered; wanted: the address it asks for by name."""
+    """A sandbox. sequence: its allocation's, when its ADD was answered; wanted: the address it asks for by name.
+
+    unlinked: a stranger deleted its link, and its namespace lives.
+    """
 
     name: str
     pod: str
@@ -54,6 +57,7 @@ class Container:
     state: State = State.ASKED
     address: ip.Address | None = None
     sequence: int = 0
+    unlinked: bool = False
 
     @property
     def attachment(self) -> Attachment:
@@ -193,6 +197,9 @@ class Machine:
         self.left = {}
         self.journal.unlink(missing_ok=True)
         self.condemn(called_gone)
+        for one in self.live():
+            if one.unlinked:
+                one.state = State.DEAD
 
     def condemn(self, which: Callable[[ip.Address], bool]) -> None:
         """Pods that nobody remembers: their links are as good as a stranger's."""
@@ -250,6 +257,22 @@ class Machine:
                 self.kernel.strangers.delete_link(link.name)
         if one.state is not State.GONE:
             one.state = State.DEAD
+        if self.life is not None:
+            self.life.changed()
+
+    def unlink(self, one: Container) -> None:
+        """A stranger deletes the link of a container that lives: its address stays its own.
+
+        With the journal lost as well, nothing is left that knows of it.
+        """
+        if not self.journal.exists():
+            self.die(one)
+            return
+        for link in list(self.kernel.links.values()):
+            if link.peer is not None and link.peer[0] == one.netns:
+                self.kernel.strangers.delete_link(link.name)
+                one.unlinked = True
+                self.counts["links deleted by strangers"] += 1
         if self.life is not None:
             self.life.changed()
 
@@ -313,6 +336,7 @@ class Machine:
 
     def _added(self, one: Container, address: ip.Address) -> None:
         self.counts["ADDs answered"] += 1
+        one.unlinked = one.unlinked and not self.leads_to(one)
         if one.state is State.UP and one.address != address:
             self.problems.append(f"{one.name} was told {one.address} and then {address}")
         if one.state is not State.ASKED:
