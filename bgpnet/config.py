@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any, TypeVar
 
 from bgpnet import conflist, names
+from bgpnet.annotations import KEEP, KEPT, LONGEST
 from bgpnet.autodetect import METHODS, parse_method
 from bgpnet.errors import UsageError
 from bgpnet.model import ip
@@ -123,6 +124,10 @@ def _seconds(value: object) -> float:
     return _number(value, 0, 1200, "seconds")
 
 
+def _keep(value: object) -> int:
+    return int(_number(value, 1, LONGEST, "seconds"))
+
+
 def _workers(value: object) -> int:
     number = _number(value, 1, 256, "a whole number")
     if number != int(number):
@@ -176,6 +181,9 @@ class Settings:
     log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "debug, info, warning or error")
     workers: int = _setting(8, _workers, "threads that wire pods")
     address_rest: float = _setting(30.0, _seconds, "seconds that a released address rests before it is used again")
+    address_keep: int = _setting(
+        KEPT, _keep, f"seconds that a released address is kept for its pod where the annotation {KEEP} asks for that"
+    )
     leak_grace: float = _setting(
         60.0, _seconds, "seconds that a pod's link and namespace are gone before its address is released without a DEL"
     )

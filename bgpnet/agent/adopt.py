@@ -32,7 +32,7 @@ def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
         if live and _address(world, attachment, block.network[ordinal]) != block.network[ordinal]:
             block = ipam.release(block, attachment.container, attachment.ifname, world.now)
     for pod in world.pods.values():
-        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since)
+        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since, pod.keep)
     living: list[Pod] = []
     for attachment, seen in world.links.items():
         if attachment in world.pods:
@@ -66,4 +66,5 @@ def _recovered(address: ip.Address, allocation: Allocation, attachment: Attachme
         since=allocation.since,
         sequence=allocation.sequence,
         phase=Phase.READY,
+        keep=allocation.keep,
     )

@@ -77,6 +77,9 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
         return answers.wait(world, number, request, reason), []
     try:
         wish = choose.wish(world, request)
+        request = replace(request, keep=wish.keep)
+        if reason := choose.former(world, request, wish):
+            return answers.wait(world, number, request, reason), []
         if not world.is_synced(kinds.IPPOOL) and (wish.pools or wish.address or not world.blocks):
             away = world.store_away or "it has not answered yet"
             return answers.wait(world, number, request, f"the pools are not known: the datastore is away ({away})"), []
@@ -85,7 +88,7 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
         permitted = choose.permitted(world, request, wish)
     except NoAddress as problem:
         return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, str(problem)))]
-    blocks = choose.usable(world, permitted)
+    blocks = choose.usable(world, permitted, _claimant(request))
     for block in blocks:
         if assigned := _assign(world, request, block):
             world, effects = _allocated(world, number, request, *assigned)
@@ -107,7 +110,8 @@ def _assign(
 
 
 def _claimant(request: CniRequest) -> ipam.Claimant:
-    return ipam.Claimant(request.attachment.container, request.attachment.ifname, request.pod, Use.WORKLOAD)
+    attachment = request.attachment
+    return ipam.Claimant(attachment.container, attachment.ifname, request.pod, Use.WORKLOAD, request.keep)
 
 
 def _final(world: World, permitted: Sequence[IPPool] | None, failed: frozenset[str]) -> str:
@@ -289,6 +293,7 @@ def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock,
         mtu=request.mtu or facts.pod_mtu(world),
         since=stamp(world.now),
         sequence=sequence,
+        keep=request.keep,
     )
     return _wire(_with_block(world, block), number, pod, request.version)
 

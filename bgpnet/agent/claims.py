@@ -171,7 +171,9 @@ def is_idle(world: World, net: ip.Network) -> bool:
     return block is not None and block.spec.state is BlockState.IDLE
 
 
-def entered(block: IPAMBlock, attachment: Attachment, address: ip.Address, pod: str, since: str) -> IPAMBlock:
+def entered(
+    block: IPAMBlock, attachment: Attachment, address: ip.Address, pod: str, since: str, keep: int = 0
+) -> IPAMBlock:
     """The block with an allocation that never reached the datastore; the same where it is known, or elsewhere."""
     if not ip.contains(block.network, address):
         return block
@@ -184,5 +186,6 @@ def entered(block: IPAMBlock, attachment: Attachment, address: ip.Address, pod: 
         pod=pod,
         since=since,
         sequence=block.spec.sequence + 1,
+        keep=keep,
     )
     return ipam.restore(block, address, allocation)

@@ -74,6 +74,7 @@ class PodCame(msgspec.Struct, frozen=True, tag="pod", tag_field="line"):
     mtu: int
     since: str
     sequence: int
+    keep: int = 0
     visible: bool = False
 
 
@@ -145,9 +146,11 @@ class Contents:
         return [Boot(self.boot), *kept, *map(BlockIs, self.blocks.values()), *resting, *self.pods.values()]
 
     def forget_old_rests(self) -> None:
-        """Keep those of the last while before the newest: the others have rested by any setting."""
+        """Keep those of the last while before the newest, or kept: the others have rested by any setting."""
         newest = max((seconds(at) for _, at in self.rests.values()), default=0.0)
-        self.rests = {key: one for key, one in self.rests.items() if seconds(one[1]) > newest - LONGEST_REST}
+        self.rests = {
+            key: one for key, one in self.rests.items() if seconds(one[1]) + max(LONGEST_REST, one[0].keep) > newest
+        }
 
 
 def encode(line: Line) -> bytes:
@@ -191,6 +194,7 @@ def came(pod: Pod) -> PodCame:
         mtu=pod.mtu,
         since=pod.since,
         sequence=pod.sequence,
+        keep=pod.keep,
         visible=pod.visible,
     )
 
@@ -244,6 +248,7 @@ def _pod(line: PodCame) -> Pod:
         mtu=line.mtu,
         since=line.since,
         sequence=line.sequence,
+        keep=line.keep,
         phase=Phase.READY,
         visible=line.visible,
     )
@@ -256,6 +261,7 @@ def _allocation(line: PodCame, freed: str | None = None) -> Allocation:
         pod=line.pod,
         since=line.since,
         sequence=line.sequence,
+        keep=line.keep,
         freedAt=freed,
     )
 

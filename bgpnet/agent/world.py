@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bgpnet.agent.watched import Watch
-from bgpnet.annotations import Meta
+from bgpnet.annotations import KEPT, Meta
 from bgpnet.bgp.rib import Table
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.model.ip import Address, Interface, Network
@@ -39,6 +39,7 @@ class Me:
     as_number: int | None = None
     rest: float = 30.0
     leak_grace: float = 60.0
+    keep: int = KEPT
 
 
 class Phase(StrEnum):
@@ -71,6 +72,7 @@ class Pod:
     since: str
     sequence: int
     phase: Phase = Phase.WIRING
+    keep: int = 0
     visible: bool = False
 
 

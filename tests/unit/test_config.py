@@ -19,6 +19,7 @@ as_number               BGPNET_AS_NUMBER               --as-number              
 log_level               BGPNET_LOG_LEVEL               --log-level               'info'
 workers                 BGPNET_WORKERS                 --workers                 8
 address_rest            BGPNET_ADDRESS_REST            --address-rest            30.0
+address_keep            BGPNET_ADDRESS_KEEP            --address-keep            3600
 leak_grace              BGPNET_LEAK_GRACE              --leak-grace              60.0
 cni_conf_dir            BGPNET_CNI_CONF_DIR            --cni-conf-dir            ''
 cni_bin_dir             BGPNET_CNI_BIN_DIR             --cni-bin-dir             '/opt/cni/bin'
