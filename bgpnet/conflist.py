@@ -121,22 +121,7 @@ def build(
     said: by a plugin's type, the versions that it supports, or why it cannot be asked (a phrase). ours: our versions.
     mtu: of the pods' links; 0 leaves it to the agent.
     """
-    common = list(ours)
-    chained: list[Entry] = []
-    left_out = []
-    for entry in plugins.entries:
-        name, answer = entry["type"], said.get(entry["type"], "")
-        if isinstance(answer, str):
-            if answer or plugins.asked:
-                left_out.append(_left_out(name, answer or "it is not installed", "install it"))
-            continue
-        both = [one for one in common if one in answer]
-        if not any(_number(one) <= HIGHEST for one in both):
-            without = f"it supports CNI {', '.join(answer) or 'in no version'}, and the others {', '.join(common)}"
-            left_out.append(_left_out(name, without, "install another version of it"))
-            continue
-        common = both
-        chained.append(entry)
+    chained, left_out, common = _together(plugins, said, ours)
     usual = max((one for one in common if _number(one) <= HIGHEST), key=_number)
     higher = sorted((one for one in common if _number(one) >= _number(usual)), key=_number)
     head: dict[str, object] = {"cniVersion": usual}
@@ -150,6 +135,28 @@ def build(
     document = {**head, "name": NETWORK, "plugins": [first, *chained]}
     content = json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
     return Conflist(content, tuple(entry["type"] for entry in chained), tuple(left_out))
+
+
+def _together(
+    plugins: Chain, said: Mapping[str, Sequence[str] | str], ours: Sequence[str]
+) -> tuple[list[Entry], list[str], list[str]]:
+    """Who can be called together with ours, who cannot (a sentence each), and the versions that all of them support."""
+    common = list(ours)
+    chained: list[Entry] = []
+    left_out = []
+    for entry in plugins.entries:
+        name, answer = entry["type"], said.get(entry["type"], "")
+        both = [] if isinstance(answer, str) else [one for one in common if one in answer]
+        if isinstance(answer, str):
+            if answer or plugins.asked:
+                left_out.append(_left_out(name, answer or "it is not installed", "install it"))
+        elif not any(_number(one) <= HIGHEST for one in both):
+            without = f"it supports CNI {', '.join(answer) or 'in no version'}, and the others {', '.join(common)}"
+            left_out.append(_left_out(name, without, "install another version of it"))
+        else:
+            common = both
+            chained.append(entry)
+    return chained, left_out, common
 
 
 def _left_out(name: str, reason: str, remedy: str) -> str:

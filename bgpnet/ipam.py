@@ -252,7 +252,7 @@ def end_reservation(block: IPAMBlock, address: Address, sequence: int, now: floa
 
 
 def release_at(block: IPAMBlock, address: Address, sequence: int, now: float) -> IPAMBlock:
-    """This very allocation, of whatever use, rests from now on; the same block when it rests already.
+    """This very allocation, of whatever use, rests from now on and is kept for nobody; the same block if so already.
 
     Raises AllocationRefused when the address is free, or another allocation's by its sequence.
     """
@@ -261,9 +261,9 @@ def release_at(block: IPAMBlock, address: Address, sequence: int, now: float) ->
     if slot is None or slot.sequence != sequence:
         there = f"allocation {slot.sequence} of {_who(slot)}" if slot else "free"
         raise AllocationRefused(f"{address} is not allocation {sequence} but {there}: look again at who has it")
-    if slot.freedAt is not None:
+    if slot.freedAt is not None and not slot.keep:
         return block
-    allocations = {**block.spec.allocations, ordinal: replace(slot, freedAt=stamp(now))}
+    allocations = {**block.spec.allocations, ordinal: replace(slot, freedAt=slot.freedAt or stamp(now), keep=0)}
     changed = replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations)
     return replace(block, spec=changed)
 

@@ -13,7 +13,7 @@ from enum import Enum
 
 from msgspec import structs
 
-from bgpnet import ipam
+from bgpnet import ipam, resting
 from bgpnet.agent import facts, leaks
 from bgpnet.agent.claims import Step
 from bgpnet.agent.events import Effect, JournalBlocks, PodsLooked, RemoveRequest
@@ -112,7 +112,7 @@ def _turn(world: World, request: ReleaseRequest) -> Turn | str:
     slot = found[2]
     if slot.sequence != spec.sequence:
         return f"{spec.address} is allocation {slot.sequence} by now, not {spec.sequence}: look again at who has it"
-    if slot.freedAt is not None:
+    if slot.freedAt is not None and not resting.kept_until(slot, world.now):
         return Turn.WAIT if world.unjournalled else Turn.DONE
     if slot.use is Use.TUNNEL and facts.tunnel_address(world) == found[1]:
         return f"{spec.address} is the address of this node's own tunnel interface {facts.TUNNEL_CLAIM}"

@@ -92,3 +92,14 @@ def test_a_wrong_annotation_is_one_sentence(one: Machine) -> None:
     answer = one.cni("ADD", "c1", "p", pod="p", runtimeConfig={ANNOTATIONS: {KEEP: "sometimes"}})
     assert (answer.code, answer.error) == (1, 101)
     assert f'annotation {KEEP} of pod test/p = \'sometimes\': write "true", "false"' in answer.message
+
+
+def test_an_operator_ends_it_early(one: Machine) -> None:
+    first = one.add("db-a", container="sandbox1", pod="db-0", **ASKING)
+    assert one.cni("DEL", "sandbox1", "db-a", pod="db-0").code == 0
+    eventually(lambda: "It is kept for" in show(one, first.address), lambda: show(one, first.address))
+    one.ctl("ipam", "release", "--ip", first.address)
+    eventually(lambda: "It is kept for" not in show(one, first.address), lambda: show(one, first.address))
+    one.restart_agent()
+    others = [one.add(f"o{number}").address for number in range(8)]
+    assert first.address in others

@@ -287,3 +287,20 @@ def test_a_kept_address_rests_for_others_in_take() -> None:
         ipam.take(block, address, Claimant("c2", "eth0", OTHER), NOW + 599)
     assert ipam.take(block, address, Claimant("c2", "eth0", POD), NOW + 1) != block
     assert ipam.take(block, address, Claimant("c2", "eth0", OTHER), NOW + 600) != block
+
+
+def test_a_release_on_purpose_ends_the_keeping() -> None:
+    block = ipam.take(
+        ipam.new_block(NET, ipam.Owner(name="n", uid="u"), NOW), NET[5], Claimant("c1", "eth0", POD, keep=600), NOW
+    )
+    sequence = block.spec.allocations[5].sequence
+    released = ipam.release(block, "c1", "eth0", NOW)
+    for one in (block, released):
+        ended = ipam.release_at(one, NET[5], sequence, NOW + 10)
+        assert ipam.kept_for(ended, Claimant("c2", "eth0", POD, keep=600), NOW + 10) is None
+        assert ipam.take(ended, NET[5], Claimant("c2", "eth0", OTHER), NOW + 10 + REST) != ended
+        assert ipam.release_at(ended, NET[5], sequence, NOW + 20) is ended
+    assert (
+        released.spec.allocations[5].freedAt
+        == ipam.release_at(released, NET[5], sequence, NOW + 10).spec.allocations[5].freedAt
+    )
