@@ -124,11 +124,12 @@ def _final(world: World, permitted: Sequence[IPPool] | None, failed: frozenset[s
 
 
 def _pressed(world: World, number: int, request: CniRequest, blocks: Sequence[IPAMBlock], reason: str) -> Step:
-    """The address that has rested longest, or the reason why there is none."""
+    """The address that has rested longest, or the reason why there is none, and that a block was lost if one was."""
     for block in sorted(blocks, key=ipam.longest_rest):
         if assigned := _assign(world, request, block, pressed=True):
             return _allocated(world, number, request, *assigned)
-    return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, reason))]
+    said = f"{reason}; {world.fenced}" if world.fenced else reason
+    return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, said))]
 
 
 def _place_at(world: World, number: int, request: CniRequest, address: ip.Address, source: str) -> Step:
@@ -166,11 +167,10 @@ def _taking_back(block: IPAMBlock) -> str:
 def claimed(world: World, event: Claimed) -> Step:
     """A new block: the tunnel's address first, then those who wait.
 
-    It may have been ours before we were fenced from it: pods of ours that still live in it keep their addresses.
+    It may have been ours before we were fenced from it: pods of ours that still live in it keep their addresses, and
+    nobody else does.
     """
-    block = event.block
-    for pod in world.pods.values():
-        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since)
+    block = claims.lived_in(world, event.block)
     world = claims.with_stored(world, event.block)
     blocks = {**world.blocks, block.network: block}
     revision = event.block.metadata.resourceVersion

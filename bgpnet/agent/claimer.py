@@ -121,6 +121,9 @@ class Claimer:
 
 def _wanted(work: ClaimBlock, now: float) -> Iterator[IPAMBlock]:
     """The one block, as it is to be written."""
+    if work.found is not None:
+        yield work.found
+        return
     known = next((block for block in work.known if block.network == work.wanted), None)
     if known is None and work.wanted is not None:
         yield ipam.new_block(work.wanted, work.owner, now)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from msgspec import structs
+
 from bgpnet import ipam, names
 from bgpnet.agent import choose, facts
 from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, TakeBack
@@ -41,6 +43,50 @@ def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | Non
     ahead = [block for net, block in world.blocks.items() if names.block(net) not in world.of_kind(kinds.IPAMBLOCK)]
     effect = ClaimBlock(tuple(pools), me, (*stored, *ahead), world.reserved, wanted)
     return replace(world, claiming=True), [effect]
+
+
+def found(world: World) -> Step:
+    """With time: a block that is recorded as ours and is in use, though we do not hold it, is ours from now on.
+
+    An operator gave it to this node, or an import brought it back. By compare-and-swap, because what was heard last may
+    be old news of a block that went to another node. An empty one is nothing to keep: see `idle.tide`.
+    """
+    busy = world.claiming or world.taking_back or world.dropping
+    if not world.adopted or world.store_away or busy:
+        return world, []
+    for there in world.of_kind(kinds.IPAMBLOCK).values():
+        if not isinstance(there, IPAMBlock) or there.network in world.blocks:
+            continue
+        if there.spec.owner is None or there.spec.owner.name != world.me.node:
+            continue
+        if ipam.is_empty(there) and not has_pods(world, there.network):
+            continue
+        me = facts.owner(world)
+        mine = structs.replace(there, spec=structs.replace(there.spec, owner=me))
+        mine = lived_in(world, ipam.take_back(mine, world.now))
+        return replace(world, claiming=True), [ClaimBlock((), me, (), world.reserved, there.network, mine)]
+    return world, []
+
+
+def has_pods(world: World, net: ip.Network) -> bool:
+    """Whether pods of this node have addresses of a block."""
+    return any(ip.contains(net, pod.address) for pod in world.pods.values())
+
+
+def lived_in(world: World, block: IPAMBlock) -> IPAMBlock:
+    """A block that became ours, with the pods of ours that live in it, and what no pod of ours has at rest.
+
+    They live in it if it was ours before. A tunnel's address goes, too, unless we have no other.
+    """
+    for pod in world.pods.values():
+        block = entered(block, pod.attachment, pod.address, pod.pod, pod.since)
+    tunnel = facts.tunnel_address(world)
+    for ordinal, slot in list(block.spec.allocations.items()):
+        holder = world.pods.get(Attachment(slot.container, slot.ifname))
+        foreign = slot.use is Use.WORKLOAD and (holder is None or holder.address != block.network[ordinal])
+        if slot.freedAt is None and (foreign or (slot.use is Use.TUNNEL and tunnel is not None)):
+            block = ipam.release(block, slot.container, slot.ifname, world.now)
+    return block
 
 
 def take_back(world: World, block: IPAMBlock) -> Step:

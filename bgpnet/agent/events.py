@@ -267,6 +267,7 @@ class ClaimBlock:
     """Create the first block of these pools that nobody has, else take over one that may change hands.
 
     known: the blocks as last heard, anybody's. reserved: what is no use to claim. wanted: that block and no other.
+    found: `wanted` as it is to be written, recorded as ours already.
     """
 
     pools: tuple[IPPool, ...]
@@ -274,6 +275,7 @@ class ClaimBlock:
     known: tuple[IPAMBlock, ...]
     reserved: Reservations
     wanted: Network | None = None
+    found: IPAMBlock | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bgpnet import ipam, names
-from bgpnet.agent import attach, choose, facts
+from bgpnet.agent import attach, choose, claims, facts
 from bgpnet.agent.claims import Step
 from bgpnet.agent.events import DropBlock, DropFailed, Dropped, IdleJournalled, JournalIdle
 from bgpnet.agent.world import World
@@ -127,9 +127,5 @@ def _useless(world: World) -> Iterator[IPAMBlock]:
     me = facts.owner(world)
     for there in stored.values():
         mine = isinstance(there, IPAMBlock) and there.spec.owner == me and there.network not in world.blocks
-        if isinstance(there, IPAMBlock) and mine and ipam.is_empty(there) and not _has_pods(world, there):
+        if isinstance(there, IPAMBlock) and mine and ipam.is_empty(there) and not claims.has_pods(world, there.network):
             yield there
-
-
-def _has_pods(world: World, block: IPAMBlock) -> bool:
-    return any(ip.contains(block.network, pod.address) for pod in world.pods.values())

@@ -74,7 +74,8 @@ def tick(world: World) -> Step:
     if world.waiting or not world.no_address:
         world, more = attach.resume(world)
         effects += more
+    world, back = claims.found(world)
     world, more = claims.tide(world)
     world, ebb = idle.tide(world)
     world, found = watch.tide(learn.expire(world))
-    return world, [*effects, *more, *ebb, *found]
+    return world, [*effects, *back, *more, *ebb, *found]
