@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from agents import SHARED, Cluster, Machine, Pod, cluster, eventually
+from msgspec import structs
+
+from bgpnet.errors import Conflict
+from bgpnet.model import kinds
 
 pytestmark = pytest.mark.root
 
@@ -70,3 +75,46 @@ def test_a_deleted_file_is_missed_and_one_restored_from_an_export_is_caught_up_w
     assert (pings.sent > 0, pings.lost) == (True, 0)
     more = [first.add("more1"), second.add("more2")]
     recorded(two, near, far, late, new, *more)
+
+
+def labelled(two: Cluster, name: str) -> bool:
+    """Whether the Node has its label now; its agent may have written it at the same moment."""
+    repo = two.repo()
+    node = repo.get(kinds.NODE, name)
+    with suppress(Conflict):
+        repo.write(structs.replace(node, metadata=structs.replace(node.metadata, labels={"rack": "r1"})))
+        return True
+    return False
+
+
+def test_all_is_deleted_under_running_agents_and_an_import_brings_it_back(two: Cluster) -> None:
+    first, second = two.machines
+    near, far = first.add("near"), second.add("far")
+    recorded(two, near, far)
+    for machine, count in ((first, 3), (second, 3)):
+        eventually(lambda machine=machine, count=count: len(ours(machine)) == count, machine.routes, SOON)
+    eventually(lambda: labelled(two, "n2"), "the Node is written all the time", SOON)
+    first.ctl("datastore", "export", "-o", BACKUP)
+    before = [ours(machine) for machine in two.machines]
+    with first.ping(near, far.address) as pings:
+        repo = two.repo()
+        for entry in repo.store.list("/bgpnet/").entries:
+            repo.store.delete(entry.key, None)
+        repo.store.close()
+        said = "the datastore has no IPPool, although pods of this node live in"
+        for machine in two.machines:
+            eventually(
+                lambda machine=machine: any(said in one for one in machine.status()["warnings"]), machine.log, SOON
+            )
+        late = second.add("late")
+        recorded(two, near, far, late)  # the agents write what is theirs
+        first.ctl("datastore", "import", BACKUP)
+        for machine in two.machines:
+            eventually(lambda machine=machine: machine.status()["warnings"] == [], machine.status, SOON)
+            machine.ready(peers=1)
+        recorded(two, near, far, late)
+        before[1] = sorted([*before[1], f"{late.address} dev {late.link} proto bgpnet scope link"])
+        assert [ours(machine) for machine in two.machines] == before
+    assert (pings.sent > 0, pings.lost) == (True, 0)
+    assert "rack=r1" in first.ctl("get", "nodes", "-o", "yaml").replace(": ", "=")
+    recorded(two, near, far, late, first.add("more1"), second.add("more2"))
