@@ -239,10 +239,23 @@ def records(world: World) -> tuple[Resource, ...]:
             if choose.is_left_alone(world, block):
                 continue
             if not isinstance(now, IPAMBlock) or now.spec != block.spec:
-                metadata = now.metadata if now else Metadata(name=block.metadata.name)
-                wanted.append(IPAMBlock(metadata=metadata, spec=block.spec))
+                wanted.append(IPAMBlock(metadata=_written_at(world, block, now), spec=block.spec))
     wanted += releases.records(world)  # after the blocks: who reads `Released` finds it so
     return tuple(wanted)
+
+
+def _written_at(world: World, block: IPAMBlock, now: Resource | None) -> Metadata:
+    """At which revision an own block is written: the one last heard.
+
+    Heard as another node's it is old news of the time before our claim, or it was taken from us since: written at its
+    revision it would be taken back. At our claim's revision that conflicts, and the block is looked up.
+    """
+    if now is None:
+        return Metadata(name=block.metadata.name)
+    owner = now.spec.owner if isinstance(now, IPAMBlock) else None
+    if owner is None or owner.name == world.me.node or block.network not in world.unconfirmed:
+        return now.metadata
+    return structs.replace(now.metadata, resourceVersion=world.unconfirmed[block.network])
 
 
 def _own_node(world: World) -> Node | None:

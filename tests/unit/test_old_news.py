@@ -7,6 +7,7 @@ from msgspec import structs
 from worlds import block, run
 
 from bgpnet.agent import events
+from bgpnet.agent.plan import plan
 from bgpnet.agent.world import World
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock
@@ -43,3 +44,12 @@ def test_after_the_claim_was_told_of_another_owner_is_another_owner() -> None:
 def test_what_was_looked_up_is_no_old_news_and_confirms_nothing_to_come() -> None:
     assert NET not in told(claimed(), at("10", "node2"), read=True).blocks
     assert NET in told(told(claimed(), at("9"), read=True), at("8", "node2")).blocks
+
+
+def test_a_block_heard_as_anothers_is_never_written_at_the_others_revision() -> None:
+    """The watch told of our claim before the claim's own answer came: no later news confirms it."""
+    world = told(run(told(working(), at("9")), events.Claimed(at("9")), asked("c1", address="10.244.0.70")), at("10"))
+    world = told(world, at("11", "node2"))
+    [ours] = [one for one in plan(world).records if isinstance(one, IPAMBlock) and one.network == NET]
+    assert ours.metadata.resourceVersion == "9"
+    assert NET not in told(world, at("11", "node2"), read=True).blocks
