@@ -35,7 +35,7 @@ def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | Non
         return world, []
     me = facts.owner(world)
     stored = [
-        block
+        world.blocks.get(block.network, block)  # what lies unused in our own is not what the datastore last heard
         for block in world.of_kind(kinds.IPAMBLOCK).values()
         if isinstance(block, IPAMBlock)
         and (block.network in world.blocks or block.spec.owner != me or not ipam.is_empty(block))

@@ -186,6 +186,7 @@ def _me(settings: config.Settings, uuid: str, kernel: Kernel) -> Me:
         as_number=settings.as_number,
         rest=settings.address_rest,
         leak_grace=settings.leak_grace,
+        idle_after=settings.idle_after,
     )
 
 

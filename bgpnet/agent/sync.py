@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from msgspec import structs
-
 from bgpnet import names, reservations
 from bgpnet.agent import adopt, attach, claims, facts, releases
 from bgpnet.agent.attach import Step
@@ -239,15 +237,10 @@ def _adopt(world: World) -> Step:
             continue
         if stored.spec.owner is None or stored.spec.owner.name != world.me.node:
             continue
-        block, living = adopt.survivors(world, _renewed(stored, world))
+        block, living = adopt.survivors(world, adopt.renewed(world, stored))
         blocks[block.network] = block
         new.append(block)
         recovered += living
         pods.update({pod.attachment: pod for pod in living})
     world = replace(world, blocks=blocks, pods=pods, adopted=True)
     return world, [JournalBlocks(tuple(new), tuple(recovered))] if new else []
-
-
-def _renewed(block: IPAMBlock, world: World) -> IPAMBlock:
-    """The block under this machine's UUID: a re-imaged machine takes over what its name owned."""
-    return structs.replace(block, spec=structs.replace(block.spec, owner=facts.owner(world)))

@@ -6,15 +6,16 @@ from dataclasses import replace
 
 from asks import asked, given, working
 from msgspec import structs
-from worlds import NOW, block, effects, run
+from worlds import BLOCK, NOW, block, effects, pool, run, synced
 
 from bgpnet import ipam, names
 from bgpnet.agent import events
-from bgpnet.agent.events import Effect, JournalBlocks, TakeBack
+from bgpnet.agent.events import DropBlock, Effect, JournalBlocks, TakeBack
 from bgpnet.agent.world import World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
-from bgpnet.model.ipamblock import IPAMBlock, Use
+from bgpnet.model.ipamblock import IPAMBlock, Owner, Use
+from bgpnet.model.ippool import Encap
 
 CIDR = "10.244.0.64/26"
 NET = ip.network(CIDR)
@@ -77,13 +78,36 @@ def test_a_pod_of_ours_that_lives_in_it_keeps_its_address() -> None:
         world = replace(world, taking_back=frozenset())
 
 
-def test_one_of_another_owner_or_of_another_machine_is_not_touched() -> None:
-    for there in (recorded("c", owner="node2", uid="uuid-2"), recorded("c", uid="uuid-of-another-machine")):
-        assert tick(heard(there))[1] == []
+def test_one_of_the_machine_that_had_our_name_becomes_ours() -> None:
+    world, [asks] = tick(heard(recorded("c", uid="uuid-of-another-machine")))
+    assert isinstance(asks, TakeBack)
+    assert asks.block.spec.owner == Owner(name="node1", uid="uuid-1")
+    assert NET in run(world, events.TakenBack(ipam.take_back(asks.block, NOW))).blocks
 
 
-def test_nothing_is_asked_while_the_datastore_is_away() -> None:
-    assert tick(run(heard(recorded("c")), events.StoreAway("it is off")))[1] == []
+def test_one_of_another_owner_is_not_touched_and_an_empty_one_goes() -> None:
+    assert tick(heard(recorded("c", owner="node2", uid="uuid-2")))[1] == []
+    [drops] = tick(heard(recorded()))[1]
+    assert isinstance(drops, DropBlock)
+
+
+def test_a_tunnel_address_in_it_goes_where_there_is_another() -> None:
+    there = recorded("dead")
+    there = ipam.take(there, NET[9], ipam.Claimant("", "tunl0", "", Use.TUNNEL), NOW)
+    tunnels = working(pool(mode=Encap.ALWAYS))
+    assert ipam.find(tunnels.blocks[ip.network(BLOCK)], "", "tunl0")
+    world = run(tunnels, events.Changed(kinds.IPAMBLOCK, there), events.TakenBack(ipam.take_back(there, NOW)))
+    assert ipam.find(world.blocks[NET], "", "tunl0") is None
+    alone = run(synced(pool(mode=Encap.ALWAYS)), events.TakenBack(ipam.take_back(there, NOW)))
+    assert ipam.find(alone.blocks[NET], "", "tunl0")
+
+
+def test_nothing_is_asked_without_the_datastore_or_while_something_is_under_way() -> None:
+    world = heard(recorded("c"))
+    assert tick(run(world, events.StoreAway("it is off")))[1] == []
+    assert tick(replace(world, adopted=False))[1] == []
+    assert tick(replace(world, dropping=ip.network("10.244.9.0/26")))[1] == []
+    assert tick(replace(world, claiming=True))[1] == []
 
 
 def test_an_owner_who_came_meanwhile_keeps_it() -> None:

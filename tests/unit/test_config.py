@@ -20,6 +20,7 @@ log_level               BGPNET_LOG_LEVEL               --log-level              
 workers                 BGPNET_WORKERS                 --workers                 8
 address_rest            BGPNET_ADDRESS_REST            --address-rest            30.0
 leak_grace              BGPNET_LEAK_GRACE              --leak-grace              60.0
+idle_after              BGPNET_IDLE_AFTER              --idle-after              60.0
 cni_conf_dir            BGPNET_CNI_CONF_DIR            --cni-conf-dir            ''
 """
 
