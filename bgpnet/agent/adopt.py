@@ -57,6 +57,16 @@ def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
     return block, living
 
 
+def strays(world: World) -> list[Pod]:
+    """Pods that only the kernel knows, whose address is in no block of ours: journal and datastore were both lost."""
+    return [
+        _recovered(seen.address, Allocation(since=seen.since, sequence=0), attachment, seen)
+        for attachment, seen in world.links.items()
+        if attachment not in world.pods and seen.address is not None
+        if not any(ip.contains(net, seen.address) for net in world.blocks)
+    ]
+
+
 def _address(world: World, attachment: Attachment, recorded: ip.Address) -> ip.Address | None:
     """Where an attachment that is recorded at one address really is: nowhere if it has neither journal nor link."""
     if (pod := world.pods.get(attachment)) is not None:

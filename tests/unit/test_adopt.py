@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from asks import asked, given, working
 from msgspec import structs
-from worlds import BLOCK, NOW, block, effects, pool, run, synced
+from worlds import BLOCK, NOW, block, effects, fresh, pool, run, synced
 
 from bgpnet import ipam, names
 from bgpnet.agent import events
-from bgpnet.agent.events import DropBlock, Effect, JournalBlocks, TakeBack
-from bgpnet.agent.world import World
+from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, JournalBlocks, TakeBack
+from bgpnet.agent.plan import plan
+from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock, Owner, Use
@@ -119,3 +120,42 @@ def test_an_owner_who_came_meanwhile_keeps_it() -> None:
     failed = events.TakeBackFailed(NET, "it went to another node")
     assert NET not in run(heard(there), failed).blocks
     assert names.block(NET) in world.of_kind(kinds.IPAMBLOCK)
+
+
+def kernel_only(address: str = "10.244.3.9") -> World:
+    """A start without a journal: the kernel has a pod's link, with its route."""
+    seen = Seen("cali1", "2026-11-21T00:00:00.000Z", 1480, ip.address(address))
+    return run(fresh(), events.KernelLooked({Attachment("c1", "eth0"): seen}))
+
+
+def test_a_pod_that_only_the_kernel_knows_goes_on_and_its_block_is_claimed() -> None:
+    heard = (events.Listed(kinds.NODE, ()), events.Listed(kinds.IPAMBLOCK, ()))
+    kept = [one for one in effects(kernel_only(), *heard)[1] if isinstance(one, JournalBlocks)]
+    assert [pod.attachment.container for one in kept for pod in one.pods] == ["c1"]
+    world = synced(start=kernel_only())
+    [pod] = world.pods.values()
+    assert (str(pod.address), pod.phase, pod.link) == ("10.244.3.9", Phase.READY, "cali1")
+    wish = plan(world).kernel
+    assert wish.sweep_pods
+    assert "cali1" in wish.pods
+    world, [claim] = tick(world)
+    assert isinstance(claim, ClaimBlock)
+    assert str(claim.wanted) == "10.244.3.0/26"
+    world = run(world, events.Claimed(block("10.244.3.0/26")))
+    alive = ipam.find(world.blocks[ip.network("10.244.3.0/26")], "c1", "eth0")
+    assert alive
+    assert str(alive[0]) == "10.244.3.9"
+
+
+def test_it_goes_on_in_a_block_of_another_node_which_is_not_claimed() -> None:
+    world = synced(start=kernel_only(), blocks=(block("10.244.3.0/26", "node2", "uuid-2"),))
+    assert "cali1" in plan(world).kernel.pods
+    assert "belongs to node node2 now" in world.fenced
+    assert not [one for one in tick(world)[1] if isinstance(one, ClaimBlock)]
+
+
+def test_without_its_pool_nothing_is_claimed_for_it() -> None:
+    for other in (pool(cidr="192.168.0.0/16"), pool(disabled=True)):
+        world = synced(other, start=kernel_only())
+        assert "cali1" in plan(world).kernel.pods
+        assert not [one for one in tick(world)[1] if isinstance(one, ClaimBlock) and one.wanted]
