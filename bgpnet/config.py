@@ -187,6 +187,9 @@ class Settings:
     leak_grace: float = _setting(
         60.0, _seconds, "seconds that a pod's link and namespace are gone before its address is released without a DEL"
     )
+    idle_after: float = _setting(
+        60.0, _seconds, "seconds that a block has been empty before other nodes may take it; shorten it in tight pools"
+    )
     cni_conf_dir: str = _setting(
         "", _directory_or_none, "where to write 10-bgpnet.conflist once the agent answers; empty: nowhere"
     )

@@ -124,11 +124,12 @@ def _final(world: World, permitted: Sequence[IPPool] | None, failed: frozenset[s
 
 
 def _pressed(world: World, number: int, request: CniRequest, blocks: Sequence[IPAMBlock], reason: str) -> Step:
-    """The address that has rested longest, or the reason why there is none."""
+    """The address that has rested longest, or the reason why there is none, and that a block was lost if one was."""
     for block in sorted(blocks, key=ipam.longest_rest):
         if assigned := _assign(world, request, block, pressed=True):
             return _allocated(world, number, request, *assigned)
-    return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, reason))]
+    said = f"{reason}; {world.fenced}" if world.fenced else reason
+    return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, said))]
 
 
 def _place_at(world: World, number: int, request: CniRequest, address: ip.Address, source: str) -> Step:
@@ -166,7 +167,8 @@ def _taking_back(block: IPAMBlock) -> str:
 def claimed(world: World, event: Claimed) -> Step:
     """A new block: the tunnel's address first, then those who wait.
 
-    It may have been ours before we were fenced from it: pods of ours that still live in it keep their addresses.
+    It may have been ours before we were fenced from it: pods of ours that still live in it keep their addresses, and
+    nobody else does.
     """
     return _held(replace(world, claiming=False, no_address=""), event.block)
 
@@ -188,7 +190,8 @@ def taken_back(world: World, event: TakenBack) -> Step:
     world = replace(world, taking_back=world.taking_back - {event.block.network})
     if event.block.network not in world.blocks:
         there = world.of_kind(kinds.IPAMBLOCK).get(event.block.metadata.name)
-        lost = isinstance(there, IPAMBlock) and there.spec.owner != event.block.spec.owner
+        owner = there.spec.owner if isinstance(there, IPAMBlock) else None
+        lost = owner is not None and owner.name != world.me.node
         return (world, []) if lost else _held(world, event.block)
     return resume(_with_block(claims.with_stored(world, event.block), event.block))
 

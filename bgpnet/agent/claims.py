@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bgpnet import ipam, names
 from bgpnet.agent import choose, facts
 from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, LookUp, TakeBack
-from bgpnet.agent.world import Unheard, World
+from bgpnet.agent.world import Phase, Unheard, World
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip, kinds
@@ -35,7 +35,7 @@ def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | Non
         return world, []
     me = facts.owner(world)
     stored = [
-        block
+        world.blocks.get(block.network, block)  # what lies unused in our own is not what the datastore last heard
         for block in world.of_kind(kinds.IPAMBLOCK).values()
         if isinstance(block, IPAMBlock)
         and (block.network in world.blocks or block.spec.owner != me or not ipam.is_empty(block))
@@ -80,14 +80,29 @@ def ahead(world: World, pools: Sequence[IPPool] | None, blocks: Sequence[IPAMBlo
 
 
 def tide(world: World) -> Step:
-    """With time: a block ahead of need for pods that ask for nothing, where this node has pods at all."""
+    """With time: the block that pods of ours live in, where it is nobody's; else one ahead of need."""
     if not world.pods or not world.is_synced(kinds.IPPOOL):
         return world, []
+    if (homeless := next(_homeless(world), None)) is not None and not world.store_away:
+        return claim(world, *homeless)
     try:
         pools = ipam.pools_for(facts.pools(world).values(), Use.WORKLOAD, facts.labels(world))
     except NoAddress:
         return world, []  # said to the pods that ask
     return ahead(world, pools, choose.usable(world, pools))
+
+
+def _homeless(world: World) -> Iterator[tuple[list[IPPool], ip.Network]]:
+    """Pools and blocks of pods whose block nobody has: the datastore was emptied, and the journal was lost with it."""
+    for pod in world.pods.values():
+        if pod.phase is not Phase.READY or any(ip.contains(net, pod.address) for net in world.blocks):
+            continue
+        pool = next((one for one in facts.pools(world).values() if ip.contains(one.network, pod.address)), None)
+        if pool is None or pool.spec.disabled:
+            continue
+        net = ip.interface(f"{pod.address}/{pool.block_size}").network
+        if choose.recorded(world, pod.address, net) is None:
+            yield [pool], net
 
 
 def ensure_tunnel(world: World) -> Step:

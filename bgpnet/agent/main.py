@@ -207,6 +207,7 @@ def _me(settings: config.Settings, uuid: str, kernel: Kernel) -> Me:
         rest=settings.address_rest,
         leak_grace=settings.leak_grace,
         keep=settings.address_keep,
+        idle_after=settings.idle_after,
     )
 
 

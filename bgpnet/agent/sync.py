@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from msgspec import structs
-
 from bgpnet import names, reservations
 from bgpnet.agent import adopt, attach, claims, facts, releases
 from bgpnet.agent.attach import Step
@@ -229,7 +227,8 @@ def _adopt(world: World) -> Step:
 
     Not before the Nodes: another machine may hold our name, and the blocks with it. What the journal knows stands. What
     it does not know the kernel decides: an allocation lives on if a link with its alias was there when the agent
-    started, and the others are released; a link whose allocation never reached the datastore is known by its route.
+    started, and the others are released; a link whose allocation never reached the datastore is known by its route. So
+    is one whose block is not recorded, or another node's by now: it goes on, as after a fence.
     """
     pods, blocks = dict(world.pods), dict(world.blocks)
     new: list[IPAMBlock] = []
@@ -239,15 +238,14 @@ def _adopt(world: World) -> Step:
             continue
         if stored.spec.owner is None or stored.spec.owner.name != world.me.node:
             continue
-        block, living = adopt.survivors(world, _renewed(stored, world))
+        block, living = adopt.survivors(world, adopt.renewed(world, stored))
         blocks[block.network] = block
         new.append(block)
         recovered += living
         pods.update({pod.attachment: pod for pod in living})
     world = replace(world, blocks=blocks, pods=pods, adopted=True)
-    return world, [JournalBlocks(tuple(new), tuple(recovered))] if new else []
-
-
-def _renewed(block: IPAMBlock, world: World) -> IPAMBlock:
-    """The block under this machine's UUID: a re-imaged machine takes over what its name owned."""
-    return structs.replace(block, spec=structs.replace(block.spec, owner=facts.owner(world)))
+    strays = adopt.strays(world)
+    world = replace(world, pods={**pods, **{pod.attachment: pod for pod in strays}})
+    world = replace(world, fenced=facts.fenced(world)) if strays else world
+    new_pods = (*recovered, *strays)
+    return world, [JournalBlocks(tuple(new), new_pods)] if new or new_pods else []

@@ -27,7 +27,8 @@ class Me:
     """This machine: its name in the network, its identity, its address and the link that has it.
 
     rest: seconds that a released address rests before it is used again. leak_grace: seconds that a pod's link and
-    network namespace are gone before its address is released without a DEL.
+    network namespace are gone before its address is released without a DEL. idle_after: seconds that an own block has
+    been empty, by the clock that never jumps, before it is called idle.
     """
 
     node: str
@@ -40,6 +41,7 @@ class Me:
     rest: float = 30.0
     leak_grace: float = 60.0
     keep: int = KEPT
+    idle_after: float = 60.0
 
 
 class Phase(StrEnum):

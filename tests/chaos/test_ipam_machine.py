@@ -133,7 +133,7 @@ class Ipam(RuleBasedStateMachine):
         counts["kills"] += machine.life is not None
         machine.kill()
         if journal == 9:
-            self.cluster.lose_journal(machine)
+            machine.lose_journal()
         if restart:
             machine.start()
         self.then(turns, seed)

@@ -138,7 +138,6 @@ class Cluster:
             if _owner(block) == machine.name:
                 self.exempt.add((machine.name, block.network))
                 self.repo.remove(block)
-        machine.condemn(lambda address: True)
 
     def repair(self) -> None:
         """What a cautious owner calls leaked and keeps, an operator has released: pods whose namespace it never saw."""
@@ -186,11 +185,6 @@ class Cluster:
                 yield f"{one.metadata.name} was asked of {one.spec.node} at {one.spec.requestedAt} and not answered"
             else:
                 self.counts[f"releases {one.status.outcome}"] += 1
-
-    def lose_journal(self, machine: Machine) -> None:
-        """A disk that forgets, while no agent runs."""
-        blocks = self.blocks()
-        machine.lose_journal(lambda address: self.fenced(machine, self.network(address), blocks))
 
     def blocks(self) -> dict[ip.Network, IPAMBlock]:
         """The blocks as the datastore has them."""

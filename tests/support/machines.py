@@ -191,29 +191,14 @@ class Machine:
         self.kernel = FakeKernel()
         self.kernel.strangers.add_link(UPLINK, f"192.0.2.{self.number}/24")
 
-    def lose_journal(self, called_gone: Callable[[ip.Address], bool]) -> None:
-        """The file goes; pods of blocks that an operator gave away meanwhile are known to nobody any more."""
+    def lose_journal(self) -> None:
+        """The file goes, and with it all memory of pods whose links are gone, too."""
         self.counts["journals lost"] += 1
         self.left = {}
         self.journal.unlink(missing_ok=True)
-        self.condemn(called_gone)
         for one in self.live():
             if one.unlinked:
                 one.state = State.DEAD
-
-    def condemn(self, which: Callable[[ip.Address], bool]) -> None:
-        """Pods that nobody remembers: their links are as good as a stranger's."""
-        for one in self.containers:
-            told = one.state in (State.UP, State.OLD) and one.address is not None
-            if told and one.address is not None and which(one.address) and not self.remembers(one):
-                one.state = State.DEAD
-
-    def remembers(self, one: Container) -> bool:
-        """Whether the journal has the pod and its block."""
-        contents = decode(self.journal.read_bytes()) if self.journal.exists() else None
-        blocks = contents.blocks.values() if contents else ()
-        known = contents is not None and one.attachment in contents.pods
-        return known and any(ip.contains(block.network, one.address) for block in blocks if one.address)
 
     # the container runtime
 

@@ -6,15 +6,17 @@ from dataclasses import replace
 
 from asks import asked, given, working
 from msgspec import structs
-from worlds import NOW, block, effects, run
+from worlds import BLOCK, NOW, block, effects, fresh, pool, run, synced
 
 from bgpnet import ipam, names
 from bgpnet.agent import events
-from bgpnet.agent.events import Effect, JournalBlocks, TakeBack
-from bgpnet.agent.world import World
+from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, JournalBlocks, TakeBack
+from bgpnet.agent.plan import plan
+from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
-from bgpnet.model.ipamblock import IPAMBlock, Use
+from bgpnet.model.ipamblock import IPAMBlock, Owner, Use
+from bgpnet.model.ippool import Encap
 
 CIDR = "10.244.0.64/26"
 NET = ip.network(CIDR)
@@ -77,13 +79,36 @@ def test_a_pod_of_ours_that_lives_in_it_keeps_its_address() -> None:
         world = replace(world, taking_back=frozenset())
 
 
-def test_one_of_another_owner_or_of_another_machine_is_not_touched() -> None:
-    for there in (recorded("c", owner="node2", uid="uuid-2"), recorded("c", uid="uuid-of-another-machine")):
-        assert tick(heard(there))[1] == []
+def test_one_of_the_machine_that_had_our_name_becomes_ours() -> None:
+    world, [asks] = tick(heard(recorded("c", uid="uuid-of-another-machine")))
+    assert isinstance(asks, TakeBack)
+    assert asks.block.spec.owner == Owner(name="node1", uid="uuid-1")
+    assert NET in run(world, events.TakenBack(ipam.take_back(asks.block, NOW))).blocks
 
 
-def test_nothing_is_asked_while_the_datastore_is_away() -> None:
-    assert tick(run(heard(recorded("c")), events.StoreAway("it is off")))[1] == []
+def test_one_of_another_owner_is_not_touched_and_an_empty_one_goes() -> None:
+    assert tick(heard(recorded("c", owner="node2", uid="uuid-2")))[1] == []
+    [drops] = tick(heard(recorded()))[1]
+    assert isinstance(drops, DropBlock)
+
+
+def test_a_tunnel_address_in_it_goes_where_there_is_another() -> None:
+    there = recorded("dead")
+    there = ipam.take(there, NET[9], ipam.Claimant("", "tunl0", "", Use.TUNNEL), NOW)
+    tunnels = working(pool(mode=Encap.ALWAYS))
+    assert ipam.find(tunnels.blocks[ip.network(BLOCK)], "", "tunl0")
+    world = run(tunnels, events.Changed(kinds.IPAMBLOCK, there), events.TakenBack(ipam.take_back(there, NOW)))
+    assert ipam.find(world.blocks[NET], "", "tunl0") is None
+    alone = run(synced(pool(mode=Encap.ALWAYS)), events.TakenBack(ipam.take_back(there, NOW)))
+    assert ipam.find(alone.blocks[NET], "", "tunl0")
+
+
+def test_nothing_is_asked_without_the_datastore_or_while_something_is_under_way() -> None:
+    world = heard(recorded("c"))
+    assert tick(run(world, events.StoreAway("it is off")))[1] == []
+    assert tick(replace(world, adopted=False))[1] == []
+    assert tick(replace(world, dropping=ip.network("10.244.9.0/26")))[1] == []
+    assert tick(replace(world, claiming=True))[1] == []
 
 
 def test_an_owner_who_came_meanwhile_keeps_it() -> None:
@@ -95,3 +120,42 @@ def test_an_owner_who_came_meanwhile_keeps_it() -> None:
     failed = events.TakeBackFailed(NET, "it went to another node")
     assert NET not in run(heard(there), failed).blocks
     assert names.block(NET) in world.of_kind(kinds.IPAMBLOCK)
+
+
+def kernel_only(address: str = "10.244.3.9") -> World:
+    """A start without a journal: the kernel has a pod's link, with its route."""
+    seen = Seen("cali1", "2026-11-21T00:00:00.000Z", 1480, ip.address(address))
+    return run(fresh(), events.KernelLooked({Attachment("c1", "eth0"): seen}))
+
+
+def test_a_pod_that_only_the_kernel_knows_goes_on_and_its_block_is_claimed() -> None:
+    heard = (events.Listed(kinds.NODE, ()), events.Listed(kinds.IPAMBLOCK, ()))
+    kept = [one for one in effects(kernel_only(), *heard)[1] if isinstance(one, JournalBlocks)]
+    assert [pod.attachment.container for one in kept for pod in one.pods] == ["c1"]
+    world = synced(start=kernel_only())
+    [pod] = world.pods.values()
+    assert (str(pod.address), pod.phase, pod.link) == ("10.244.3.9", Phase.READY, "cali1")
+    wish = plan(world).kernel
+    assert wish.sweep_pods
+    assert "cali1" in wish.pods
+    world, [claim] = tick(world)
+    assert isinstance(claim, ClaimBlock)
+    assert str(claim.wanted) == "10.244.3.0/26"
+    world = run(world, events.Claimed(block("10.244.3.0/26")))
+    alive = ipam.find(world.blocks[ip.network("10.244.3.0/26")], "c1", "eth0")
+    assert alive
+    assert str(alive[0]) == "10.244.3.9"
+
+
+def test_it_goes_on_in_a_block_of_another_node_which_is_not_claimed() -> None:
+    world = synced(start=kernel_only(), blocks=(block("10.244.3.0/26", "node2", "uuid-2"),))
+    assert "cali1" in plan(world).kernel.pods
+    assert "belongs to node node2 now" in world.fenced
+    assert not [one for one in tick(world)[1] if isinstance(one, ClaimBlock)]
+
+
+def test_without_its_pool_nothing_is_claimed_for_it() -> None:
+    for other in (pool(cidr="192.168.0.0/16"), pool(disabled=True)):
+        world = synced(other, start=kernel_only())
+        assert "cali1" in plan(world).kernel.pods
+        assert not [one for one in tick(world)[1] if isinstance(one, ClaimBlock) and one.wanted]

@@ -21,6 +21,7 @@ workers                 BGPNET_WORKERS                 --workers                
 address_rest            BGPNET_ADDRESS_REST            --address-rest            30.0
 address_keep            BGPNET_ADDRESS_KEEP            --address-keep            3600
 leak_grace              BGPNET_LEAK_GRACE              --leak-grace              60.0
+idle_after              BGPNET_IDLE_AFTER              --idle-after              60.0
 cni_conf_dir            BGPNET_CNI_CONF_DIR            --cni-conf-dir            ''
 cni_bin_dir             BGPNET_CNI_BIN_DIR             --cni-bin-dir             '/opt/cni/bin'
 cni_plugins             BGPNET_CNI_PLUGINS             --cni-plugins             'auto'

@@ -15,7 +15,6 @@ from worlds import NOW, effects, later, pool, run
 from bgpnet import annotations, ipam
 from bgpnet.agent import events, journal
 from bgpnet.agent.events import Answer, CniAsked, Effect, Reap, UnwirePod, WirePod
-from bgpnet.agent.idle import EMPTY
 from bgpnet.agent.world import CLAIM_PATIENCE, World
 from bgpnet.annotations import KEEP, LONGEST, Meta, Wish
 from bgpnet.cnispec import Attachment
@@ -177,7 +176,7 @@ def test_a_block_with_a_kept_address_is_neither_idle_nor_counted_as_free() -> No
         assert (used.in_use, used.resting, used.free) == (0, 1, 63)
     assert ipam.usage(block, world.now + 3600).free == 64
     for _ in range(3):
-        world = later(world, 2 * EMPTY)
+        world = later(world, 2 * world.me.idle_after)
         assert NET not in world.empty
     world = later(world, 3600)
     assert NET in world.empty

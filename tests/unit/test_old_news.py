@@ -107,3 +107,13 @@ def test_a_list_confirms_or_leaves_what_we_wrote() -> None:
     assert NET in world.blocks
     assert len(late(world)[1]) == 1
     assert late(run(claimed(), events.Listed(kinds.IPAMBLOCK, (at("9"),))))[1] == []
+
+
+def test_a_block_heard_as_anothers_is_never_written_at_the_others_revision() -> None:
+    """The watch told of our claim, and of more, before the claim's own answer came: no later news confirms it."""
+    world = told(told(working(), at("9")), at("10"))
+    world = run(world, events.Claimed(at("9")), asked("c1", address="10.244.0.70"))
+    world = told(world, at("11", "node2"))
+    [ours] = [one for one in stored(world) if one.network == NET]
+    assert ours.metadata.resourceVersion == "9"
+    assert NET not in told(world, at("11", "node2"), read=True).blocks
