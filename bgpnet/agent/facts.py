@@ -16,6 +16,7 @@ from bgpnet.model.bgpconfiguration import DEFAULT_AS, DEFAULT_PORT, BGPConfigura
 from bgpnet.model.instant import seconds
 from bgpnet.model.ipamblock import IPAMBlock, Owner
 from bgpnet.model.ippool import Encap, IPPool
+from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Identity, Node
 
 IPIP_OVERHEAD = 20
@@ -33,6 +34,24 @@ def pools(world: World) -> Mapping[str, IPPool]:
 def nodes(world: World) -> Mapping[str, Node]:
     """All nodes as last heard, this one included once it is recorded."""
     return cast("Mapping[str, Node]", world.of_kind(kinds.NODE))
+
+
+def lingering_pools(world: World) -> list[IPPool]:
+    """All pools, and then those that were deleted just now: see `sync.LINGER`."""
+    there = pools(world)
+    return [*there.values(), *(one for one in _departed(world, kinds.IPPOOL, there) if isinstance(one, IPPool))]
+
+
+def lingering_nodes(world: World) -> list[Node]:
+    """All nodes, and then those that were deleted just now and whose address no other has: see `sync.LINGER`."""
+    there = nodes(world)
+    taken = {node.ipv4.ip for node in there.values() if node.ipv4}
+    departed = [one for one in _departed(world, kinds.NODE, there) if isinstance(one, Node)]
+    return [*there.values(), *(one for one in departed if one.ipv4 is None or one.ipv4.ip not in taken)]
+
+
+def _departed(world: World, kind: Kind, there: Mapping[str, object]) -> list[Resource]:
+    return [one for name, (one, _) in world.departed.get(kind.plural, {}).items() if name not in there]
 
 
 def labels(world: World) -> Mapping[str, str]:
@@ -56,7 +75,9 @@ def silence(world: World, identity: Identity) -> float:
 
 def bgp(world: World) -> BGPConfigurationSpec:
     """The cluster's BGP configuration (the object `default`), or an empty one."""
-    found = world.of_kind(kinds.BGPCONFIGURATION).get("default")
+    there = world.of_kind(kinds.BGPCONFIGURATION)
+    departed = {one.metadata.name: one for one in _departed(world, kinds.BGPCONFIGURATION, there)}
+    found = {**departed, **there}.get("default")
     return found.spec if isinstance(found, BGPConfiguration) else BGPConfigurationSpec()
 
 

@@ -122,8 +122,8 @@ def learned_routes(world: World) -> tuple[dict[ip.Network, Route] | None, dict[i
     """What the peers taught us and policy permits, as kernel routes; and what it does not permit, with the reason."""
     if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
         return None, {}
-    pools = sorted(facts.pools(world).values(), key=lambda pool: -pool.network.prefixlen)
-    gateways = {node.ipv4.ip for node in facts.nodes(world).values() if node.ipv4}
+    pools = sorted(facts.lingering_pools(world), key=lambda pool: -pool.network.prefixlen)
+    gateways = {node.ipv4.ip for node in facts.lingering_nodes(world) if node.ipv4}
     routes: dict[ip.Network, Route] = {}
     refused: dict[ip.Network, str] = {}
     for prefix, path in best(world.table).items():
@@ -204,7 +204,7 @@ def mesh_peers(world: World) -> tuple[Neighbour, ...]:
         metadata=Metadata(name=world.me.node),
         spec=NodeSpec(bgp=NodeBGP(ipv4Address=str(world.me.address), asNumber=facts.own_as(world))),
     )
-    return mesh(me, facts.nodes(world).values(), facts.cluster_as(world), facts.listen_port(world))
+    return mesh(me, facts.lingering_nodes(world), facts.cluster_as(world), facts.listen_port(world))
 
 
 def announcements(world: World) -> Mapping[ip.Address, frozenset[Advert]] | None:
@@ -212,7 +212,7 @@ def announcements(world: World) -> Mapping[ip.Address, frozenset[Advert]] | None
     if not world.adopted or not world.is_synced(kinds.IPPOOL, kinds.NODE):
         return None
     peers = [peer.address for peer in mesh_peers(world)]
-    return exports(world.blocks, facts.pools(world).values(), peers)
+    return exports(world.blocks, facts.lingering_pools(world), peers)
 
 
 def speaker(world: World) -> SpeakerConf | None:

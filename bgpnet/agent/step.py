@@ -74,7 +74,7 @@ def step(world: World, event: Happening) -> Step:
 
 def tick(world: World) -> Step:
     """Time passed: who waits is tried again or answered, who was away too long loses its routes."""
-    world, effects = attach.expire(world)
+    world, effects = attach.expire(sync.tide(world))
     if world.waiting or not world.no_address:
         world, more = attach.resume(world)
         effects += more

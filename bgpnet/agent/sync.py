@@ -29,6 +29,9 @@ from bgpnet.model.node import Node
 
 SHOWN = 5
 """How many blocks a sentence names before it only counts the others."""
+LINGER = 3.0
+"""Seconds for which sessions and routes that hang on a Node, a pool or the BGPConfiguration outlive its deletion: of a
+datastore that is being emptied they may be heard to go before the last pool, whose absence says what happened."""
 LIVING = 60.0
 """Seconds: a heartbeat younger than this says that the machine lives."""
 
@@ -45,6 +48,7 @@ def listed(world: World, event: Listed) -> Step:
     if event.kind is kinds.IPAMBLOCK:
         world, kept = _heard_of(world, found)
         found |= kept
+    world = _lingering(world, event.kind, {name: one for name, one in before.items() if name not in found})
     unknown = [name for name in event.broken if name not in before]
     vital = event.kind in (kinds.IPPOOL, kinds.IPAMBLOCK)
     world = replace(
@@ -99,8 +103,26 @@ def gone(world: World, event: Gone) -> Step:
             return world, []
         world = _confirmed(world, block.network)
     kind = {name: one for name, one in before.items() if name != event.name}
+    world = _lingering(world, event.kind, {name: one for name, one in before.items() if name == event.name})
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
     return _heard(_doubted(_mended(world, event.kind, event.name), event.kind), event.kind, ())
+
+
+def tide(world: World) -> World:
+    """With time: what was deleted is gone."""
+    left = {
+        plural: {name: one for name, one in each.items() if one[1] > world.clock}
+        for plural, each in world.departed.items()
+    }
+    return world if left == world.departed else replace(world, departed=left)
+
+
+def _lingering(world: World, kind: Kind, gone: Mapping[str, Resource]) -> World:
+    if kind not in (kinds.NODE, kinds.IPPOOL, kinds.BGPCONFIGURATION) or not gone:
+        return world
+    until = world.clock + LINGER
+    there = {**world.departed.get(kind.plural, {}), **{name: (one, until) for name, one in gone.items()}}
+    return replace(world, departed={**world.departed, kind.plural: there})
 
 
 def _doubted(world: World, kind: Kind) -> World:

@@ -147,6 +147,7 @@ class World:
     that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
     clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
     unheard: own blocks as we last wrote them, while no watch has told of that: what watches tell is from before.
+    departed: Nodes and pools that were deleted just now, by kind and name, each with the clock until which it lingers.
     unjournalled: why the disk refuses the journal; while it does, some of what is here is owed to it.
     conflist: what is wrong with the CNI configuration that runtimes read.
     """
@@ -180,6 +181,7 @@ class World:
     heard: float = 0.0
     refusals: tuple[str, ...] = ()
     unheard: Mapping[Network, Unheard] = field(default_factory=dict)
+    departed: Mapping[str, Mapping[str, tuple[Resource, float]]] = field(default_factory=dict)
     unjournalled: str = ""
     fenced: str = ""
     replaced: str = ""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from asks import asked, given, working
-from worlds import PEER, block, effects, ended, found, node, pool, run, state, synced, told
+from worlds import PEER, block, effects, ended, found, later, node, pool, run, state, synced, told
 
 from bgpnet.agent import events, status
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import World
 from bgpnet.kernel.state import Owner
 from bgpnet.model import kinds
+from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
+from bgpnet.model.resource import Metadata
 
 NODES = (node("node2", "192.0.2.2/24"),)
 
@@ -57,3 +59,52 @@ def test_a_pool_that_goes_while_nobody_has_an_address_of_it_is_gone() -> None:
     assert world.is_synced(kinds.IPPOOL)
     broken = run(at_work(), events.Listed(kinds.IPPOOL, (), ("pods",)))
     assert not broken.replaced  # it is there, and cannot be read
+
+
+def configured(world: World) -> World:
+    spec = BGPConfigurationSpec(asNumber=65001)
+    return run(
+        world, events.Changed(kinds.BGPCONFIGURATION, BGPConfiguration(metadata=Metadata(name="default"), spec=spec))
+    )
+
+
+def test_the_pools_may_be_heard_to_go_last() -> None:
+    world = configured(at_work())
+    before = plan(world)
+    going = [
+        events.Gone(kinds.BGPCONFIGURATION, "default"),
+        events.Gone(kinds.NODE, "node2"),
+        events.Tick(world.now + 2, world.clock + 2),
+        events.Gone(kinds.IPPOOL, "pods"),
+        events.Tick(world.now + 60, world.clock + 60),
+    ]
+    for event in going:
+        world = run(world, event)
+        wish = plan(world)
+        if world.replaced:
+            assert (wish.announcements, wish.speaker, Owner.LEARNED in wish.kernel.sweep) == (None, None, False)
+        else:
+            assert (wish.announcements, wish.speaker) == (before.announcements, before.speaker)
+            assert wish.kernel.routes == before.kernel.routes
+    assert world.replaced
+
+
+def test_a_node_that_was_deleted_is_gone_three_seconds_later() -> None:
+    world = run(at_work(), events.Gone(kinds.NODE, "node2"))
+    before = plan(world).speaker
+    assert before is not None
+    assert len(before.neighbours) == 1
+    world = later(world, 2)
+    assert plan(world).speaker == before
+    after = plan(later(world, 1)).speaker
+    assert after is not None
+    assert after.neighbours == ()
+    back = run(world, events.Changed(kinds.NODE, NODES[0]))
+    assert plan(later(back, 5)).speaker == before
+
+
+def test_another_node_that_has_its_address_replaces_it_at_once() -> None:
+    world = run(at_work(), events.Gone(kinds.NODE, "node2"), events.Changed(kinds.NODE, node("node3", "192.0.2.2/24")))
+    conf = plan(world).speaker
+    assert conf is not None
+    assert len(conf.neighbours) == 1
