@@ -85,7 +85,7 @@ def test_an_idle_block_is_taken_back_by_its_owner_and_over_by_another(made: Clus
     assert all(in_network(pod.address, spare) for pod in theirs)
     eventually(lambda: blocks(made)[spare] == ("n2", BlockState.IN_USE), lambda: blocks(made), SOON)
     eventually(lambda: spare not in {row["cidr"] for row in first.status()["blocks"]}, first.status, SOON)
-    assert f"blackhole {spare} proto bgpnet" not in first.routes()
+    eventually(lambda: f"blackhole {spare} proto bgpnet" not in first.routes(), first.routes, SOON)
     assert first.status()["warnings"] == []
 
     pods = filled(first, "d", 4)
