@@ -236,7 +236,7 @@ def test_a_write_that_comes_too_late_does_not_fence(made: tuple[Cluster, Bird]) 
         wanted = {one.address: one.container for one in pods}
         eventually(lambda wanted=wanted: two.live() == wanted, two.live, SOON)
     first.ready(peers=2)
-    assert first.status()["warnings"] == []
+    eventually(lambda: first.status()["warnings"] == [], first.status, SOON)
     assert status_of(first) == (0, "")
     bird.hears(cidr, "n1")
     assert "belongs to node" not in first.log()

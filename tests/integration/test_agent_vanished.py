@@ -69,7 +69,7 @@ def test_a_deleted_file_is_missed_and_one_restored_from_an_export_is_caught_up_w
         recorded(two, near, far, late, new)
         for machine in two.machines:
             machine.ready(peers=1)
-            assert machine.status()["warnings"] == []
+            eventually(lambda machine=machine: machine.status()["warnings"] == [], machine.status, SOON)
             assert machine.log().rstrip().endswith("the datastore is back") or "the datastore is back" in machine.log()
         assert [ours(machine) for machine in two.machines] == kept
     assert (pings.sent > 0, pings.lost) == (True, 0)
