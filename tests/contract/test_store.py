@@ -190,7 +190,7 @@ def test_several_watches_each_see_their_prefix_as_it_happens(store: Store) -> No
 
     def see(prefix: str) -> list[bytes]:
         values: list[bytes] = []
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         for event in store.watch(prefix, befores[prefix], lambda: time.monotonic() > deadline or len(values) == 50):
             if isinstance(event, Entry):
                 values.append(event.value)
@@ -202,7 +202,7 @@ def test_several_watches_each_see_their_prefix_as_it_happens(store: Store) -> No
             for prefix in prefixes:
                 store.put(f"{prefix}x", str(number).encode(), None)
         for prefix in prefixes:
-            assert watches[prefix].result(15) == [str(number).encode() for number in range(50)]
+            assert watches[prefix].result(90) == [str(number).encode() for number in range(50)]
 
 
 def test_news_come_at_once(store: Store) -> None:
@@ -211,7 +211,7 @@ def test_news_come_at_once(store: Store) -> None:
     arrived: list[float] = []
 
     def see() -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         for event in store.watch(POOLS, before, lambda: time.monotonic() > deadline):
             if event is not None:
                 arrived.append(time.monotonic())
@@ -220,11 +220,11 @@ def test_news_come_at_once(store: Store) -> None:
 
     watching = threading.Thread(target=see)
     watching.start()
-    assert caught_up.wait(5)
+    assert caught_up.wait(60)
     time.sleep(0.1)  # well inside the idle wait, not before it
     store.put(BLUE, b"", None)
     written = time.monotonic()
-    watching.join(10)
+    watching.join(60)
     assert arrived[0] - written < 0.25
 
 
@@ -260,7 +260,7 @@ def test_a_watch_beside_foreign_traffic_stops_within_a_second(store: Store) -> N
             stop.set()
     assert 0 < time.monotonic() - asked < 1
     done.set()
-    writer.join(5)
+    writer.join(60)
 
 
 def test_compaction_forces_to_list_again(store: Store) -> None:
@@ -324,7 +324,7 @@ def threads_increment(store: Store, threads: int, times: int) -> int:
             entry = store.get("/t/counter")
             assert entry is not None
             if not conflicts and not done:
-                barrier.wait(10)
+                barrier.wait(60)
             try:
                 store.put("/t/counter", str(int(entry.value) + 1).encode(), entry.revision)
                 done += 1
@@ -340,7 +340,7 @@ def test_of_many_creators_one_succeeds(store: Store) -> None:
     barrier = threading.Barrier(8)
 
     def create(number: int) -> BgpnetError | Revision:
-        barrier.wait(10)
+        barrier.wait(60)
         try:
             return store.put(BLUE, str(number).encode(), ABSENT)
         except AlreadyExists as refused:
