@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmarks.store import etcd
+from benchmarks.store import server
 from benchmarks.table import Row, add, render
 from bgpnet import codec, ipam
 from bgpnet.agent import events
@@ -131,7 +131,7 @@ class Ours:
         while plan(self.world).records or not self.events.empty():
             assert time.monotonic() < until, "the datastore has not followed"
             self.drain()
-            self.records.set(plan(self.world).records)
+            self.records.set(plan(self.world).records, time.monotonic())
             try:
                 self.take(self.events.get(timeout=0.05))
             except queue.Empty:
@@ -142,8 +142,8 @@ class Ours:
         while not self.events.empty():
             self.take(self.events.get())
         if time.monotonic() - self.planned >= LATEST:
-            self.planned = time.monotonic()
-            self.records.set(plan(self.world).records)
+            since, self.planned = self.planned, time.monotonic()
+            self.records.set(plan(self.world).records, since)
 
     def take(self, event: Event) -> None:
         """One event, and what follows from it."""
@@ -268,7 +268,7 @@ def main(arguments: Sequence[str] | None = None, found: Callable[[str], str | No
     if program is None:
         raise SystemExit("etcd is missing; run `scripts/install test`, or `apt-get install etcd-server`")
     Path(options.folder).mkdir(parents=True, exist_ok=True)
-    with etcd(program) as endpoint, tempfile.TemporaryDirectory(dir=options.folder) as folder:
+    with server(program) as endpoint, tempfile.TemporaryDirectory(dir=options.folder) as folder:
         place = Options((endpoint,))
         ours, peer = Ours(Counted(place), Path(folder)), Peer(Counted(place))
         rows = [row for at_once in (1, AT_ONCE) for row in compare(ours, peer, options.rounds, options.count, at_once)]

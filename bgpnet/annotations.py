@@ -7,6 +7,7 @@ configuration's; `ipAddrs` of the pod over what the runtime asks for.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,18 @@ from bgpnet.model.ip import Address
 
 POOLS = "cni.projectcalico.org/ipv4pools"
 ADDRESSES = "cni.projectcalico.org/ipAddrs"
+KEEP = "bgpnet.io/keepAddress"
+"""Whether a pod's address is kept for its next sandbox; ours alone (Calico does it for KubeVirt's machines only)."""
+KNOWN_PREFIXES = ("cni.projectcalico.org/", "bgpnet.io/")
+"""What of a pod's annotations may be meant for us."""
+KEPT = 3600
+"""Seconds that an address is kept where nobody says how long."""
+LONGEST = 30 * 86400
+"""Seconds that an address may be kept."""
 CONFIGURED = "ipv4_pools of the network configuration"
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 
 SHOWN = 200
 """How many characters of a value a refusal shows."""
@@ -34,17 +46,22 @@ class Meta:
 class Wish:
     """What is asked for, and by what (for the sentence of a refusal). Nothing at all: any address will do.
 
-    pools: names or CIDRs. address: that very one, from whichever pool has it.
+    pools: names or CIDRs. address: that very one, from whichever pool has it. keep: seconds for which the address,
+    once released, is kept for a pod of the same name.
     """
 
     pools: tuple[str, ...] = ()
     pools_by: str = ""
     address: Address | None = None
     address_by: str = ""
+    keep: int = 0
 
 
-def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None) -> Wish:
-    """What a pod (`namespace/name`) gets to ask for; `asked` is what the runtime's call says. Raises NoAddress."""
+def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None, kept: int = KEPT) -> Wish:
+    """What a pod (`namespace/name`) gets to ask for; `asked` is what the runtime's call says. Raises NoAddress.
+
+    kept: seconds that an address is kept for, where an annotation only says that it is.
+    """
     pools, pools_by = asked.pools, asked.pools_by
     address, address_by = asked.address, asked.address_by
     holders = ((f"pod {pod}", of_pod), (f"namespace {pod.partition('/')[0]}", of_namespace))
@@ -58,7 +75,20 @@ def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None) 
         address = one_address(
             address_by, _strings(address_by, of_pod.annotations[ADDRESSES], '["10.0.0.5"]', "addresses")
         )
-    return Wish(pools, pools_by if pools else "", address, address_by if address else "")
+    said = next((one for one in holders if one[1] is not None and KEEP in one[1].annotations), None)
+    keep = _keep(f"annotation {KEEP} of {said[0]}", said[1].annotations[KEEP], kept) if said and said[1] else 0
+    return Wish(pools, pools_by if pools else "", address, address_by if address else "", keep)
+
+
+def _keep(source: str, text: str, kept: int) -> int:
+    """Seconds: `true`, `false`, or a duration such as 90s, 30m, 12h, 7d."""
+    if text in ("true", "false"):
+        return kept if text == "true" else 0
+    found = _DURATION.fullmatch(text)
+    number = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < number <= LONGEST:
+        raise NoAddress(f'{source} = {_shown(text)}: write "true", "false", or how long, such as "30m", at most "30d"')
+    return number
 
 
 def one_address(source: str, texts: Sequence[str], *, length: bool = False) -> Address:

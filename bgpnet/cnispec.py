@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bgpnet import names
-from bgpnet.annotations import one_address
+from bgpnet.annotations import KNOWN_PREFIXES, one_address
+from bgpnet.conflist import ANNOTATIONS
 from bgpnet.errors import CniError, NoAddress
 from bgpnet.model.ip import Address
 from bgpnet.wire import CniCall
@@ -44,6 +45,8 @@ class CniRequest:
 
     pools: names or CIDRs. address: that very one is asked for, by what `address_by` says. previous: of a CHECK, the
     addresses that the ADD was answered with. valid: of a GC, the attachments that live; None where that is not said.
+    annotations: of the pod, as far as the runtime passes them on and they may be meant for us. keep: seconds, see
+    annotations.Wish; known once the wish is.
     GC and STATUS are about no container: their attachment is empty.
     """
 
@@ -59,6 +62,8 @@ class CniRequest:
     address_by: str = ""
     previous: tuple[str, ...] = ()
     valid: frozenset[Attachment] | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
+    keep: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,7 @@ def parse(call: CniCall) -> CniRequest:
         address=address,
         address_by=source,
         previous=_previous(config) if command == "CHECK" else (),
+        annotations=_annotations(config) if command == "ADD" else (),
     )
 
 
@@ -255,6 +261,17 @@ def _member(config: Mapping[str, object], name: str) -> Mapping[str, object]:
     """An object inside the configuration, empty where there is none."""
     found = config.get(name)
     return found if isinstance(found, dict) else {}
+
+
+def _annotations(config: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """The pod's, by the capability that containerd and CRI-O have for them."""
+    said = _member(config, "runtimeConfig").get(ANNOTATIONS)
+    if said is None:
+        return ()
+    if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
+        shape = "the container runtime has to pass an object of texts"
+        raise CniError(BAD_CONFIG, f"runtimeConfig {ANNOTATIONS} = {str(said)[:200]!r}: {shape}")
+    return tuple((name, value) for name, value in said.items() if name.startswith(KNOWN_PREFIXES))
 
 
 def _network(config: Mapping[str, object]) -> str:

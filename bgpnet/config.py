@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any, TypeVar
 
-from bgpnet import names
+from bgpnet import conflist, names
+from bgpnet.annotations import KEEP, KEPT, LONGEST
 from bgpnet.autodetect import METHODS, parse_method
 from bgpnet.errors import UsageError
 from bgpnet.model import ip
@@ -123,10 +124,21 @@ def _seconds(value: object) -> float:
     return _number(value, 0, 1200, "seconds")
 
 
+def _keep(value: object) -> int:
+    return int(_number(value, 1, LONGEST, "seconds"))
+
+
 def _workers(value: object) -> int:
     number = _number(value, 1, 256, "a whole number")
     if number != int(number):
         raise ValueError("it must be a whole number from 1 to 256")
+    return int(number)
+
+
+def _mtu(value: object) -> int:
+    number = _number(value, 0, 65535, "0 for the node's, or a whole number")
+    if number != int(number) or 0 < number < 68:
+        raise ValueError("it must be 0 for the node's, or a whole number from 68 to 65535")
     return int(number)
 
 
@@ -169,12 +181,26 @@ class Settings:
     log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "debug, info, warning or error")
     workers: int = _setting(8, _workers, "threads that wire pods")
     address_rest: float = _setting(30.0, _seconds, "seconds that a released address rests before it is used again")
+    address_keep: int = _setting(
+        KEPT, _keep, f"seconds that a released address is kept for its pod where the annotation {KEEP} asks for that"
+    )
     leak_grace: float = _setting(
         60.0, _seconds, "seconds that a pod's link and namespace are gone before its address is released without a DEL"
+    )
+    idle_after: float = _setting(
+        60.0, _seconds, "seconds that a block has been empty before other nodes may take it; shorten it in tight pools"
     )
     cni_conf_dir: str = _setting(
         "", _directory_or_none, "where to write 10-bgpnet.conflist once the agent answers; empty: nowhere"
     )
+    cni_bin_dir: str = _setting(conflist.BIN_DIR, _directory, "where the container runtime looks for plugins")
+    cni_plugins: str = _setting(
+        conflist.AUTO,
+        conflist.setting,
+        "plugins chained after ours: names joined by commas, or a list of names and configurations; none; "
+        "auto: portmap and bandwidth where they are installed",
+    )
+    cni_mtu: int = _setting(0, _mtu, "MTU of the pods' links, written to 10-bgpnet.conflist; 0: the node's")
 
     @property
     def agent_socket(self) -> str:

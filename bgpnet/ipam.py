@@ -21,10 +21,10 @@ from math import inf
 
 from msgspec.structs import replace
 
-from bgpnet import names
+from bgpnet import names, resting
 from bgpnet.errors import AddressRests, AllocationRefused
 from bgpnet.model import ip
-from bgpnet.model.instant import seconds, stamp
+from bgpnet.model.instant import stamp
 from bgpnet.model.ip import Address, Network
 from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, IPAMBlockSpec, Owner, Use
 from bgpnet.model.ippool import IPPool
@@ -39,12 +39,16 @@ REST = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who asks for an address; the container and the interface are what it is found by again."""
+    """Who asks for an address; the container and the interface are what it is found by again.
+
+    keep: seconds for which it is to be kept for the pod after its release; such a pod gets the one that was kept.
+    """
 
     container: str
     ifname: str
     pod: str = ""
     use: Use = Use.WORKLOAD
+    keep: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +118,29 @@ def assign(
 ) -> tuple[IPAMBlock, Address] | None:
     """An address for `who`, and the block with it given away; None when nothing is free, or the block is idle.
 
-    Asked again for who has one, the answer is the same. pressed: with nothing else free, the address that has rested
-    longest is taken before its time. reserved: ordinals to pass over.
+    Asked again for who has one, the answer is the same; who has one kept gets that. pressed: with nothing else free,
+    the address that has rested longest is taken before its time. reserved: ordinals to pass over.
     """
     if had := find(block, who.container, who.ifname):
         return block, had[0]
     spec = block.spec
     if spec.state is BlockState.IDLE:
         return None
-    resting = _resting(spec)
-    rested = [ordinal for freed, ordinal in resting if freed + rest <= now]
+    if (kept := kept_for(block, who, now)) is not None:
+        return _given(block, kept, who, now, ()), block.network[kept]
+    rested = [ordinal for end, ordinal in resting.queue(spec, rest) if end <= now]
     queue = (*spec.free, *rested) if rested else spec.free
     ordinal = _first(queue, reserved)
     if ordinal is None and pressed:
-        ordinal = _first([ordinal for _, ordinal in resting], reserved)
+        ordinal = _first(resting.pressable(spec, now), reserved)
     if ordinal is None:
         return None
     return _given(block, ordinal, who, now, rested), block.network[ordinal]
+
+
+def kept_for(block: IPAMBlock, who: Claimant, now: float) -> int | None:
+    """The ordinal of the address that is kept for who asks for that."""
+    return resting.kept_for(block.spec, who.pod, who.ifname, now) if who.keep else None
 
 
 def take(block: IPAMBlock, address: Address, who: Claimant, now: float, rest: float = REST) -> IPAMBlock:
@@ -151,9 +161,11 @@ def take(block: IPAMBlock, address: Address, who: Claimant, now: float, rest: fl
             remedy = "ask for another address, or release it with bgpnetctl ipam release once its holder is gone"
         state = "reserved for" if there.use is Use.RESERVED else "taken by"
         raise AllocationRefused(f"{address} is {state} {_who(there)} since {there.since}: {remedy}")
-    if there is not None and there.freedAt is not None and seconds(there.freedAt) + rest > now:
-        until = stamp(seconds(there.freedAt) + rest)
-        raise AddressRests(f"{address} of {_who(there)} rests until {until}: ask again then, or for another address")
+    if there is not None and there.freedAt is not None and (end := _end(there, who, now, rest)) > now:
+        state = "is kept for it" if resting.kept_until(there, now) else "rests"
+        raise AddressRests(
+            f"{address} of {_who(there)} {state} until {stamp(end)}: ask again then, or for another address"
+        )
     if block.spec.state is BlockState.IDLE:
         raise AllocationRefused(
             f"{address} is in the idle block {block.spec.cidr}: its owner has to take it back first"
@@ -170,7 +182,7 @@ def idle(block: IPAMBlock, now: float) -> IPAMBlock:
         raise AllocationRefused(
             f"block {block.spec.cidr} has addresses in use and cannot become idle: release them first"
         )
-    free = (*block.spec.free, *(ordinal for _, ordinal in _resting(block.spec)))
+    free = (*block.spec.free, *(ordinal for _, ordinal in resting.queue(block.spec, 0.0)))
     changed = replace(
         block.spec, state=BlockState.IDLE, sequence=_next(block.spec.sequence, now), allocations={}, free=free
     )
@@ -240,7 +252,7 @@ def end_reservation(block: IPAMBlock, address: Address, sequence: int, now: floa
 
 
 def release_at(block: IPAMBlock, address: Address, sequence: int, now: float) -> IPAMBlock:
-    """This very allocation, of whatever use, rests from now on; the same block when it rests already.
+    """This very allocation, of whatever use, rests from now on and is kept for nobody; the same block if so already.
 
     Raises AllocationRefused when the address is free, or another allocation's by its sequence.
     """
@@ -249,9 +261,9 @@ def release_at(block: IPAMBlock, address: Address, sequence: int, now: float) ->
     if slot is None or slot.sequence != sequence:
         there = f"allocation {slot.sequence} of {_who(slot)}" if slot else "free"
         raise AllocationRefused(f"{address} is not allocation {sequence} but {there}: look again at who has it")
-    if slot.freedAt is not None:
+    if slot.freedAt is not None and not slot.keep:
         return block
-    allocations = {**block.spec.allocations, ordinal: replace(slot, freedAt=stamp(now))}
+    allocations = {**block.spec.allocations, ordinal: replace(slot, freedAt=slot.freedAt or stamp(now), keep=0)}
     changed = replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations)
     return replace(block, spec=changed)
 
@@ -313,10 +325,10 @@ def usage(block: IPAMBlock, now: float, rest: float = REST, reserved: frozenset[
     """
     total = block.network.num_addresses
     in_use = sum(1 for allocation in block.spec.allocations.values() if allocation.freedAt is None)
-    resting = {ordinal for freed, ordinal in _resting(block.spec) if freed + rest > now}
+    rests = {ordinal for end, ordinal in resting.queue(block.spec, rest) if end > now}
     live = {one for one, slot in block.spec.allocations.items() if slot.freedAt is None} if reserved else set()
-    kept = len(reserved - resting - live)
-    return Usage(total, in_use, len(resting), total - in_use - len(resting) - kept, kept)
+    kept = len(reserved - rests - live)
+    return Usage(total, in_use, len(rests), total - in_use - len(rests) - kept, kept)
 
 
 def assignable(block: IPAMBlock, now: float, rest: float = REST, reserved: frozenset[int] = frozenset()) -> int:
@@ -325,9 +337,9 @@ def assignable(block: IPAMBlock, now: float, rest: float = REST, reserved: froze
 
 
 def longest_rest(block: IPAMBlock) -> float:
-    """When the address that rests longest was freed, in seconds since 1970; infinite when none rests."""
-    resting = _resting(block.spec)
-    return resting[0][0] if resting else inf
+    """When the address that rests longest was freed, or was kept until; infinite when none rests."""
+    queue = resting.queue(block.spec, 0.0)
+    return queue[0][0] if queue else inf
 
 
 def is_empty(block: IPAMBlock) -> bool:
@@ -376,7 +388,13 @@ def _given(block: IPAMBlock, ordinal: int, who: Claimant, now: float, rested: Se
     for back in rested:
         del allocations[back]
     allocations[ordinal] = Allocation(
-        container=who.container, ifname=who.ifname, pod=who.pod, use=who.use, since=stamp(now), sequence=sequence
+        container=who.container,
+        ifname=who.ifname,
+        pod=who.pod,
+        use=who.use,
+        since=stamp(now),
+        sequence=sequence,
+        keep=who.keep,
     )
     queue = (*spec.free, *rested) if rested else spec.free
     free = queue[1:] if queue and queue[0] == ordinal else tuple(one for one in queue if one != ordinal)
@@ -394,13 +412,11 @@ def _next(sequence: int, now: float) -> int:
     return max(sequence + 1, int(now * 1_000_000))
 
 
-def _resting(spec: IPAMBlockSpec) -> list[tuple[float, int]]:
-    """When each resting ordinal was freed, the longest-resting first."""
-    return sorted(
-        (seconds(allocation.freedAt), ordinal)
-        for ordinal, allocation in spec.allocations.items()
-        if allocation.freedAt is not None
-    )
+def _end(slot: Allocation, who: Claimant, now: float, rest: float) -> float:
+    """When a released address may be given to who asks: at once if it is kept for that pod."""
+    if resting.is_its(slot, who.pod, who.ifname) and resting.kept_until(slot, now):
+        return 0.0
+    return resting.until(slot, rest)
 
 
 def _ordinal(spec: IPAMBlockSpec, container: str, ifname: str) -> int | None:

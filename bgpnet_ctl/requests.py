@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from msgspec import structs
 
+from bgpnet import resting
 from bgpnet.errors import AlreadyExists, BgpnetError, Conflict, NotFound
 from bgpnet.ipamcheck.picture import Holder, Slot
 from bgpnet.model import instant, kinds, releaserequest
@@ -172,12 +173,14 @@ class Asking:
 
 
 def live(repo: Repo) -> dict[str, Slot]:
-    """Every live allocation by its address."""
+    """Every allocation that is live, or kept for its pod, by its address."""
     found: dict[str, Slot] = {}
+    now = time.time()
     for block in repo.list(kinds.IPAMBLOCK)[0]:
         if isinstance(block, IPAMBlock):
             for ordinal, one in block.spec.allocations.items():
-                if one.freedAt is None and 0 <= ordinal < block.network.num_addresses:
+                held = one.freedAt is None or resting.kept_until(one, now)
+                if held and 0 <= ordinal < block.network.num_addresses:
                     found[str(block.network[ordinal])] = Slot(block.network[ordinal], block, one)
     return found
 
@@ -192,7 +195,7 @@ def free_ownerless(repo: Repo, one: Wanted) -> None:
         raise BgpnetError(f"{one.holder.address} was given away or taken over meanwhile: look again")
     spec = slot.block.spec
     ordinal = int(slot.address) - int(slot.block.network.network_address)
-    rests = structs.replace(slot.allocation, freedAt=instant.stamp(time.time()))
+    rests = structs.replace(slot.allocation, freedAt=instant.stamp(time.time()), keep=0)
     changed = structs.replace(spec, sequence=spec.sequence + 1, allocations={**spec.allocations, ordinal: rests})
     repo.write(structs.replace(slot.block, spec=changed))
 

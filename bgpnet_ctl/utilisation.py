@@ -9,10 +9,12 @@ from typing import Any
 
 import msgspec
 
-from bgpnet import ipam
+from bgpnet import ipam, resting
+from bgpnet.annotations import KEEP
 from bgpnet.errors import UsageError
 from bgpnet.ipamcheck import counts
 from bgpnet.model import ip, kinds
+from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import Allocation, IPAMBlock
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.ipreservation import IPReservation
@@ -141,12 +143,17 @@ def _holder(address: str, block: IPAMBlock | None, slot: Allocation | None, keep
         about["node"] = block.spec.owner.name if block.spec.owner else None
     if slot is not None:
         about |= msgspec.to_builtins(slot) | {"use": str(slot.use)}
+    until = resting.kept_until(slot, time.time()) if slot is not None else 0.0
+    if slot is not None and until:
+        about["keptUntil"] = stamp(until)
     if output in (params.YAML, params.JSON):
         return tree({"ip": address, "inUse": slot is not None and slot.freedAt is None, **about}, output)
     if slot is None:
         return f"{address} is not assigned\n" + (f"It is reserved by IPReservation({keeper})\n" if keeper else "")
     free = slot.freedAt is not None
     head = [f"{address} is not assigned", "Last held by:"] if free else [f"IP {address} is in use", "Attributes:"]
+    if until:
+        head.insert(1, f"It is kept for pod {slot.pod} until {stamp(until)}: its annotation {KEEP} asked for that")
     return "\n".join([*head, *(f"  {key}: {value}" for key, value in sorted(about.items())), ""])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import structs
+
 from bgpnet import ipam
 from bgpnet.agent import claims, facts
 from bgpnet.agent.world import Phase, Pod, Seen, World
@@ -13,15 +15,26 @@ from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
 
 
 def unheld(world: World) -> Iterator[IPAMBlock]:
-    """What is recorded as ours, as last heard, and is not held.
+    """What is recorded as ours, as last heard, and is not held; under this machine's UUID.
 
-    Empty: the answer of its claim got lost. Not empty: somebody else's hand put it there, or our own late write after
-    the block was forgotten.
+    Empty: the answer of its claim got lost. Not empty: an operator gave it to this node, an import brought it back, or
+    it is our own late write after the block was forgotten.
     """
-    me = facts.owner(world)
     for there in world.of_kind(kinds.IPAMBLOCK).values():
-        if isinstance(there, IPAMBlock) and there.spec.owner == me and there.network not in world.blocks:
-            yield there
+        if not isinstance(there, IPAMBlock) or there.network in world.blocks or there.spec.owner is None:
+            continue
+        if there.spec.owner.name == world.me.node:
+            yield renewed(world, there)
+
+
+def lived_in(world: World, block: IPAMBlock) -> bool:
+    """Whether pods of this node have addresses of a block."""
+    return any(ip.contains(block.network, pod.address) for pod in world.pods.values())
+
+
+def renewed(world: World, block: IPAMBlock) -> IPAMBlock:
+    """The block under this machine's UUID: a re-imaged machine takes over what its name owned."""
+    return structs.replace(block, spec=structs.replace(block.spec, owner=facts.owner(world)))
 
 
 def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
@@ -32,7 +45,7 @@ def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
         if live and _address(world, attachment, block.network[ordinal]) != block.network[ordinal]:
             block = ipam.release(block, attachment.container, attachment.ifname, world.now)
     for pod in world.pods.values():
-        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since)
+        block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since, pod.keep)
     living: list[Pod] = []
     for attachment, seen in world.links.items():
         if attachment in world.pods:
@@ -42,6 +55,16 @@ def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
         if found := ipam.find(block, attachment.container, attachment.ifname):
             living.append(_recovered(*found, attachment, seen))
     return block, living
+
+
+def strays(world: World) -> list[Pod]:
+    """Pods that only the kernel knows, whose address is in no block of ours: journal and datastore were both lost."""
+    return [
+        _recovered(seen.address, Allocation(since=seen.since, sequence=0), attachment, seen)
+        for attachment, seen in world.links.items()
+        if attachment not in world.pods and seen.address is not None
+        if not any(ip.contains(net, seen.address) for net in world.blocks)
+    ]
 
 
 def _address(world: World, attachment: Attachment, recorded: ip.Address) -> ip.Address | None:
@@ -66,4 +89,5 @@ def _recovered(address: ip.Address, allocation: Allocation, attachment: Attachme
         since=allocation.since,
         sequence=allocation.sequence,
         phase=Phase.READY,
+        keep=allocation.keep,
     )

@@ -1,8 +1,7 @@
-"""ADD and DEL, as steps of the World: an address from an own block, journalled, wired, answered. Pure.
+"""ADD, as steps of the World: an address from an own block, journalled, wired, answered. Pure. DEL is in detach.
 
 The order is ARCHITECTURE.md's: ipam (here) -> journal and wire (one effect, in a worker) -> answer; the block in the
-datastore follows behind (records). DEL: routes away and link marked, journalled, answered; the link is reaped with
-others, and only then does the address rest.
+datastore follows behind (records).
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from bgpnet import cnispec, ipam, names
 from bgpnet.agent import adopt, answers, choose, claims, facts
 from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
-    Answer,
     Claimed,
     ClaimFailed,
     Effect,
@@ -22,13 +20,9 @@ from bgpnet.agent.events import (
     KernelApplied,
     Namespaces,
     PodRefused,
-    PodUnwired,
     PodWired,
-    Reap,
-    Reaped,
     TakeBackFailed,
     TakenBack,
-    UnwireFailed,
     UnwirePod,
     WirePod,
     Workloads,
@@ -55,7 +49,7 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
         return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, other))]
     if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
         known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
-        return _with_pod(world, known), [answers.answer(number, request.version, known)]
+        return with_pod(world, known), [answers.answer(number, request.version, known)]
     if pod is not None and pod.phase is Phase.CUT:
         return answers.wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
     if (busy := _busy(world, pod, request)) is not None:
@@ -64,6 +58,8 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
             f"container {busy.attachment.container} is {busy.phase} on {busy.link}; ask again when that call has ended",
         )
         return world, [answers.refuse(number, request, problem)]
+    if world.unjournalled:
+        return world, [answers.refuse(number, request, CniError(cnispec.TRY_AGAIN, world.unjournalled))]
     world, overtaken = _overtake(world, request)
     if pod is None:
         world, effects = place(world, number, request, failed)
@@ -81,6 +77,9 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
         return answers.wait(world, number, request, reason), []
     try:
         wish = choose.wish(world, request)
+        request = replace(request, keep=wish.keep)
+        if reason := choose.former(world, request, wish):
+            return answers.wait(world, number, request, reason), []
         if not world.is_synced(kinds.IPPOOL) and (wish.pools or wish.address or not world.blocks):
             away = world.store_away or "it has not answered yet"
             return answers.wait(world, number, request, f"the pools are not known: the datastore is away ({away})"), []
@@ -89,7 +88,7 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
         permitted = choose.permitted(world, request, wish)
     except NoAddress as problem:
         return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, str(problem)))]
-    blocks = choose.usable(world, permitted)
+    blocks = choose.usable(world, permitted, _claimant(request))
     for block in blocks:
         if assigned := _assign(world, request, block):
             world, effects = _allocated(world, number, request, *assigned)
@@ -111,7 +110,8 @@ def _assign(
 
 
 def _claimant(request: CniRequest) -> ipam.Claimant:
-    return ipam.Claimant(request.attachment.container, request.attachment.ifname, request.pod, Use.WORKLOAD)
+    attachment = request.attachment
+    return ipam.Claimant(attachment.container, attachment.ifname, request.pod, Use.WORKLOAD, request.keep)
 
 
 def _final(world: World, permitted: Sequence[IPPool] | None, failed: frozenset[str]) -> str:
@@ -124,11 +124,12 @@ def _final(world: World, permitted: Sequence[IPPool] | None, failed: frozenset[s
 
 
 def _pressed(world: World, number: int, request: CniRequest, blocks: Sequence[IPAMBlock], reason: str) -> Step:
-    """The address that has rested longest, or the reason why there is none."""
+    """The address that has rested longest, or the reason why there is none, and that a block was lost if one was."""
     for block in sorted(blocks, key=ipam.longest_rest):
         if assigned := _assign(world, request, block, pressed=True):
             return _allocated(world, number, request, *assigned)
-    return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, reason))]
+    said = f"{reason}; {world.fenced}" if world.fenced else reason
+    return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, said))]
 
 
 def _place_at(world: World, number: int, request: CniRequest, address: ip.Address, source: str) -> Step:
@@ -166,7 +167,8 @@ def _taking_back(block: IPAMBlock) -> str:
 def claimed(world: World, event: Claimed) -> Step:
     """A new block: the tunnel's address first, then those who wait.
 
-    It may have been ours before we were fenced from it: pods of ours that still live in it keep their addresses.
+    It may have been ours before we were fenced from it: pods of ours that still live in it keep their addresses, and
+    nobody else does.
     """
     return _held(replace(world, claiming=False, no_address=""), event.block)
 
@@ -177,7 +179,7 @@ def claim_failed(world: World, event: ClaimFailed) -> Step:
     world = replace(world, claiming=False, no_address=said, ahead_after=world.clock + claims.AHEAD_RETRY)
     if not event.exhausted:
         return answers.still_waiting(world, event.reason), []
-    return _again(world, event.pools)
+    return again(world, event.pools)
 
 
 def taken_back(world: World, event: TakenBack) -> Step:
@@ -188,7 +190,8 @@ def taken_back(world: World, event: TakenBack) -> Step:
     world = replace(world, taking_back=world.taking_back - {event.block.network})
     if event.block.network not in world.blocks:
         there = world.of_kind(kinds.IPAMBLOCK).get(event.block.metadata.name)
-        lost = isinstance(there, IPAMBlock) and there.spec.owner != event.block.spec.owner
+        owner = there.spec.owner if isinstance(there, IPAMBlock) else None
+        lost = owner is not None and owner.name != world.me.node
         return (world, []) if lost else _held(world, event.block)
     return resume(_with_block(claims.with_stored(world, event.block), event.block))
 
@@ -197,10 +200,8 @@ def _held(world: World, stored: IPAMBlock) -> Step:
     """A block that the datastore has as ours is one of ours: with the pods that live in it, and nobody else."""
     block, recovered = adopt.survivors(world, stored)
     world = claims.with_stored(world, stored)
-    revision = stored.metadata.resourceVersion
-    unconfirmed = {**world.unconfirmed, block.network: revision} if revision else world.unconfirmed
     pods = {**world.pods, **{pod.attachment: pod for pod in recovered}}
-    world = replace(world, pods=pods, blocks={**world.blocks, block.network: block}, unconfirmed=unconfirmed)
+    world = replace(world, pods=pods, blocks={**world.blocks, block.network: block})
     world, effects = resume(world)
     return world, [JournalBlocks((block,), tuple(recovered)), *effects] if block is not stored or recovered else effects
 
@@ -208,7 +209,7 @@ def _held(world: World, stored: IPAMBlock) -> Step:
 def take_back_failed(world: World, event: TakeBackFailed) -> Step:
     """Still idle: those who wait are tried again with the tide; another node's: they are tried elsewhere, now."""
     world = answers.still_waiting(replace(world, taking_back=world.taking_back - {event.network}), event.reason)
-    return (world, []) if claims.is_idle(world, event.network) else _again(world)
+    return (world, []) if claims.is_idle(world, event.network) else again(world)
 
 
 def described(world: World, event: Namespaces | Workloads) -> Step:
@@ -226,7 +227,7 @@ def _metas(before: Mapping[str, Meta] | None, event: Namespaces | Workloads) -> 
 def resume(world: World) -> Step:
     """After news that may help: the tunnel's address, then every request that waits."""
     world, effects = claims.ensure_tunnel(world)
-    world, more = _again(world)
+    world, more = again(world)
     return world, effects + more
 
 
@@ -240,9 +241,9 @@ def wired(world: World, event: PodWired) -> Step:
         refusal = answers.refused_as(
             event.number, event.version, CniError(cnispec.TRY_AGAIN, f"{pod.address}: {reason}"), pod.attachment
         )
-        return _with_pod(world, leaving), [refusal, UnwirePod(0, leaving, event.version)]
-    ready = replace(pod, phase=Phase.READY)
-    return _with_pod(world, ready), [answers.answer(event.number, event.version, ready)]
+        return with_pod(world, leaving), [refusal, UnwirePod(0, leaving, event.version)]
+    ready = replace(pod, phase=Phase.READY, visible=event.visible)
+    return with_pod(world, ready), [answers.answer(event.number, event.version, ready)]
 
 
 def refused(world: World, event: PodRefused) -> Step:
@@ -252,66 +253,11 @@ def refused(world: World, event: PodRefused) -> Step:
     """
     problem = CniError(cnispec.WIRING_REFUSED, event.reason)
     if (pod := world.pods.get(event.attachment)) is not None:
-        world = _released(world, event.attachment)
-        older = [one for one in _rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
+        world = released(world, event.attachment)
+        older = [one for one in rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
         if older:
-            world = _with_pod(world, replace(max(older, key=lambda one: one.since), phase=Phase.READY))
+            world = with_pod(world, replace(max(older, key=lambda one: one.since), phase=Phase.READY))
     return world, [answers.refused_as(event.number, event.version, problem, event.attachment)]
-
-
-def delete(world: World, number: int, request: CniRequest) -> Step:
-    """DEL: what is known is unwired; what is not known is looked for under its name, and found or not, it ends well.
-
-    Its link is no evidence of life from now on, should our blocks not be known yet.
-    """
-    world, effects = _forget_waiting(world, request.attachment)
-    if request.attachment in world.links:
-        world = replace(world, links={key: one for key, one in world.links.items() if key != request.attachment})
-    pod = world.pods.get(request.attachment)
-    if pod is None:
-        pod = _unknown(world, request)
-    elif pod.phase is Phase.CUT:
-        return world, [*effects, Answer(number, 0, b"")]
-    elif pod.phase is Phase.LEAVING:
-        numbers = (*world.also_deleting.get(request.attachment, ()), number)
-        return replace(world, also_deleting={**world.also_deleting, request.attachment: numbers}), effects
-    elif pod.phase is Phase.WIRING:
-        # A DEL that overtakes its ADD is answered when the ADD has ended: the runtime asks again.
-        problem = CniError(cnispec.TRY_AGAIN, f"container {pod.attachment.container} is being wired; ask again")
-        return world, [*effects, answers.refuse(number, request, problem)]
-    else:
-        pod = replace(pod, phase=Phase.LEAVING)
-        world = _with_pod(world, pod)
-    return world, [*effects, UnwirePod(number, pod, request.version)]
-
-
-def unwired(world: World, event: PodUnwired) -> Step:
-    """The pod is cut off and its release is durable: answer everybody who asked for it, and reap."""
-    pod = world.pods.get(event.attachment)
-    if pod is not None:
-        world = _with_pod(world, replace(pod, phase=Phase.CUT))
-    world, also = _also(world, event.attachment)
-    return world, [*(Answer(number, 0, b"") for number in (event.number, *also)), Reap(event.attachment)]
-
-
-def unwire_failed(world: World, event: UnwireFailed) -> Step:
-    """Not released: the pod stays as it was, the runtime asks again."""
-    pod = world.pods.get(event.attachment)
-    world, also = _also(world, event.attachment)
-    if pod is not None:
-        rivals = _rivals(world, pod.link, pod.attachment)
-        before = Phase.LOST if any(one.phase in (Phase.WIRING, Phase.READY) for one in rivals) else Phase.READY
-        world = _with_pod(world, replace(pod, phase=before))
-    problem = CniError(cnispec.TRY_AGAIN, event.reason)
-    return world, [
-        answers.refused_as(number, event.version, problem, event.attachment) for number in (event.number, *also)
-    ]
-
-
-def _also(world: World, attachment: Attachment) -> tuple[World, tuple[int, ...]]:
-    """The further DELs of a pod that was being cut off."""
-    left = {key: numbers for key, numbers in world.also_deleting.items() if key != attachment}
-    return replace(world, also_deleting=left), world.also_deleting.get(attachment, ())
 
 
 def applied(world: World, event: KernelApplied) -> Step:
@@ -321,15 +267,6 @@ def applied(world: World, event: KernelApplied) -> Step:
         for attachment, pod in world.pods.items()
     }
     return replace(world, refusals=event.refusals, pods=pods), []
-
-
-def reaped(world: World, event: Reaped) -> Step:
-    """The links are gone: the addresses rest from now on."""
-    for attachment in event.attachments:
-        pod = world.pods.get(attachment)
-        if pod is not None and pod.phase is Phase.CUT:
-            world = _released(world, attachment)
-    return _again(world)
 
 
 def expire(world: World) -> Step:
@@ -359,20 +296,21 @@ def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock,
         mtu=request.mtu or facts.pod_mtu(world),
         since=stamp(world.now),
         sequence=sequence,
+        keep=request.keep,
     )
     return _wire(_with_block(world, block), number, pod, request.version)
 
 
 def _wire(world: World, number: int, pod: Pod, version: str) -> Step:
     """Have the pod wired. Whoever had the link before loses it by that, but not its address."""
-    for rival in _rivals(world, pod.link, pod.attachment):
+    for rival in rivals(world, pod.link, pod.attachment):
         if rival.phase is Phase.READY:
-            world = _with_pod(world, replace(rival, phase=Phase.LOST))
+            world = with_pod(world, replace(rival, phase=Phase.LOST))
     pod = replace(pod, phase=Phase.WIRING)
-    return _with_pod(world, pod), [WirePod(number, pod, version)]
+    return with_pod(world, pod), [WirePod(number, pod, version)]
 
 
-def _rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:
+def rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:
     """Other sandboxes of the same pod: their link would have the same name."""
     return [one for key, one in world.pods.items() if one.link == link and key != attachment]
 
@@ -382,28 +320,10 @@ def _busy(world: World, pod: Pod | None, request: CniRequest) -> Pod | None:
     if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING):
         return pod
     link = _link(request)
-    return next((one for one in _rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)
+    return next((one for one in rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)
 
 
-def _unknown(world: World, request: CniRequest) -> Pod:
-    """A stand-in for a pod that nothing is known of: its link can only have one name."""
-    attachment = request.attachment
-    return Pod(
-        attachment=attachment,
-        pod=request.pod,
-        network=request.network,
-        netns=request.netns,
-        link=names.pod_link(request.pod, attachment.container, attachment.ifname),
-        address=world.me.address.ip,
-        mac="",
-        mtu=0,
-        since="",
-        sequence=0,
-        phase=Phase.LEAVING,
-    )
-
-
-def _again(world: World, failed: frozenset[str] = frozenset()) -> Step:
+def again(world: World, failed: frozenset[str] = frozenset()) -> Step:
     """Try every request that waits once more, oldest first, each keeping its patience. failed: see `place`."""
     effects: list[Effect] = []
     before = world.waiting
@@ -420,12 +340,6 @@ def _again(world: World, failed: frozenset[str] = frozenset()) -> Step:
     return world, effects
 
 
-def _forget_waiting(world: World, attachment: Attachment) -> Step:
-    """An ADD that still waits while its DEL comes: the runtime has given it up."""
-    given_up = {number: one for number, one in world.waiting.items() if one.request.attachment == attachment}
-    return _send_away(world, given_up, f"container {attachment.container} was deleted while it waited")
-
-
 def _overtake(world: World, request: CniRequest) -> Step:
     """Older sandboxes of the pod that still wait: served later, they would take the link from this one."""
     older = {
@@ -433,10 +347,11 @@ def _overtake(world: World, request: CniRequest) -> Step:
         for number, one in world.waiting.items()
         if one.request.attachment != request.attachment and _link(one.request) == _link(request)
     }
-    return _send_away(world, older, f"container {request.attachment.container} of the same pod was asked for since")
+    return send_away(world, older, f"container {request.attachment.container} of the same pod was asked for since")
 
 
-def _send_away(world: World, waiting: Mapping[int, Waiting], reason: str) -> Step:
+def send_away(world: World, waiting: Mapping[int, Waiting], reason: str) -> Step:
+    """Refuse requests that wait, for this reason."""
     if not waiting:
         return world, []
     left = {number: one for number, one in world.waiting.items() if number not in waiting}
@@ -449,7 +364,8 @@ def _link(request: CniRequest) -> str:
     return names.pod_link(request.pod, request.attachment.container, request.attachment.ifname)
 
 
-def _with_pod(world: World, pod: Pod) -> World:
+def with_pod(world: World, pod: Pod) -> World:
+    """The pod as it is by now."""
     return replace(world, pods={**world.pods, pod.attachment: pod})
 
 
@@ -457,7 +373,7 @@ def _with_block(world: World, block: IPAMBlock) -> World:
     return replace(world, blocks={**world.blocks, block.network: block})
 
 
-def _released(world: World, attachment: Attachment) -> World:
+def released(world: World, attachment: Attachment) -> World:
     """The pod leaves the World and its address rests in its block."""
     pod = world.pods[attachment]
     pods = {key: one for key, one in world.pods.items() if key != attachment}

@@ -12,7 +12,7 @@ from typing import cast
 from bgpnet import ipam, names, pools, reservations
 from bgpnet.agent import facts
 from bgpnet.agent.world import World
-from bgpnet.annotations import CONFIGURED, Wish
+from bgpnet.annotations import CONFIGURED, Meta, Wish
 from bgpnet.annotations import wish as wished
 from bgpnet.cnispec import CniRequest
 from bgpnet.errors import AllocationRefused
@@ -58,8 +58,22 @@ def wish(world: World, request: CniRequest) -> Wish:
     """What the runtime, the pod and its namespace ask for; raises NoAddress when that cannot be read."""
     asked = Wish(request.pools, CONFIGURED if request.pools else "", request.address, request.address_by)
     of_pod = (world.workloads or {}).get(request.pod)
+    if of_pod is None and request.annotations:
+        of_pod = Meta(annotations=dict(request.annotations))
     of_namespace = (world.namespaces or {}).get(request.pod.partition("/")[0])
-    return wished(asked, request.pod, of_pod, of_namespace) if request.pod else asked
+    return wished(asked, request.pod, of_pod, of_namespace, world.me.keep) if request.pod else asked
+
+
+def former(world: World, request: CniRequest, wanted: Wish) -> str:
+    """Who still has the address that is to be kept for this pod: one of its former containers. Empty: nobody."""
+    for pod in world.pods.values() if wanted.keep else ():
+        same = pod.keep and pod.pod == request.pod and pod.attachment.ifname == request.attachment.ifname
+        if same and pod.attachment != request.attachment and wanted.address in (None, pod.address):
+            return (
+                f"{pod.address} is kept for pod {pod.pod}, and its former container {pod.attachment.container} "
+                "has it until that is deleted"
+            )
+    return ""
 
 
 def permitted(world: World, request: CniRequest, wanted: Wish) -> list[IPPool] | None:
@@ -77,9 +91,15 @@ def permitted(world: World, request: CniRequest, wanted: Wish) -> list[IPPool] |
     )
 
 
-def usable(world: World, permitted: Sequence[IPPool] | None) -> list[IPAMBlock]:
-    """Own blocks in use, in the pools' order, then by address; all of them while the pools are not known."""
-    return [block for block in _inside(world, permitted) if block.spec.state is not BlockState.IDLE]
+def usable(world: World, permitted: Sequence[IPPool] | None, who: ipam.Claimant | None = None) -> list[IPAMBlock]:
+    """Own blocks in use, in the pools' order, then by address; all of them while the pools are not known.
+
+    who: one who has an address kept finds its block first.
+    """
+    blocks = [block for block in _inside(world, permitted) if block.spec.state is not BlockState.IDLE]
+    if who is not None and who.keep:
+        blocks.sort(key=lambda block: ipam.kept_for(block, who, world.now) is None)
+    return blocks
 
 
 def idle(world: World, permitted: Sequence[IPPool] | None) -> list[IPAMBlock]:

@@ -1,7 +1,8 @@
 """Blocks that become ours in the datastore: created, taken over from another node, taken back from our own idleness.
 
 Each is one compare-and-swap and then one line of the journal, in this order: a block that is ours though no journal
-knows it is found again, one that the journal has and another node owns would give addresses away twice.
+knows it is found again, one that the journal has and another node owns would give addresses away twice. Where the disk
+refuses, the line is owed: nothing is given away of any block until it is paid, see journal.py.
 """
 
 from __future__ import annotations
@@ -21,12 +22,15 @@ from bgpnet.agent.events import (
     DropFailed,
     Dropped,
     Event,
+    Gone,
+    LookUp,
+    StoreAway,
     TakeBack,
     TakeBackFailed,
     TakenBack,
 )
 from bgpnet.agent.journal import BlockIs, BlockWent, Journal
-from bgpnet.errors import AlreadyExists, Conflict, Invalid, JournalFailed, NotFound, StoreError
+from bgpnet.errors import AlreadyExists, Conflict, Invalid, NotFound, StoreError
 from bgpnet.model import ip, kinds
 from bgpnet.model.ip import Network
 from bgpnet.model.ipamblock import IPAMBlock
@@ -51,9 +55,9 @@ class Claimer:
         try:
             for block in _wanted(work, now) if work.wanted is not None else _candidates(work, now):
                 if (mine := self._take(block)) is not None:
-                    self._journal.append([BlockIs(mine)])
+                    self._journal.owe([BlockIs(mine)])
                     return Claimed(mine)
-        except (StoreError, Invalid, JournalFailed) as problem:
+        except (StoreError, Invalid) as problem:
             return ClaimFailed(str(problem), exhausted=False, pools=_names(work))
         if work.wanted is not None:
             return ClaimFailed(f"block {work.wanted} went to another node", exhausted=True, pools=frozenset())
@@ -66,13 +70,13 @@ class Claimer:
         try:
             for _ in range(TRIES):
                 if (mine := self._take(ipam.take_back(block, now))) is not None:
-                    self._journal.append([BlockIs(mine)])
+                    self._journal.owe([BlockIs(mine)])
                     return TakenBack(mine)
                 there = self._stored(block)
                 if there is not None and there.spec.owner != block.spec.owner:
                     return TakeBackFailed(block.network, f"block {block.spec.cidr} of this node went to another node")
                 block = replace(block, metadata=there.metadata if there else Metadata(name=block.metadata.name))
-        except (StoreError, Invalid, JournalFailed) as problem:
+        except (StoreError, Invalid) as problem:
             return TakeBackFailed(block.network, str(problem))
         return TakeBackFailed(block.network, f"block {block.spec.cidr} of this node is being written by somebody else")
 
@@ -83,12 +87,23 @@ class Claimer:
             if block.metadata.resourceVersion:
                 with suppress(NotFound):
                     self._repo.remove(block)
-            self._journal.append([BlockWent(block.spec.cidr)])
+            self._journal.owe([BlockWent(block.spec.cidr)])
         except Conflict:
             return DropFailed(block.network, self._why_not(block))
-        except (StoreError, Invalid, JournalFailed) as problem:
+        except (StoreError, Invalid) as problem:
             return DropFailed(block.network, str(problem))
         return Dropped(block.network)
+
+    def look_up(self, work: LookUp) -> Event | None:
+        """An own block as it is in the datastore; None for one that cannot be read, which a feed tells of."""
+        try:
+            return Changed(kinds.IPAMBLOCK, self._repo.get(kinds.IPAMBLOCK, work.name), read=True)
+        except NotFound:
+            return Gone(kinds.IPAMBLOCK, work.name, read=True)
+        except Invalid:
+            return None
+        except StoreError as problem:
+            return StoreAway(str(problem))
 
     def _why_not(self, block: IPAMBlock) -> str:
         try:

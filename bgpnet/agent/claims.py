@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bgpnet import ipam, names
 from bgpnet.agent import choose, facts
-from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, TakeBack
-from bgpnet.agent.world import World
+from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, LookUp, TakeBack
+from bgpnet.agent.world import Phase, Unheard, World
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip, kinds
@@ -20,6 +20,8 @@ Step = tuple[World, list[Effect]]
 
 AHEAD_RETRY = 30.0
 """Seconds after a claim that failed in which none is made ahead of need."""
+UNHEARD = 5.0
+"""Seconds until a write of ours that no watch tells of is looked up."""
 
 
 def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | None = None) -> Step:
@@ -33,7 +35,7 @@ def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | Non
         return world, []
     me = facts.owner(world)
     stored = [
-        block
+        world.blocks.get(block.network, block)  # what lies unused in our own is not what the datastore last heard
         for block in world.of_kind(kinds.IPAMBLOCK).values()
         if isinstance(block, IPAMBlock)
         and (block.network in world.blocks or block.spec.owner != me or not ipam.is_empty(block))
@@ -78,14 +80,29 @@ def ahead(world: World, pools: Sequence[IPPool] | None, blocks: Sequence[IPAMBlo
 
 
 def tide(world: World) -> Step:
-    """With time: a block ahead of need for pods that ask for nothing, where this node has pods at all."""
+    """With time: the block that pods of ours live in, where it is nobody's; else one ahead of need."""
     if not world.pods or not world.is_synced(kinds.IPPOOL):
         return world, []
+    if (homeless := next(_homeless(world), None)) is not None and not world.store_away:
+        return claim(world, *homeless)
     try:
         pools = ipam.pools_for(facts.pools(world).values(), Use.WORKLOAD, facts.labels(world))
     except NoAddress:
         return world, []  # said to the pods that ask
     return ahead(world, pools, choose.usable(world, pools))
+
+
+def _homeless(world: World) -> Iterator[tuple[list[IPPool], ip.Network]]:
+    """Pools and blocks of pods whose block nobody has: the datastore was emptied, and the journal was lost with it."""
+    for pod in world.pods.values():
+        if pod.phase is not Phase.READY or any(ip.contains(net, pod.address) for net in world.blocks):
+            continue
+        pool = next((one for one in facts.pools(world).values() if ip.contains(one.network, pod.address)), None)
+        if pool is None or pool.spec.disabled:
+            continue
+        net = ip.interface(f"{pod.address}/{pool.block_size}").network
+        if choose.recorded(world, pod.address, net) is None:
+            yield [pool], net
 
 
 def ensure_tunnel(world: World) -> Step:
@@ -139,9 +156,28 @@ def _tunnel_block(world: World, pools: Sequence[IPPool]) -> IPAMBlock | None:
 
 
 def with_stored(world: World, block: IPAMBlock) -> World:
-    """The datastore has this block now: said here, so that nothing is written to find that out."""
-    kind = {**world.of_kind(kinds.IPAMBLOCK), block.metadata.name: block}
-    return replace(world, resources={**world.resources, kinds.IPAMBLOCK.plural: kind})
+    """The datastore has this block now, as we wrote it: said here, so that nothing is written to find that out.
+
+    A watch tells of that as well, before or after. Where it has told already, what it told since may be newer: then
+    only a look tells (`confirm`).
+    """
+    there = world.of_kind(kinds.IPAMBLOCK)
+    before, revision = there.get(block.metadata.name), block.metadata.resourceVersion
+    if before is not None and before.metadata.resourceVersion == revision != "":
+        return world
+    unheard = {**world.unheard, block.network: Unheard(revision, world.clock)} if revision else world.unheard
+    resources = {**world.resources, kinds.IPAMBLOCK.plural: {**there, block.metadata.name: block}}
+    return replace(world, resources=resources, unheard=unheard)
+
+
+def confirm(world: World) -> Step:
+    """With time: what no watch has told of for long is looked up: the watch may have told of it before we could."""
+    unheard = {net: one for net, one in world.unheard.items() if net in world.blocks}
+    late = [net for net, one in unheard.items() if one.since + UNHEARD <= world.clock]
+    if world.store_away or not late:
+        return (replace(world, unheard=unheard) if len(unheard) < len(world.unheard) else world), []
+    unheard |= {net: replace(unheard[net], since=world.clock) for net in late}
+    return replace(world, unheard=unheard), [LookUp(names.block(net)) for net in late]
 
 
 def is_idle(world: World, net: ip.Network) -> bool:
@@ -150,7 +186,9 @@ def is_idle(world: World, net: ip.Network) -> bool:
     return block is not None and block.spec.state is BlockState.IDLE
 
 
-def entered(block: IPAMBlock, attachment: Attachment, address: ip.Address, pod: str, since: str) -> IPAMBlock:
+def entered(
+    block: IPAMBlock, attachment: Attachment, address: ip.Address, pod: str, since: str, keep: int = 0
+) -> IPAMBlock:
     """The block with an allocation that never reached the datastore; the same where it is known, or elsewhere."""
     if not ip.contains(block.network, address):
         return block
@@ -163,5 +201,6 @@ def entered(block: IPAMBlock, attachment: Attachment, address: ip.Address, pod: 
         pod=pod,
         since=since,
         sequence=block.spec.sequence + 1,
+        keep=keep,
     )
     return ipam.restore(block, address, allocation)

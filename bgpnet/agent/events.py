@@ -37,19 +37,21 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One object as it is now; from a watch, or from a write of ours. read: looked up on purpose, never old news."""
+    """One object as it is now, from a watch. read: looked up on purpose, never old news. written: by us, just now."""
 
     kind: Kind
     resource: Resource
     read: bool = False
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """One object was deleted."""
+    """One object was deleted. read: looked for on purpose, never old news."""
 
     kind: Kind
     name: str
+    read: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class PodWired:
-    """The pod's link is up and its allocation is journalled."""
+    """The pod's link is up and its allocation is journalled. visible: see `Pod`."""
 
     number: int
     attachment: Attachment
     version: str
+    visible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class PodRefused:
 
 @dataclass(frozen=True, slots=True)
 class PodUnwired:
-    """The pod's routes are gone, its link waits to be reaped, and its release is journalled."""
+    """The pod's routes are gone, its link waits to be reaped, and its release is journalled or owed to the journal."""
 
     number: int
     attachment: Attachment
@@ -104,7 +107,7 @@ class PodUnwired:
 
 @dataclass(frozen=True, slots=True)
 class UnwireFailed:
-    """The release could not be made durable or the kernel refused: the runtime has to ask again."""
+    """The kernel refused: the runtime has to ask again."""
 
     number: int
     attachment: Attachment
@@ -210,6 +213,13 @@ class KernelLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class ConflistLooked:
+    """What is wrong with the CNI configuration that container runtimes read, each a sentence."""
+
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class KernelApplied:
     """What the kernel refused of the last plan, each a sentence; and the pod links that are gone."""
 
@@ -229,6 +239,13 @@ class PodsLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalTold:
+    """The disk refuses the journal, in a sentence; nothing: it takes it again, and what was owed is in it."""
+
+    refusal: str
+
+
+@dataclass(frozen=True, slots=True)
 class WirePod:
     """Journal the allocation, wire the pod, report PodWired or PodRefused."""
 
@@ -239,7 +256,7 @@ class WirePod:
 
 @dataclass(frozen=True, slots=True)
 class UnwirePod:
-    """Drop the pod's routes, mark its link, journal the release, report PodUnwired or UnwireFailed."""
+    """Drop the pod's routes, mark its link, journal the release or owe it, report PodUnwired or UnwireFailed."""
 
     number: int
     pod: Pod
@@ -292,6 +309,13 @@ class JournalIdle:
 
 
 @dataclass(frozen=True, slots=True)
+class LookUp:
+    """Read an own block in the datastore; report it as Changed or Gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class DropBlock:
     """Delete an own idle block at its resourceVersion (none: it is gone already); report Dropped or DropFailed."""
 
@@ -318,6 +342,11 @@ class JournalReserved:
     """Make it durable which addresses are kept back (CIDRs), for a start without the datastore."""
 
     cidrs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PayJournal:
+    """Try once more to write what is owed to the journal; JournalTold says when that has gone well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,7 +412,9 @@ Event = (
     | Workloads
     | KernelLooked
     | KernelApplied
+    | ConflistLooked
     | PodsLooked
+    | JournalTold
 )
 Effect = (
     WirePod
@@ -394,9 +425,11 @@ Effect = (
     | TakeBack
     | JournalIdle
     | DropBlock
+    | LookUp
     | JournalBlocks
     | JournalReserved
     | ForgetBlock
+    | PayJournal
     | LookAtPods
     | RemoveRequest
     | Alarm

@@ -1,9 +1,10 @@
 """Own blocks that nobody needs: called idle after a while, deleted where their pool has no use for them. Pure.
 
 An empty block becomes idle in four steps, so that no journal ever says less than the datastore: it has been empty for
-EMPTY seconds; the journal has it as idle; if nothing happened to it meanwhile the World has it as idle, and from then
-on it gives no address away; the records say so in the datastore, by compare-and-swap. Back to use is the reverse: the
-datastore first (claims.take_back). While it is idle it is announced and has its blackhole, until it is another node's.
+the setting's `idle_after`; the journal has it as idle; if nothing happened to it meanwhile the World has it as idle,
+and from then on it gives no address away; the records say so in the datastore, by compare-and-swap. Back to use is the
+reverse: the datastore first (claims.take_back). While it is idle it is announced and has its blackhole, until it is
+another node's.
 
 One thing at a time: no block is dropped while one is claimed or taken back, and none of these begins meanwhile.
 """
@@ -23,9 +24,6 @@ from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
 from bgpnet.model.resource import Metadata
 
-EMPTY = 60.0
-"""Seconds that a block has been empty, by the clock that never jumps, before it is called idle."""
-
 
 def tide(world: World) -> Step:
     """With time: what has been empty for long becomes idle, and what is idle and of no use goes. One block a time.
@@ -36,14 +34,14 @@ def tide(world: World) -> Step:
     if not world.adopted or not world.is_synced(kinds.IPPOOL) or world.me.node not in facts.nodes(world):
         return world, []
     world = _counted(world)
-    if world.store_away or world.claiming or world.taking_back or world.dropping or world.waiting:
+    if world.store_away or world.unjournalled or world.claiming or world.taking_back or world.dropping or world.waiting:
         return world, []
     if (useless := next(_useless(world), None)) is not None:
         return replace(world, dropping=useless.network), [DropBlock(useless)]
     if (ours := next(adopt.unheld(world), None)) is not None:
         return claims.take_back(world, ours)
     for net, (sequence, since) in world.empty.items():
-        if since + EMPTY <= world.clock and not _is_kept(world, net):
+        if since + world.me.idle_after <= world.clock and not _is_kept(world, net):
             return world, [JournalIdle(ipam.idle(world.blocks[net], world.now), sequence)]
     return world, []
 
@@ -62,8 +60,8 @@ def dropped(world: World, event: Dropped) -> Step:
     name = names.block(event.network)
     stored = {key: one for key, one in world.of_kind(kinds.IPAMBLOCK).items() if key != name}
     resources = {**world.resources, kinds.IPAMBLOCK.plural: stored}
-    unconfirmed = {net: revision for net, revision in world.unconfirmed.items() if net != event.network}
-    world = replace(world, blocks=blocks, resources=resources, unconfirmed=unconfirmed, dropping=None)
+    unheard = {net: one for net, one in world.unheard.items() if net != event.network}
+    world = replace(world, blocks=blocks, resources=resources, unheard=unheard, dropping=None)
     return attach.resume(world)
 
 
@@ -127,9 +125,5 @@ def _useless(world: World) -> Iterator[IPAMBlock]:
             elif there is None:
                 yield IPAMBlock(metadata=Metadata(name=block.metadata.name), spec=block.spec)
     for there in adopt.unheld(world):
-        if ipam.is_empty(there) and not _has_pods(world, there):
+        if ipam.is_empty(there) and not adopt.lived_in(world, there):
             yield there
-
-
-def _has_pods(world: World, block: IPAMBlock) -> bool:
-    return any(ip.contains(block.network, pod.address) for pod in world.pods.values())

@@ -2,7 +2,8 @@
 
 A pod is lost when its link is gone. Its address is released without a DEL only if its network namespace is seen to be
 gone as well, for the whole grace: as long as the namespace lives, or cannot be seen, the runtime has a pod that goes
-under that address. Those are told, and left to the runtime's DEL or to a ReleaseRequest.
+under that address. Those are told, and left to the runtime's DEL or to a ReleaseRequest. Nothing is seen to be gone
+that was never seen to be there: an agent in a container has a /run/netns of its own, in which every pod is missing.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ def looked(world: World, event: PodsLooked) -> Step:
         pod = world.pods.get(attachment)
         if pod is None or pod.phase is not Phase.LOST or attachment in event.links or pod.address in routed:
             continue
+        if netns is Netns.GONE and not pod.visible:
+            netns = Netns.UNSEEN
         before = watch.sights.get(attachment)
         sight = before if before and before.netns is netns else Sight(netns, world.clock)
         if netns is Netns.GONE and world.clock - sight.since >= world.me.leak_grace:

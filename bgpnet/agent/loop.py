@@ -140,15 +140,15 @@ class Loop:
                 workers.submit(effect, self._world.now)
 
     def _replan(self, workers: Workers, records: Records, speech: Speech) -> None:
-        self._dirty_since = None
         self._planned = monotonic()
+        since, self._dirty_since = self._dirty_since or self._planned, None
         if self._planned - self._audited >= AUDIT:
             self._audit = True
         wish = plan(self._world)
         if self._audit or wish.kernel != self._plan.kernel:
             self._apply(wish, workers)
         self._plan = wish
-        records.set(wish.records)
+        records.set(wish.records, since)
         speech.set(wish.speaker, wish.announcements)
 
     def _apply(self, wish: Plan, workers: Workers) -> None:

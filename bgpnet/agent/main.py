@@ -19,6 +19,8 @@ from bgpnet import config
 from bgpnet.errors import UsageError
 
 if TYPE_CHECKING:
+    from bgpnet.agent.conflist import Keeper
+    from bgpnet.agent.events import ConflistLooked
     from bgpnet.agent.world import Me
     from bgpnet.autodetect import Choice
     from bgpnet.kernel.api import Kernel
@@ -162,6 +164,8 @@ def _run(settings: config.Settings, uuid: str) -> str:
         start(f"feed-{kind.plural}", feeds.datastore, repo, kind, loop.emit, stop)
     start("clock", feeds.clock, loop.emit, stop)
     start("speaker", speaker.run, stop)
+    if settings.cni_conf_dir:
+        start("conflist", _keeper(settings, loop.emit).run, stop)
     start("monitor", kernel.monitor, loop.changed, stop.is_set)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
@@ -169,6 +173,22 @@ def _run(settings: config.Settings, uuid: str) -> str:
     reason = loop.run(server, workers, Records(repo, loop.emit), speech)
     stop.set()
     return reason
+
+
+def _keeper(settings: config.Settings, emit: Callable[[ConflistLooked], None]) -> Keeper:
+    from bgpnet import conflist
+    from bgpnet.agent.conflist import Keeper, Place
+
+    return Keeper(
+        Place(
+            folder=Path(settings.cni_conf_dir),
+            plugins=Path(settings.cni_bin_dir),
+            socket=settings.agent_socket,
+            chain=conflist.chain(settings.cni_plugins),
+            mtu=settings.cni_mtu,
+        ),
+        emit,
+    )
 
 
 def _me(settings: config.Settings, uuid: str, kernel: Kernel) -> Me:
@@ -186,6 +206,8 @@ def _me(settings: config.Settings, uuid: str, kernel: Kernel) -> Me:
         as_number=settings.as_number,
         rest=settings.address_rest,
         leak_grace=settings.leak_grace,
+        keep=settings.address_keep,
+        idle_after=settings.idle_after,
     )
 
 

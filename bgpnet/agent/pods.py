@@ -11,9 +11,10 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from time import time
 
-from bgpnet import names
+from bgpnet import ipam, names
 from bgpnet.agent import facts, sight
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
@@ -26,7 +27,10 @@ from bgpnet.agent.events import (
     JournalBlocks,
     JournalIdle,
     JournalReserved,
+    JournalTold,
     LookAtPods,
+    LookUp,
+    PayJournal,
     PodChecked,
     PodRefused,
     PodsLooked,
@@ -69,8 +73,10 @@ PodWork = (
     | ClaimBlock
     | TakeBack
     | DropBlock
+    | LookUp
     | LookAtPods
     | RemoveRequest
+    | PayJournal
 )
 
 
@@ -86,6 +92,7 @@ class Hands:
         netns: Netns,
         clock: Callable[[], float] = time,
         sight: Callable[[str], Sighted] = sight.netns,
+        shows: Callable[[str, int], bool] = sight.shows,
     ) -> None:
         self._kernel = kernel
         self._journal = journal
@@ -93,6 +100,7 @@ class Hands:
         self._netns = netns
         self._clock = clock
         self._sight = sight
+        self._shows = shows
         self._repo = repo
         self._claimer = Claimer(repo, journal, emit)
 
@@ -100,8 +108,9 @@ class Hands:
         """Journal the allocation, wire the pod; what failed is taken back."""
         pod = work.pod
         netns = self._netns(work.number)
+        visible = netns is not None and self._shows(pod.netns, netns)
         try:
-            durable = self._journal.begin([came(pod)])
+            durable = self._journal.begin([came(replace(pod, visible=visible))])
             if netns is None:
                 raise KernelRefused(f"the network namespace {pod.netns} did not come with the request: is it gone?")
             self._kernel.wire(_wiring(pod, netns), durable)
@@ -109,25 +118,22 @@ class Hands:
             self._take_back(pod)
             self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem)))
             return
-        self._emit(PodWired(work.number, pod.attachment, work.version))
+        self._emit(PodWired(work.number, pod.attachment, work.version, visible))
 
     def _take_back(self, pod: Pod) -> None:
-        """The pod never came. If even that cannot be journalled, the DEL that follows a failed ADD will say it."""
-        try:
-            self._journal.append([self._went(pod.attachment)])
-        except JournalFailed:
-            return
+        """The pod never came; see `Journal.owe`."""
+        self._journal.owe([self._went(pod.attachment)])
 
     def unwire(self, work: UnwirePod) -> None:
-        """Cut the pod off, journal its release."""
+        """Cut the pod off, journal its release: a disk that refuses holds no DEL up."""
         attachment = work.pod.attachment
         alias = names.Alias(attachment.container, attachment.ifname, work.pod.since)
         try:
             self._kernel.unwire(work.pod.link, alias)
-            self._journal.append([self._went(attachment)])
-        except (JournalFailed, KernelRefused) as problem:
+        except KernelRefused as problem:
             self._emit(UnwireFailed(work.number, attachment, work.version, str(problem)))
             return
+        self._journal.owe([self._went(attachment)])
         self._emit(PodUnwired(work.number, attachment))
 
     def check(self, work: CheckPod) -> None:
@@ -144,26 +150,37 @@ class Hands:
 
     def keep(self, work: JournalBlocks) -> None:
         """Pods first: of a batch that is torn, what stands alone may be pods without blocks, never the reverse."""
-        self._journal.append([*map(came, work.pods), *map(BlockIs, work.blocks)])
+        self._journal.owe([*map(came, work.pods), *map(BlockIs, work.blocks)])
 
     def keep_reserved(self, work: JournalReserved) -> None:
-        """Journal what is reserved, or not: it is heard from the datastore again."""
-        with suppress(JournalFailed):
-            self._journal.append([Kept(work.cidrs)])
+        """Journal what is reserved."""
+        self._journal.owe([Kept(work.cidrs)])
 
     def keep_idle(self, work: JournalIdle) -> None:
         """Journal that a block is about to be idle; one that cannot be stays in use, and is tried again."""
-        with suppress(JournalFailed):
+        try:
             self._journal.append([BlockIs(work.block)])
+        except JournalFailed:
+            self._journal.owe([BlockIs(ipam.take_back(work.block, self._clock()))])  # half of it may have been written
+        else:
             self._emit(IdleJournalled(work.block, work.sequence))
+
+    def pay(self) -> None:
+        """Try to journal what the disk refused."""
+        self._journal.pay()
 
     def drop(self, work: DropBlock) -> None:
         """Give a block back to its pool."""
         self._emit(self._claimer.drop(work))
 
+    def look_up(self, work: LookUp) -> None:
+        """Read an own block."""
+        if (found := self._claimer.look_up(work)) is not None:
+            self._emit(found)
+
     def forget(self, work: ForgetBlock) -> None:
         """Journal that a block is another node's."""
-        self._journal.append([BlockWent(work.cidr)])
+        self._journal.owe([BlockWent(work.cidr)])
 
     def claim(self, work: ClaimBlock | TakeBack, now: float) -> None:
         """Have a block: another one, or an own one again."""
@@ -205,6 +222,7 @@ class Workers:
         self._marked: queue.SimpleQueue[Attachment | None] = queue.SimpleQueue()
         self._pause = threading.Event()
         start("reaper", self._reap)
+        journal.listen(lambda refusal: emit(JournalTold(refusal)))
 
     def submit(self, work: PodWork | Reap, now: float) -> None:
         """Have it done; the outcome comes as an event."""
@@ -217,6 +235,10 @@ class Workers:
                 self._claims.submit(loudly(self._hands.remove), work)
             case LookAtPods():
                 self._pods.submit(loudly(self._hands.look), work)
+            case LookUp():
+                self._claims.submit(loudly(self._hands.look_up), work)
+            case PayJournal():
+                self._pods.submit(loudly(self._hands.pay))
             case DropBlock():
                 self._claims.submit(loudly(self._hands.drop), work)
             case WirePod():

@@ -1,7 +1,8 @@
 """Requests to release an address, answered by the owner of its block, which is this node. Pure.
 
-An answer `Released` is written when the release is in the journal, and not before. The kernel is looked at for each
-request: what the World believes of a pod is no evidence when somebody says that it is wrong.
+An answer `Released` is written when the release is in the journal, and not before: a disk that refuses is waited for.
+The kernel is looked at for each request: what the World believes of a pod is no evidence when somebody says that it is
+wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import Enum
 
 from msgspec import structs
 
-from bgpnet import ipam
+from bgpnet import ipam, resting
 from bgpnet.agent import facts, leaks
 from bgpnet.agent.claims import Step
 from bgpnet.agent.events import Effect, JournalBlocks, PodsLooked, RemoveRequest
@@ -111,13 +112,13 @@ def _turn(world: World, request: ReleaseRequest) -> Turn | str:
     slot = found[2]
     if slot.sequence != spec.sequence:
         return f"{spec.address} is allocation {slot.sequence} by now, not {spec.sequence}: look again at who has it"
-    if slot.freedAt is not None:
-        return Turn.DONE
+    if slot.freedAt is not None and not resting.kept_until(slot, world.now):
+        return Turn.WAIT if world.unjournalled else Turn.DONE
     if slot.use is Use.TUNNEL and facts.tunnel_address(world) == found[1]:
         return f"{spec.address} is the address of this node's own tunnel interface {facts.TUNNEL_CLAIM}"
     pod = _pod(world, request)
     if pod is None or pod.phase is Phase.LOST:
-        return Turn.LOOK
+        return Turn.WAIT if world.unjournalled else Turn.LOOK
     if pod.phase in (Phase.LEAVING, Phase.CUT):
         return Turn.WAIT
     return f"{_who(pod)} has it and is {pod.phase} on link {pod.link}: delete the pod"

@@ -35,6 +35,17 @@ def netns(path: str, proc: Path = Path("/proc")) -> Netns:
     return Netns.GONE if Path(path).parent.is_dir() else Netns.UNSEEN
 
 
+def shows(path: str, netns: int) -> bool:
+    """Whether the path leads to the namespace of this descriptor, which came with a request.
+
+    Where the agent runs in a container of its own, the runtime's paths may lead nowhere, or elsewhere.
+    """
+    try:
+        return path.startswith("/") and os.path.samestat(os.stat(path), os.fstat(netns))
+    except (OSError, ValueError):  # a path with a null byte is none
+        return False
+
+
 def _sees_all(proc: Path) -> bool:
     """Whether process numbers mean here what they mean to the runtime: in the machine's first PID namespace."""
     try:

@@ -56,6 +56,11 @@ class Speech:
                 if str(problem) != told:
                     log.warning("%s", problem)
                 told = str(problem)
+            except OSError as problem:
+                refused = f"{self._conf} cannot be written: {problem.strerror}; see to the disk of the run directory"
+                if refused != told:
+                    log.warning("%s", refused)
+                told = refused
             else:
                 told = ""
 

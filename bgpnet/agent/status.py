@@ -64,6 +64,8 @@ def not_ready(world: World) -> list[str]:
         reasons.append(f"the datastore has not been heard yet: {', '.join(missing)} missing")
     if world.is_synced(kinds.IPPOOL) and not facts.pools(world):
         reasons.append("there is no IPPool; create one with bgpnetctl create -f pool.yaml")
+    if world.unjournalled:
+        reasons.append(f"pods cannot be added: {world.unjournalled}")
     if world.adopted and facts.uses_ipip(world) and facts.tunnel_address(world) is None:
         reasons.append(f"tunl0 has no address yet{': ' + world.no_address if world.no_address else ''}")
     return reasons
@@ -130,6 +132,6 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         for plural, names in world.broken.items()
         for name in names
     ]
-    listed = [*replaced, *leaks.alarms(world), *broken, *world.refusals, *plan.refused.values()]
+    listed = [*replaced, *leaks.alarms(world), *world.conflist, *broken, *world.refusals, *plan.refused.values()]
     hidden = len(listed) - WARNINGS
     return [*listed[:WARNINGS], f"and {hidden} more"] if hidden > 0 else listed

@@ -1,13 +1,13 @@
 """step(world, event) -> (world, effects): the one place where the World changes. Pure.
 
-One row an event; the rows' bodies stand in attach (pods), sync (datastore) and learn (BGP).
+One row an event; the bodies of the rows stand in attach and detach (pods), sync (datastore) and learn (BGP).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from bgpnet.agent import attach, claims, events, idle, learn, releases, sync, verbs, watch
+from bgpnet.agent import attach, claims, detach, disk, events, idle, learn, releases, sync, verbs, watch
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World
 from bgpnet.bgp.talk import SpeakerEvent
@@ -33,7 +33,7 @@ def step(world: World, event: Happening) -> Step:
         case events.PodChecked():
             return verbs.checked(world, event)
         case events.Reaped():
-            return releases.after(attach.reaped(world, event))
+            return releases.after(detach.reaped(world, event))
         case events.Claimed():
             return attach.claimed(world, event)
         case events.ClaimFailed():
@@ -60,8 +60,12 @@ def step(world: World, event: Happening) -> Step:
             return sync.away(world, event)
         case events.KernelLooked():
             return sync.looked(world, event)
+        case events.ConflistLooked(warnings):
+            return replace(world, conflist=warnings), []
         case events.PodsLooked():
             return watch.looked(world, event)
+        case events.JournalTold():
+            return disk.told(world, event)
         case events.KernelApplied():
             return attach.applied(world, event)
         case _:
@@ -75,6 +79,8 @@ def tick(world: World) -> Step:
         world, more = attach.resume(world)
         effects += more
     world, more = claims.tide(world)
+    world, doubts = claims.confirm(world)
     world, ebb = idle.tide(world)
     world, found = watch.tide(learn.expire(world))
-    return world, [*effects, *more, *ebb, *found]
+    world, debts = disk.tide(world)
+    return world, [*effects, *more, *doubts, *ebb, *found, *debts]

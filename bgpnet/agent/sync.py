@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from msgspec import structs
-
-from bgpnet import reservations
-from bgpnet.agent import adopt, attach, facts, releases
+from bgpnet import names, reservations
+from bgpnet.agent import adopt, attach, claims, facts, releases
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import (
     Changed,
@@ -44,6 +42,9 @@ def listed(world: World, event: Listed) -> Step:
     before = world.of_kind(event.kind)
     found = {name: before[name] for name in event.broken if name in before}
     found |= {one.metadata.name: one for one in event.resources}
+    if event.kind is kinds.IPAMBLOCK:
+        world, kept = _heard_of(world, found)
+        found |= kept
     unknown = [name for name in event.broken if name not in before]
     vital = event.kind in (kinds.IPPOOL, kinds.IPAMBLOCK)
     world = replace(
@@ -56,9 +57,34 @@ def listed(world: World, event: Listed) -> Step:
     return _heard(_doubted(world, event.kind), event.kind, event.resources)
 
 
+def _heard_of(world: World, found: Mapping[str, Resource]) -> tuple[World, Mapping[str, Resource]]:
+    """The World less what is confirmed by a list, and the blocks that we wrote and the list does not have so."""
+    kept: dict[str, Resource] = {}
+    for net, one in world.unheard.items():
+        name = names.block(net)
+        if name in found and found[name].metadata.resourceVersion == one.revision:
+            world = _confirmed(world, net)
+        elif name in world.of_kind(kinds.IPAMBLOCK):
+            kept[name] = world.of_kind(kinds.IPAMBLOCK)[name]
+    return world, kept
+
+
 def changed(world: World, event: Changed) -> Step:
-    """One object is new or different."""
+    """One object is new or different.
+
+    An own block that was written by us and told of by a watch is both; see claims.with_stored.
+    """
     resource = event.resource
+    if isinstance(resource, IPAMBlock):
+        if event.written:
+            world = replace(claims.with_stored(world, resource), store_away="")
+            return _heard(_doubted(_mended(world, event.kind, resource.metadata.name), event.kind), event.kind, ())
+        if event.read:
+            world = _looked_up(world, resource.network, resource.metadata.resourceVersion)
+        elif resource.network in world.unheard:
+            if world.unheard[resource.network].revision != resource.metadata.resourceVersion:
+                return world, []
+            world = _confirmed(world, resource.network)
     kind = {**world.of_kind(event.kind), resource.metadata.name: resource}
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
     world = _doubted(_mended(world, event.kind, resource.metadata.name), event.kind)
@@ -67,7 +93,12 @@ def changed(world: World, event: Changed) -> Step:
 
 def gone(world: World, event: Gone) -> Step:
     """One object was deleted. Our own blocks and Node are written again by the next plan: we are their truth."""
-    kind = {name: one for name, one in world.of_kind(event.kind).items() if name != event.name}
+    before = world.of_kind(event.kind)
+    if isinstance(block := before.get(event.name), IPAMBlock) and block.network in world.unheard:
+        if not event.read:
+            return world, []
+        world = _confirmed(world, block.network)
+    kind = {name: one for name, one in before.items() if name != event.name}
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
     return _heard(_doubted(_mended(world, event.kind, event.name), event.kind), event.kind, ())
 
@@ -111,6 +142,16 @@ def _mended(world: World, kind: Kind, name: str) -> World:
     unknown = [other for other in left if other not in world.of_kind(kind)]
     synced = world.synced if unknown else world.synced | {kind.plural}
     return replace(world, broken={**world.broken, kind.plural: left}, synced=synced)
+
+
+def _looked_up(world: World, net: ip.Network, revision: str) -> World:
+    """What was looked up is no write of ours that a watch has still to tell of, unless it is that very one."""
+    unheard = world.unheard.get(net)
+    return world if unheard is None or unheard.revision == revision else _confirmed(world, net)
+
+
+def _confirmed(world: World, net: ip.Network) -> World:
+    return replace(world, unheard={other: one for other, one in world.unheard.items() if other != net})
 
 
 def away(world: World, event: StoreAway) -> Step:
@@ -168,21 +209,17 @@ def _usurper(world: World) -> str:
 def _fence(world: World, stored: IPAMBlock, *, read: bool = False) -> Step:
     """A block of ours whose owner is another node now: we are fenced from it, also after a restart.
 
-    Watches tell in order, but late: until they tell of our claim, they may tell of the owner before us. The records
-    differ then, conflict, and look the block up: that is no old news.
+    Watches tell in order, but late: until they tell of our claim, they may tell of the owner before us.
     """
-    if not read and world.unconfirmed.get(stored.network, "") == stored.metadata.resourceVersion != "":
-        left = {net: revision for net, revision in world.unconfirmed.items() if net != stored.network}
-        return replace(world, unconfirmed=left), []
-    if not read and stored.network in world.unconfirmed:
+    if not read and stored.network in world.unheard:
         return world, []
     mine = world.blocks.get(stored.network)
     owner = stored.spec.owner
     if mine is None or owner is None or owner.name == world.me.node:
         return world, []
     blocks = {net: block for net, block in world.blocks.items() if net != stored.network}
-    unconfirmed = {net: revision for net, revision in world.unconfirmed.items() if net != stored.network}
-    return replace(world, blocks=blocks, unconfirmed=unconfirmed), [ForgetBlock(stored.spec.cidr)]
+    unheard = {net: one for net, one in world.unheard.items() if net != stored.network}
+    return replace(world, blocks=blocks, unheard=unheard), [ForgetBlock(stored.spec.cidr)]
 
 
 def _adopt(world: World) -> Step:
@@ -190,7 +227,8 @@ def _adopt(world: World) -> Step:
 
     Not before the Nodes: another machine may hold our name, and the blocks with it. What the journal knows stands. What
     it does not know the kernel decides: an allocation lives on if a link with its alias was there when the agent
-    started, and the others are released; a link whose allocation never reached the datastore is known by its route.
+    started, and the others are released; a link whose allocation never reached the datastore is known by its route. So
+    is one whose block is not recorded, or another node's by now: it goes on, as after a fence.
     """
     pods, blocks = dict(world.pods), dict(world.blocks)
     new: list[IPAMBlock] = []
@@ -200,15 +238,14 @@ def _adopt(world: World) -> Step:
             continue
         if stored.spec.owner is None or stored.spec.owner.name != world.me.node:
             continue
-        block, living = adopt.survivors(world, _renewed(stored, world))
+        block, living = adopt.survivors(world, adopt.renewed(world, stored))
         blocks[block.network] = block
         new.append(block)
         recovered += living
         pods.update({pod.attachment: pod for pod in living})
     world = replace(world, blocks=blocks, pods=pods, adopted=True)
-    return world, [JournalBlocks(tuple(new), tuple(recovered))] if new else []
-
-
-def _renewed(block: IPAMBlock, world: World) -> IPAMBlock:
-    """The block under this machine's UUID: a re-imaged machine takes over what its name owned."""
-    return structs.replace(block, spec=structs.replace(block.spec, owner=facts.owner(world)))
+    strays = adopt.strays(world)
+    world = replace(world, pods={**pods, **{pod.attachment: pod for pod in strays}})
+    world = replace(world, fenced=facts.fenced(world)) if strays else world
+    new_pods = (*recovered, *strays)
+    return world, [JournalBlocks(tuple(new), new_pods)] if new or new_pods else []

@@ -1,4 +1,4 @@
-"""What the CNI plugin asks, by its verb: ADD and DEL stand in attach; CHECK, GC and STATUS here. Pure.
+"""What the CNI plugin asks, by its verb: ADD stands in attach, DEL in detach; CHECK, GC and STATUS here. Pure.
 
 Source: CNI specification 1.1.0, section "CNI Operations".
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bgpnet import cnispec
-from bgpnet.agent import answers, attach
+from bgpnet.agent import answers, attach, detach
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import Answer, CheckPod, CniAsked, Effect, PodChecked, PodUnwired, UnwireFailed, UnwirePod
 from bgpnet.agent.world import Collection, Phase, World
@@ -31,7 +31,7 @@ def asked(world: World, event: CniAsked) -> Step:
         case "ADD":
             return attach.add(world, number, request)
         case "DEL":
-            return attach.delete(world, number, request)
+            return detach.delete(world, number, request)
         case "CHECK":
             return world, [_check(world, number, request)]
         case "GC":
@@ -49,15 +49,15 @@ def checked(world: World, event: PodChecked) -> Step:
 
 
 def unwired(world: World, event: PodUnwired) -> Step:
-    """See attach.unwired; a GC may have waited for it."""
-    world, effects = attach.unwired(world, event)
+    """See detach.unwired; a GC may have waited for it."""
+    world, effects = detach.unwired(world, event)
     world, more = _settled(world, event.attachment, "")
     return world, effects + more
 
 
 def unwire_failed(world: World, event: UnwireFailed) -> Step:
-    """See attach.unwire_failed; a GC may have waited for it."""
-    world, effects = attach.unwire_failed(world, event)
+    """See detach.unwire_failed; a GC may have waited for it."""
+    world, effects = detach.unwire_failed(world, event)
     world, more = _settled(world, event.attachment, event.reason)
     return world, effects + more
 
@@ -128,6 +128,8 @@ def _status(world: World, number: int, request: CniRequest) -> Effect:
     """
     if world.fenced:
         return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE_AND_LIMITED, world.fenced))
+    if world.unjournalled:
+        return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE, world.unjournalled))
     if not world.blocks and not world.is_synced(kinds.IPPOOL):
         away = world.store_away or "it has not answered yet"
         problem = f"no address can be given: the datastore is away ({away}), and this node owns no block; see to it"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from bgpnet.agent.watched import Watch
-from bgpnet.annotations import Meta
+from bgpnet.annotations import KEPT, Meta
 from bgpnet.bgp.rib import Table
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.model.ip import Address, Interface, Network
@@ -27,7 +27,8 @@ class Me:
     """This machine: its name in the network, its identity, its address and the link that has it.
 
     rest: seconds that a released address rests before it is used again. leak_grace: seconds that a pod's link and
-    network namespace are gone before its address is released without a DEL.
+    network namespace are gone before its address is released without a DEL. idle_after: seconds that an own block has
+    been empty, by the clock that never jumps, before it is called idle.
     """
 
     node: str
@@ -39,6 +40,8 @@ class Me:
     as_number: int | None = None
     rest: float = 30.0
     leak_grace: float = 60.0
+    keep: int = KEPT
+    idle_after: float = 60.0
 
 
 class Phase(StrEnum):
@@ -55,7 +58,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """One attachment and all that is needed to answer for it again."""
+    """One attachment and all that is needed to answer for it again.
+
+    visible: when it was wired, this agent saw its namespace under the path `netns`; only then is it seen to be gone.
+    """
 
     attachment: Attachment
     pod: str
@@ -68,6 +74,8 @@ class Pod:
     since: str
     sequence: int
     phase: Phase = Phase.WIRING
+    keep: int = 0
+    visible: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +126,14 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
+class Unheard:
+    """The revision of a write of ours that no watch has told of, and the clock since which that is so."""
+
+    revision: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """One consistent picture. `resources` is the datastore as last heard; `blocks` are our own, ahead of it.
 
@@ -130,7 +146,9 @@ class World:
     None where there is none. taking_back: own idle blocks that are being made usable again. dropping: a block of ours
     that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
     clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
-    unconfirmed: claimed blocks whose revision no watch has told of yet: what watches tell until then is from before.
+    unheard: own blocks as we last wrote them, while no watch has told of that: what watches tell is from before.
+    unjournalled: why the disk refuses the journal; while it does, some of what is here is owed to it.
+    conflist: what is wrong with the CNI configuration that runtimes read.
     """
 
     me: Me
@@ -161,10 +179,12 @@ class World:
     speaker_away: str = "not connected yet"
     heard: float = 0.0
     refusals: tuple[str, ...] = ()
-    unconfirmed: Mapping[Network, str] = field(default_factory=dict)
+    unheard: Mapping[Network, Unheard] = field(default_factory=dict)
+    unjournalled: str = ""
     fenced: str = ""
     replaced: str = ""
     watch: Watch = field(default_factory=Watch)
+    conflist: tuple[str, ...] = ()
 
     def of_kind(self, kind: Kind) -> Mapping[str, Resource]:
         """What the datastore holds of a kind, by name, as last heard."""

@@ -1,19 +1,28 @@
-"""Puts the plugin where the container runtime looks for it: whole, tried out, and in one step."""
+"""Puts the plugin where the container runtime looks for it: whole, tried out, and in one step; and takes it away."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import subprocess
-import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
-from bgpnet.errors import UsageError
+from bgpnet import conflist, files
+from bgpnet.client import AgentClient
+from bgpnet.errors import AgentAway, BgpnetError, UsageError
 
-NAME = "bgpnet"
+NAME = conflist.TYPE
 """The executable's name, which is the `type` in network configurations."""
 PROGRAM = Path("build/cni/bgpnet")
-BIN_DIR = Path("/opt/cni/bin")
+BIN_DIR = Path(conflist.BIN_DIR)
+CONF_DIR = Path(conflist.CONF_DIR)
+MODE = 0o755
+LOOK = 10.0
+"""Seconds between two looks whether the plugin is still in its place."""
 TWIN = Path(__file__).with_name("plugin.py")
 INTERPRETER = Path("/usr/bin/python3")
 TIMEOUT = 30.0
@@ -63,25 +72,92 @@ def freeze(twin: Path = TWIN, interpreter: Path = INTERPRETER) -> bytes:
 def install(program: bytes, bin_dir: Path = BIN_DIR) -> Path:
     """Writes the plugin beside its place, tries it, and renames it there: the path. Raises UsageError.
 
-    Whoever executes the old one meanwhile goes on with it, and nobody ever sees half a file.
+    Whoever executes the old one meanwhile goes on with it, and nobody ever sees half a file. What killed installers
+    left behind is removed.
     """
+    place = bin_dir / NAME
     try:
         bin_dir.mkdir(parents=True, exist_ok=True)
-        descriptor, unnamed = tempfile.mkstemp(prefix=f".{NAME}-", dir=bin_dir)
+        files.sweep(place)
+        files.replace(place, program, MODE, try_version)
     except OSError as error:
-        raise UsageError(f"--bin-dir {bin_dir}: {error.strerror}; name a directory that can be written") from error
+        raise _refused("--bin-dir", bin_dir, error) from error
+    return place
+
+
+def is_installed(program: bytes, bin_dir: Path = BIN_DIR) -> bool:
+    """Whether this very plugin is in its place and may be executed."""
+    place = bin_dir / NAME
     try:
-        with open(descriptor, "wb") as file:
-            file.write(program)
-            file.flush()
-            os.fchmod(descriptor, 0o755)
-            os.fsync(descriptor)
-        try_version(Path(unnamed))
-        return Path(unnamed).rename(bin_dir / NAME)
-    except OSError as error:
-        raise UsageError(f"--bin-dir {bin_dir}: {error.strerror}; make room there, or name another") from error
-    finally:
-        Path(unnamed).unlink(missing_ok=True)
+        return stat.S_IMODE(place.stat().st_mode) == MODE and place.read_bytes() == program
+    except OSError:
+        return False
+
+
+def keep(
+    program: bytes, bin_dir: Path, stop: threading.Event, tell: Callable[[str], None], every: float = LOOK
+) -> None:
+    """Put the plugin back whenever it is gone or another, until stopped; what happens is told, each once.
+
+    An upgrade of the machine's own plugins empties or overwrites their directory. every: seconds.
+    """
+    told = ""
+    while not stop.wait(every):
+        said = ""
+        if not is_installed(program, bin_dir):
+            try:
+                tell(f"restored {install(program, bin_dir)}")
+            except UsageError as problem:
+                said = str(problem)
+        if said and said != told:
+            tell(said)
+        told = said
+
+
+def uninstall(bin_dir: Path = BIN_DIR, conf_dir: Path = CONF_DIR, socket: Path | None = None) -> list[Path]:
+    """Removes the conflist first, so that no pod comes any more, then the plugin: the paths. Raises UsageError.
+
+    socket: a living agent's, which would write the conflist anew, so that nothing is removed while it answers.
+    """
+    if socket is not None and _answers(socket):
+        raise UsageError(f"the agent answers on {socket} and would write {conflist.NAME} anew: stop it first")
+    removed: list[Path] = []
+    for flag, path in (("--conf-dir", conf_dir / conflist.NAME), ("--bin-dir", bin_dir / NAME)):
+        try:
+            removed += files.sweep(path, older=0.0)
+            path.unlink()
+            removed.append(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise _refused(flag, path.parent, error) from error
+    return removed
+
+
+def _refused(flag: str, folder: Path, error: OSError) -> UsageError:
+    """What the file system says, and what helps."""
+    place = Path(error.filename2 or error.filename or folder)
+    if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
+        remedy = "run this as root, or name a directory that you may write"
+    elif error.errno == errno.EROFS:
+        remedy = "mount it writable, or name the directory where the container runtime looks for it"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "make room there, or name another"
+    elif error.errno == errno.EISDIR:
+        remedy = f"remove the directory {place}, or name another place"
+    else:
+        remedy = "name a directory that can be written"
+    return UsageError(f"{flag} {folder}: {error.strerror}; {remedy}")
+
+
+def _answers(socket: Path) -> bool:
+    try:
+        AgentClient(socket, timeout=2.0).ask("status")
+    except AgentAway:
+        return False
+    except BgpnetError:
+        return True
+    return True
 
 
 def try_version(plugin: Path) -> list[str]:

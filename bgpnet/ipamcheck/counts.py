@@ -8,9 +8,9 @@ from ipaddress import IPv4Network, collapse_addresses
 
 from bgpnet import ipam
 from bgpnet.model import ip
-from bgpnet.model.instant import seconds
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.ipreservation import IPReservation
+from bgpnet.resting import until
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def count(net: ip.Network, blocks: Sequence[IPAMBlock], kept: Iterable[ip.Networ
     inside = [other if ip.contains(net, other) else net for other in kept if _touch(net, other)]
     reserved = sum(other.num_addresses for other in inside)
     if inside:
-        reserved -= sum(_taken(block, inside, now - rest) for block in blocks)
+        reserved -= sum(_taken(block, inside, now, rest) for block in blocks)
     total = net.num_addresses
     return Counts(total, in_use, resting, reserved, max(total - in_use - resting - reserved, 0))
 
@@ -44,12 +44,12 @@ def reservations(found: Iterable[IPReservation]) -> list[ip.Network]:
     return [*collapse_addresses(four), *collapse_addresses(six)]
 
 
-def _taken(block: IPAMBlock, kept: Sequence[ip.Network], rested: float) -> int:
-    """Addresses of the block that are kept for nobody and yet in use, or resting since after `rested`."""
+def _taken(block: IPAMBlock, kept: Sequence[ip.Network], now: float, rest: float) -> int:
+    """Addresses of the block that are kept for nobody and yet in use, or still resting."""
     return sum(
         any(ip.contains(net, block.network[ordinal]) for net in kept)
         for ordinal, one in block.spec.allocations.items()
-        if 0 <= ordinal < block.network.num_addresses and (one.freedAt is None or seconds(one.freedAt) > rested)
+        if 0 <= ordinal < block.network.num_addresses and (one.freedAt is None or until(one, rest) > now)
     )
 
 

@@ -43,7 +43,8 @@ class Owner(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 class Allocation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """Who has an address. `sequence` is the block's at allocation: it tells this allocation from a later one.
 
-    pod: `namespace/name`, empty outside an orchestrator. since, freedAt: RFC 3339.
+    pod: `namespace/name`, empty outside an orchestrator. since, freedAt: RFC 3339. keep: seconds for which the address,
+    once released, is kept for a pod of the same name (resting.py).
     """
 
     container: str = ""
@@ -53,6 +54,7 @@ class Allocation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     since: str
     sequence: int
     freedAt: str | None = None
+    keep: int = 0
 
 
 class IPAMBlockSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

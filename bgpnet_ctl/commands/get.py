@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from bgpnet_ctl import params
+from bgpnet_ctl import completing, params
 from bgpnet_ctl.session import Session, connected, pass_session, warn
 
 
 @click.command(short_help="Show resources.")
-@click.argument("words", nargs=-1, metavar="[KIND [NAME]... | KIND/NAME...]", shell_complete=params.complete_target)
+@click.argument("words", nargs=-1, metavar="[KIND [NAME]... | KIND/NAME...]", shell_complete=completing.target)
 @params.filename_option("get", required=False)
 @params.recursive_option
 @params.output_option(params.RESOURCES)

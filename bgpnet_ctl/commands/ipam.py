@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from bgpnet_ctl import params
+from bgpnet_ctl import completing, params
 from bgpnet_ctl.commands import ipam_check
 from bgpnet_ctl.session import Session, connected, pass_session, warn
 
@@ -122,7 +122,7 @@ def configure(
 @click.argument("cidrs", nargs=-1, metavar="[CIDR]...")
 @click.option("--name", metavar="NAME", help="What to call the IPReservation; one of that name gets these in addition.")
 @click.option(
-    "--delete", "unwanted", metavar="NAME", shell_complete=params.complete_reservation, help="Give back what it keeps."
+    "--delete", "unwanted", metavar="NAME", shell_complete=completing.reservation, help="Give back what it keeps."
 )
 @params.output_option((params.TABLE, params.YAML, params.JSON))
 @connected
@@ -158,7 +158,7 @@ def reserve(session: Session, cidrs: tuple[str, ...], name: str | None, unwanted
 
 @ipam.command(short_help="Make several pools of one.")
 @click.argument("number", type=int, metavar="N")
-@click.option("--name", metavar="POOL", shell_complete=params.complete_pool, help="The pool, by name.")
+@click.option("--name", metavar="POOL", shell_complete=completing.pool, help="The pool, by name.")
 @click.option("--cidr", metavar="CIDR", help="The pool, by CIDR.")
 @connected
 @pass_session

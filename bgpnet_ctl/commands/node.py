@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from bgpnet_ctl import params
+from bgpnet_ctl import completing, params
 from bgpnet_ctl.session import Refused, Session, connected, pass_session
 
 
@@ -39,7 +39,7 @@ def status(session: Session, output: str) -> None:
 
 
 @node.command(short_help="Take a node's name, or the blocks of a node that is gone.")
-@click.argument("name", shell_complete=params.complete_node)
+@click.argument("name", shell_complete=completing.node)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @connected
 @pass_session

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bgpnet_ctl import params
+from bgpnet_ctl import completing, params
 from bgpnet_ctl.session import Refused, Session, connected, pass_session, warn
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def replace(session: Session, filenames: tuple[str, ...], recursive: bool, skip_
 
 
 @click.command(short_help="Delete resources.")
-@click.argument("words", nargs=-1, metavar="[KIND NAME... | KIND/NAME...]", shell_complete=params.complete_target)
+@click.argument("words", nargs=-1, metavar="[KIND NAME... | KIND/NAME...]", shell_complete=completing.target)
 @params.filename_option("delete", required=False)
 @params.recursive_option
 @click.option("-s", "--skip-not-exists", is_flag=True, help="Pass over what does not exist.")

@@ -111,6 +111,13 @@ class Ipam(RuleBasedStateMachine):
             machine.die(live[pick % len(live)])
         self.then(turns, seed)
 
+    @rule(node=NODES, pick=PICK, turns=TURNS, seed=SEEDS)
+    def stranger_deletes_a_link(self, node: int, pick: int, turns: int, seed: int) -> None:
+        machine = self.node(node)
+        if live := machine.live():
+            machine.unlink(live[pick % len(live)])
+        self.then(turns, seed)
+
     @rule(turns=TURNS, seed=SEEDS)
     def go_on(self, turns: int, seed: int) -> None:
         self.then(turns, seed)
@@ -126,7 +133,7 @@ class Ipam(RuleBasedStateMachine):
         counts["kills"] += machine.life is not None
         machine.kill()
         if journal == 9:
-            self.cluster.lose_journal(machine)
+            machine.lose_journal()
         if restart:
             machine.start()
         self.then(turns, seed)
@@ -162,6 +169,13 @@ class Ipam(RuleBasedStateMachine):
         self.node(node).way.lose = 1
         self.then(turns, seed)
 
+    @rule(node=NODES, full=st.booleans(), turns=TURNS, seed=SEEDS)
+    def disk_is_full_or_cleared(self, node: int, full: bool, turns: int, seed: int) -> None:
+        machine = self.node(node)
+        counts["full disks"] += full and not machine.disk_is_full
+        machine.disk_is_full = full
+        self.then(turns, seed)
+
     @rule(compact=st.booleans(), turns=TURNS, seed=SEEDS)
     def restart_datastore(self, compact: bool, turns: int, seed: int) -> None:
         counts["datastore restarts"] += 1
@@ -183,6 +197,11 @@ class Ipam(RuleBasedStateMachine):
         counts["idle blocks"] += sum(block.spec.state is BlockState.IDLE for block in self.cluster.blocks().values())
         self.then(turns, seed)
 
+    @rule(pick=PICK, guess=RARELY, turns=TURNS, seed=SEEDS)
+    def somebody_asks_to_release(self, pick: int, guess: int, turns: int, seed: int) -> None:
+        self.cluster.ask_to_release(pick, guess=int(guess == 9))
+        self.then(turns, seed)
+
     @rule(disabled=st.booleans(), turns=TURNS, seed=SEEDS)
     def pool_comes_or_is_disabled(self, disabled: bool, turns: int, seed: int) -> None:
         self.cluster.put_pool("more", "10.9.1.0/28", 30, disabled=disabled)
@@ -201,6 +220,8 @@ class Ipam(RuleBasedStateMachine):
             note("the end: all is healed and every agent runs")
             cluster.calm()
             cluster.rest(int(2 * GRACE / 10))
+            cluster.repair()
+            cluster.rest(2)
             cluster.settled()
             counts["answers lost"] += sum(machine.way.lost for machine in cluster.machines)
             counts["examples"] += 1

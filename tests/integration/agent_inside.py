@@ -174,10 +174,16 @@ class Inside:
         """DEL must go well."""
         assert self.call("DEL", container)[0] == 0
 
-    def burst(self, containers: list[str]) -> dict[str, str]:
-        """All of these at once."""
+    def burst(self, containers: list[str], seconds: float = 0.0) -> dict[str, str]:
+        """All of these at once, or evenly over so many seconds."""
+        begun, pause = monotonic(), threading.Event()
+
+        def add(number: int) -> str:
+            pause.wait(begun + seconds * number / len(containers) - monotonic())
+            return self.add(containers[number])
+
         with ThreadPoolExecutor(len(containers)) as threads:
-            return dict(zip(containers, threads.map(self.add, containers), strict=True))
+            return dict(zip(containers, threads.map(add, range(len(containers))), strict=True))
 
     def status(self) -> dict[str, Any]:
         """The agent's own word."""

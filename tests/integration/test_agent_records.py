@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -9,6 +10,7 @@ from time import monotonic
 import pytest
 from agent_inside import Counting, Inside
 from agent_parts import eventually
+from msgspec import structs
 
 from bgpnet import ipam
 from bgpnet.kernel.fake import FakeKernel
@@ -32,9 +34,15 @@ def agent(name: str, number: int, folder: Path, store: Counting) -> Inside:
 
 
 @pytest.fixture
-def one(tmp_path: Path) -> Iterator[Inside]:
+def size() -> int:
+    """Of the pool's blocks."""
+    return POOL.block_size
+
+
+@pytest.fixture
+def one(tmp_path: Path, size: int) -> Iterator[Inside]:
     store = datastore(tmp_path / "store.db")
-    Repo(store).create(POOL)
+    Repo(store).create(structs.replace(POOL, spec=structs.replace(POOL.spec, blockSize=size)))
     made = agent("node1", 1, tmp_path, store)
     made.start()
     eventually(made.is_in_sync, "it has not heard everything")
@@ -58,6 +66,49 @@ def test_a_burst_of_64_adds_is_written_with_at_most_four_writes(one: Inside) -> 
         written = one.store.writes[before:]
         print(f"burst {turn}: {len(written)} writes, the last {written[-1][0] - done:.3f} s after the last answer")
         assert len(written) <= 4, written
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.0])
+@pytest.mark.parametrize(("size", "blocks"), [(24, 1), (26, 2)], ids=["one block", "the next is claimed meanwhile"])
+def test_a_slow_burst_of_64_adds_is_as_few_writes_and_none_is_late(one: Inside, seconds: float, blocks: int) -> None:
+    warm = one.add("warm")
+    eventually(lambda: one.live() == {warm: "warm"}, one.live)
+    before = len(one.store.writes)
+    wanted = {address: name for name, address in one.burst([f"c{at}" for at in range(64)], seconds).items()}
+    done = monotonic()
+    wanted[warm] = "warm"
+    eventually(lambda: one.live() == wanted, one.live, 3.0)
+    written = [write for write in one.store.writes[before:] if "/nodes/" not in write[1]]  # a Node's word is no burst's
+    print(f"{seconds} s: {[(round(at - done + seconds, 2), key) for at, key in written]}")
+    assert len(one.blocks()) == blocks
+    assert len(written) <= 4, written
+    assert written[-1][0] - done <= 1.0
+
+
+def test_an_add_in_a_burst_without_end_is_written_within_a_second(one: Inside) -> None:
+    answered: dict[str, float] = {}
+    recorded: dict[str, float] = {}
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.01):
+            now = monotonic()
+            for name in one.live().values():
+                recorded.setdefault(name, now)
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    begun = monotonic()
+    for at in range(150):
+        over.wait(begun + 0.02 * at - monotonic())
+        one.add(f"c{at}")
+        answered[f"c{at}"] = monotonic()
+    eventually(lambda: recorded.keys() == answered.keys(), lambda: answered.keys() - recorded.keys())
+    over.set()
+    looking.join(10)
+    late = max(recorded[name] - at for name, at in answered.items())
+    print(f"the latest {late:.3f} s after its answer")
+    assert late <= 1.0
 
 
 def test_pods_come_and_go_while_the_datastore_is_away_and_an_agent_restarts_meanwhile(one: Inside) -> None:

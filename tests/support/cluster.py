@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 
@@ -14,10 +15,14 @@ from machines import Machine, State
 from tasks import Task
 
 from bgpnet import ipam
-from bgpnet.errors import Invalid
+from bgpnet.agent import leaks
+from bgpnet.cnispec import Attachment
+from bgpnet.errors import AlreadyExists, Invalid
 from bgpnet.model import ip, kinds
+from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, IPAMBlockSpec, Use
 from bgpnet.model.ippool import Encap, IPPool, IPPoolSpec
+from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec
 from bgpnet.model.resource import Metadata
 from bgpnet.store.repo import Repo
 
@@ -133,12 +138,53 @@ class Cluster:
             if _owner(block) == machine.name:
                 self.exempt.add((machine.name, block.network))
                 self.repo.remove(block)
-        machine.condemn(lambda address: True)
 
-    def lose_journal(self, machine: Machine) -> None:
-        """A disk that forgets, while no agent runs."""
-        blocks = self.blocks()
-        machine.lose_journal(lambda address: self.fenced(machine, self.network(address), blocks))
+    def repair(self) -> None:
+        """What a cautious owner calls leaked and keeps, an operator has released: pods whose namespace it never saw."""
+        for machine in self.machines:
+            assert machine.life is not None
+            world = machine.life.world
+            for one in leaks.report(world).leaked:
+                pod = world.pods.get(Attachment(one.container, one.ifname))
+                assert pod is None or not pod.visible, f"{machine.name} leaks {one.address}: {one.reason}"
+                self.counts["leaks left to an operator"] += 1
+                self._request(machine.name, one.address, one.sequence, one.container, one.ifname)
+
+    def ask_to_release(self, pick: int, *, guess: int) -> None:
+        """Somebody asks an owner to release a recorded allocation, be it alive; guess: one of a sequence beside it."""
+        there = [
+            (block, ordinal, slot)
+            for block in self.blocks().values()
+            for ordinal, slot in sorted(block.spec.allocations.items())
+            if block.spec.owner is not None
+        ]
+        if not there:
+            return
+        block, ordinal, slot = there[pick % len(there)]
+        address = str(block.network[ordinal])
+        self._request(_owner(block), address, slot.sequence + guess, slot.container, slot.ifname)
+
+    def _request(self, node: str, address: str, sequence: int, container: str, ifname: str) -> None:
+        spec = ReleaseRequestSpec(
+            node=node,
+            address=address,
+            sequence=sequence,
+            container=container,
+            ifname=ifname,
+            requestedAt=stamp(self.now),
+        )
+        name = f"{address.replace('.', '-')}-{sequence}"
+        with suppress(AlreadyExists):
+            self.repo.write(ReleaseRequest(metadata=Metadata(name=name), spec=spec))
+            self.counts["releases asked"] += 1
+
+    def _unanswered(self) -> Iterable[str]:
+        for one in self.repo.list(kinds.RELEASEREQUEST)[0]:
+            assert isinstance(one, ReleaseRequest)
+            if one.status is None:
+                yield f"{one.metadata.name} was asked of {one.spec.node} at {one.spec.requestedAt} and not answered"
+            else:
+                self.counts[f"releases {one.status.outcome}"] += 1
 
     def blocks(self) -> dict[ip.Network, IPAMBlock]:
         """The blocks as the datastore has them."""
@@ -182,7 +228,7 @@ class Cluster:
             yield from ipam.check(block)
         for one in machine.live():
             assert one.address is not None
-            if not machine.leads_to(one):
+            if not one.unlinked and not machine.leads_to(one):
                 yield f"{one.name} was answered {one.address} and has no link or route any more"
             for where, view in (("the agent's view", own), ("the datastore", blocks)):
                 found = _containing(view, one.address)
@@ -228,10 +274,13 @@ class Cluster:
         for machine in self.machines:
             self.cut(machine, cut=False)
             machine.way.lose = 0
+            machine.disk_is_full = False
         self.rest(8)
         blocks = self.blocks()
         for machine in self.machines:
             for one in machine.live():
+                if one.unlinked:
+                    one.state = State.DEAD
                 if one.address and self.fenced(machine, self.network(one.address), blocks):
                     one.state = State.DEAD
                     self.counts["fenced pods"] += 1
@@ -283,6 +332,7 @@ class Cluster:
             if (pods := {key.container for key in world.pods}) != live:
                 problems.append(f"the agent of {machine.name} knows pods {sorted(pods)}, alive are {sorted(live)}")
             wanted |= {(machine.name, one.address): one.name for one in machine.live() if one.address is not None}
+        problems += self._unanswered()
         recorded = {
             (_owner(block), block.network[ordinal]): slot.container
             for block in blocks.values()

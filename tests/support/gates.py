@@ -6,6 +6,8 @@ A journal can be torn by a kill in the middle of a write.
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,12 +160,16 @@ class GatedStore:
 
 
 class TornJournal(Journal):
-    """The real journal; a kill in the middle of an append leaves `torn` bytes of it, which nobody was told of."""
+    """The real journal; a kill in the middle of an append leaves `torn` bytes of it, which nobody was told of.
 
-    def __init__(self, path: Path, boot: str, torn: Callable[[int], int]) -> None:
+    So does a disk that is full. full: whether it is.
+    """
+
+    def __init__(self, path: Path, boot: str, torn: Callable[[int], int], full: Callable[[], bool]) -> None:
         super().__init__(path, boot)
         self._file = path
         self._how_much = torn
+        self._is_full = full
 
     def append(self, lines: Iterable[Line]) -> None:
         """See agent.journal.Journal."""
@@ -172,6 +178,16 @@ class TornJournal(Journal):
     def begin(self, lines: Iterable[Line]) -> Callable[[], None]:
         """See agent.journal.Journal."""
         return super().begin(self._turn(lines))
+
+    def owe(self, lines: Iterable[Line]) -> None:
+        """See agent.journal.Journal."""
+        super().owe(self._turn(lines))
+
+    def _fill(self, fd: int, data: bytes) -> None:
+        if self._is_full():
+            super()._fill(fd, data[: self._how_much(len(data))])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        super()._fill(fd, data)
 
     def _turn(self, lines: Iterable[Line]) -> list[Line]:
         lines = list(lines)

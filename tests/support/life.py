@@ -33,9 +33,12 @@ from bgpnet.agent.events import (
     JournalBlocks,
     JournalIdle,
     JournalReserved,
+    JournalTold,
     KernelApplied,
     KernelLooked,
     LookAtPods,
+    LookUp,
+    PayJournal,
     Reap,
     RemoveRequest,
     Stop,
@@ -72,7 +75,7 @@ class Place:
 
     answer: takes what a request is told. netns: the descriptor that came with a request. given: hears of every new
     allocation, and of the World that it was made in.
-    sight: whether a network namespace is there.
+    sight: whether a network namespace is there. shows: whether a path leads to the one of a descriptor.
     """
 
     me: Me
@@ -84,6 +87,8 @@ class Place:
     random: Callable[[], Random]
     netns: Callable[[int], int | None]
     sight: Callable[[str], Netns]
+    shows: Callable[[str, int], bool]
+    disk_is_full: Callable[[], bool]
     answer: Callable[[Answer], None]
     buried: Callable[[], list[CniAsked]]
     given: Callable[[Pod, World], None]
@@ -120,7 +125,9 @@ class Life:
         self._marked: deque[Attachment | None] = deque()
         self._wish: tuple[Resource, ...] = ()
         self._new_wish = False
-        self.journal = TornJournal(place.journal, place.boot, lambda size: place.random().randrange(size + 1))
+        self.journal = TornJournal(
+            place.journal, place.boot, lambda size: place.random().randrange(size + 1), place.disk_is_full
+        )
         self._repo = Repo(place.store, now=lambda: place.clock.now)
         self._hands = Hands(
             place.kernel,
@@ -130,6 +137,7 @@ class Life:
             place.netns,
             clock=lambda: place.clock.now,
             sight=place.sight,
+            shows=place.shows,
         )
         self.tasks = [Task(f"{place.me.node} loop", self._run)]
 
@@ -173,6 +181,7 @@ class Life:
         kept = contents.reserved if contents else ()
         checkpoint("begin the journal anew")
         self.journal.start(blocks.values(), pods.values(), kept)
+        self.journal.listen(lambda refusal: self.inbox.append(JournalTold(refusal)))
         reserved = reservations.of_networks(kept)
         self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods, reserved=reserved)
         self.inbox.append(KernelLooked(facts.seen(place.kernel.read())))
@@ -221,10 +230,14 @@ class Life:
                 self.stopped = reason
             case Reap(attachment):
                 self._marked.append(attachment)
+            case LookUp():
+                self._start(f"look up {effect.name}", lambda: self._hands.look_up(effect))
             case ClaimBlock() | TakeBack() | DropBlock():
                 self._claims.append((effect, self.world.now))
             case LookAtPods():
                 self._start("look at pods", lambda: self._hands.look(effect))
+            case PayJournal():
+                self._start("pay the journal", self._hands.pay)
             case RemoveRequest():
                 self._start("remove a request", lambda: self._hands.remove(effect))
             case WirePod():

@@ -45,7 +45,10 @@ class State(StrEnum):
 
 @dataclass(slots=True)
 class Container:
-    """A sandbox. sequence: its allocation's, when its ADD was answered; wanted: the address it asks for by name."""
+    """A sandbox. sequence: its allocation's, when its ADD was answered; wanted: the address it asks for by name.
+
+    unlinked: a stranger deleted its link, and its namespace lives.
+    """
 
     name: str
     pod: str
@@ -54,6 +57,7 @@ class Container:
     state: State = State.ASKED
     address: ip.Address | None = None
     sequence: int = 0
+    unlinked: bool = False
 
     @property
     def attachment(self) -> Attachment:
@@ -83,6 +87,7 @@ class Machine:
     counts: Counter[str]
     say: Callable[[str], None]
     rest: float = 30.0
+    disk_is_full: bool = False
     way: Way = field(default_factory=Way)
     life: Life | None = None
     boots: int = 1
@@ -134,6 +139,10 @@ class Machine:
                 random=self.random,
                 netns=lambda number: self.asks[number].container.netns if number in self.asks else None,
                 sight=self.sight,
+                shows=lambda path, netns: any(
+                    path == f"/run/netns/{one.name}" and one.netns == netns for one in self.containers
+                ),
+                disk_is_full=lambda: self.disk_is_full,
                 answer=self.answered,
                 buried=self.buried,
                 given=self.given,
@@ -146,10 +155,23 @@ class Machine:
             return
         self.life.kill()
         self.life = None
+        self._remind()
         for ask in self.asks.values():
             if ask.command == "ADD" and ask.container.state is State.ASKED:
                 ask.container.state = State.FAILED
         self.asks = {}
+
+    def _remind(self) -> None:
+        """Pods whose end was owed to a full disk, and whose namespace no agent ever saw: told as leaks, deleted again.
+
+        They were recovered without a journal; nothing but a request or another DEL may release them.
+        """
+        contents = decode(self.journal.read_bytes()) if self.disk_is_full and self.journal.exists() else None
+        for one in self.containers if contents else ():
+            line = contents.pods.get(one.attachment) if contents else None
+            if line is not None and not line.visible and one.state is State.GONE:
+                one.state = State.LEAVING
+                self.counts["leaks that need a request"] += 1
 
     def reboot(self, *, imaged: bool = False) -> None:
         """Power off and on; imaged: with a new disk, under the same name."""
@@ -169,26 +191,14 @@ class Machine:
         self.kernel = FakeKernel()
         self.kernel.strangers.add_link(UPLINK, f"192.0.2.{self.number}/24")
 
-    def lose_journal(self, called_gone: Callable[[ip.Address], bool]) -> None:
-        """The file goes; pods of blocks that an operator gave away meanwhile are known to nobody any more."""
+    def lose_journal(self) -> None:
+        """The file goes, and with it all memory of pods whose links are gone, too."""
         self.counts["journals lost"] += 1
         self.left = {}
         self.journal.unlink(missing_ok=True)
-        self.condemn(called_gone)
-
-    def condemn(self, which: Callable[[ip.Address], bool]) -> None:
-        """Pods that nobody remembers: their links are as good as a stranger's."""
-        for one in self.containers:
-            told = one.state in (State.UP, State.OLD) and one.address is not None
-            if told and one.address is not None and which(one.address) and not self.remembers(one):
+        for one in self.live():
+            if one.unlinked:
                 one.state = State.DEAD
-
-    def remembers(self, one: Container) -> bool:
-        """Whether the journal has the pod and its block."""
-        contents = decode(self.journal.read_bytes()) if self.journal.exists() else None
-        blocks = contents.blocks.values() if contents else ()
-        known = contents is not None and one.attachment in contents.pods
-        return known and any(ip.contains(block.network, one.address) for block in blocks if one.address)
 
     # the container runtime
 
@@ -232,6 +242,22 @@ class Machine:
                 self.kernel.strangers.delete_link(link.name)
         if one.state is not State.GONE:
             one.state = State.DEAD
+        if self.life is not None:
+            self.life.changed()
+
+    def unlink(self, one: Container) -> None:
+        """A stranger deletes the link of a container that lives: its address stays its own.
+
+        With the journal lost as well, nothing is left that knows of it.
+        """
+        if not self.journal.exists():
+            self.die(one)
+            return
+        for link in list(self.kernel.links.values()):
+            if link.peer is not None and link.peer[0] == one.netns:
+                self.kernel.strangers.delete_link(link.name)
+                one.unlinked = True
+                self.counts["links deleted by strangers"] += 1
         if self.life is not None:
             self.life.changed()
 
@@ -287,13 +313,15 @@ class Machine:
             self._added(one, ip.interface(said["ips"][0]["address"]).ip)
         else:
             self.counts["ADDs refused"] += 1
-            if said["code"] not in (TRY_AGAIN, 101):
+            full = said["msg"].endswith("No space left on device; free space on the disk of the state directory")
+            if said["code"] not in (TRY_AGAIN, 101) and not full:
                 self.problems.append(f"{one.name} was refused for no reason of the test's: {said['msg']}")
             if one.state is State.ASKED:
                 one.state = State.FAILED
 
     def _added(self, one: Container, address: ip.Address) -> None:
         self.counts["ADDs answered"] += 1
+        one.unlinked = one.unlinked and not self.leads_to(one)
         if one.state is State.UP and one.address != address:
             self.problems.append(f"{one.name} was told {one.address} and then {address}")
         if one.state is not State.ASKED:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from bgpnet import conflist
+from bgpnet.agent.server import Server
 from bgpnet.cni import install
 from bgpnet.cni.main import command
 from bgpnet.errors import UsageError
+from bgpnet.lab.wait import until
 
 ANSWER = '{"cniVersion":"1.0.0","supportedVersions":["0.3.1","0.4.0","1.0.0","1.1.0"]}'
 WORKS = f"#!/bin/sh\necho '{ANSWER}'\n".encode()
@@ -81,3 +89,178 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, arguments: list[str], me
     result = CliRunner().invoke(command, ["install", *(each.format(tmp=tmp_path) for each in arguments)])
     assert result.exit_code == 1
     assert message.format(tmp=tmp_path) in result.output
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    result = CliRunner().invoke(command, ["install", *map(str, arguments)])
+    return result.exit_code, result.output
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    """What is to be installed."""
+    path = tmp_path / "built"
+    path.write_bytes(WORKS)
+    return path
+
+
+def test_a_running_plugin_goes_on_while_it_is_replaced(tmp_path: Path) -> None:
+    cat = shutil.which("cat")
+    assert cat is not None
+    shutil.copy(cat, tmp_path / "bgpnet")
+    with subprocess.Popen([str(tmp_path / "bgpnet")], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        install.install(WORKS, tmp_path)
+        assert running.communicate(b"still here", timeout=30) == (b"still here", None)
+    assert install.is_installed(WORKS, tmp_path)
+
+
+def test_what_a_killed_installer_left_is_removed(tmp_path: Path) -> None:
+    old, young = tmp_path / ".bgpnet-old", tmp_path / ".bgpnet-young"
+    for one in (old, young):
+        one.write_text("half a file")
+    os.utime(old, (1, 1))
+    install.install(WORKS, tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [".bgpnet-young", "bgpnet"]
+
+
+def test_the_same_again_changes_nothing_and_an_upgrade_does(tmp_path: Path, plugin: Path) -> None:
+    place = tmp_path / "bin" / "bgpnet"
+    arguments = ("--from", plugin, "--bin-dir", place.parent)
+    assert run(*arguments) == (0, f"installed {place}\n")
+    before = place.stat()
+    assert run(*arguments) == (0, f"{place} is up to date\n")
+    assert place.stat() == before
+    for damage in (place.unlink, lambda: place.write_text("another's"), lambda: place.chmod(0o644)):
+        damage()
+        assert run(*arguments) == (0, f"installed {place}\n")
+        assert install.is_installed(WORKS, place.parent)
+
+
+def test_it_is_put_back_for_as_long_as_somebody_watches(tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    install.install(WORKS, folder)
+    stop, told = threading.Event(), [""]
+    keeper = threading.Thread(target=install.keep, args=(WORKS, folder, stop, told.append, 0.01))
+    keeper.start()
+    try:
+        shutil.rmtree(folder)
+        folder.write_text("")  # in the way
+        until(lambda: "" if "Not a directory" in told[-1] or "File exists" in told[-1] else "not told", 10)
+        count = len(told)
+        folder.unlink()
+        until(lambda: "" if install.is_installed(WORKS, folder) else "not restored", 10)
+        until(lambda: "" if told[-1] == f"restored {folder / 'bgpnet'}" else "not told", 10)
+        assert len(told) <= count + 2
+    finally:
+        stop.set()
+        keeper.join(10)
+    assert not keeper.is_alive()
+
+
+def test_the_command_watches_until_it_is_told_to_end(tmp_path: Path, plugin: Path) -> None:
+    argv = [
+        sys.executable,
+        "-m",
+        "bgpnet",
+        "cni",
+        "install",
+        "--from",
+        str(plugin),
+        "--bin-dir",
+        str(tmp_path),
+        "--watch",
+    ]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == f"installed {tmp_path / 'bgpnet'}\n"
+
+        def ended() -> str:
+            running.terminate()
+            return "" if running.poll() is not None else "it goes on"
+
+        until(ended, 30)
+    assert install.is_installed(WORKS, tmp_path)
+
+
+def test_uninstall_removes_both_and_their_leftovers(tmp_path: Path, plugin: Path) -> None:
+    bins, confs = tmp_path / "bin", tmp_path / "net.d"
+    confs.mkdir()
+    arguments = ("--uninstall", "--bin-dir", bins, "--conf-dir", confs, "--run-dir", tmp_path)
+    assert run(*arguments) == (0, f"nothing to remove in {bins} and {confs}\n")
+    run("--from", plugin, "--bin-dir", bins)
+    kept = [bins / "portmap", confs / "05-other.conflist"]
+    for one in (*kept, bins / ".bgpnet-x", confs / ".10-bgpnet.conflist-x", confs / conflist.NAME):
+        one.write_text("")
+    removed = [confs / ".10-bgpnet.conflist-x", confs / conflist.NAME, bins / ".bgpnet-x", bins / "bgpnet"]
+    assert run(*arguments) == (0, "".join(f"removed {one}\n" for one in removed))
+    assert sorted((*bins.iterdir(), *confs.iterdir())) == sorted(kept)
+
+
+def test_uninstall_waits_for_nobody_to_write_the_conflist_anew(tmp_path: Path) -> None:
+    install.install(WORKS, tmp_path)
+    path = tmp_path / "agent.sock"
+    server = Server(path, lambda event: server.answer(event.number, 0, b"{}"))  # type: ignore[union-attr]  # a question
+    server.listen()
+    code, said = run("--uninstall", "--bin-dir", tmp_path, "--conf-dir", tmp_path, "--run-dir", tmp_path)
+    assert (code, said) == (
+        1,
+        f"Error: the agent answers on {path} and would write 10-bgpnet.conflist anew: stop it first\n",
+    )
+    assert install.is_installed(WORKS, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "flag"),
+    [
+        (["--uninstall", "--python"], "--python"),
+        (["--uninstall", "--watch"], "--watch"),
+        (["--uninstall", "--from", "x"], "--from"),
+        (["--conf-dir", "/etc"], "--conf-dir"),
+        (["--run-dir", "/run"], "--run-dir"),
+    ],
+)
+def test_flags_that_mean_nothing_are_wrong_usage(arguments: list[str], flag: str) -> None:
+    code, said = run(*arguments)
+    assert code == 2
+    assert f"{flag} means nothing for" in said
+
+
+@contextmanager
+def nobody() -> Iterator[None]:
+    """The user nobody, where this is root; whoever is not root stays who it is."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_who_may_not_write_there_is_told_to_be_root(tmp_path: Path) -> None:
+    install.install(WORKS, tmp_path / "bin")
+    (tmp_path / "bin").chmod(0o555)
+    with nobody():
+        for work in (
+            lambda: install.install(WORKS, tmp_path / "bin"),
+            lambda: install.uninstall(tmp_path / "bin", tmp_path / "none"),
+            lambda: install.install(WORKS, Path("/opt-of-nobody/bin")),
+        ):
+            with pytest.raises(
+                UsageError, match="Permission denied; run this as root, or name a directory that you may"
+            ):
+                work()
+
+
+def test_a_directory_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "bgpnet").mkdir()
+    with pytest.raises(UsageError, match=f"Is a directory; remove the directory {tmp_path}/bgpnet"):
+        install.install(WORKS, tmp_path)
+    assert os.listdir(tmp_path) == ["bgpnet"]
+
+
+def test_help_has_examples_and_exit_codes() -> None:
+    _, said = run("--help")
+    assert "bgpnet cni install --uninstall" in said
+    assert "0 done, 1 refused" in said

@@ -19,8 +19,13 @@ as_number               BGPNET_AS_NUMBER               --as-number              
 log_level               BGPNET_LOG_LEVEL               --log-level               'info'
 workers                 BGPNET_WORKERS                 --workers                 8
 address_rest            BGPNET_ADDRESS_REST            --address-rest            30.0
+address_keep            BGPNET_ADDRESS_KEEP            --address-keep            3600
 leak_grace              BGPNET_LEAK_GRACE              --leak-grace              60.0
+idle_after              BGPNET_IDLE_AFTER              --idle-after              60.0
 cni_conf_dir            BGPNET_CNI_CONF_DIR            --cni-conf-dir            ''
+cni_bin_dir             BGPNET_CNI_BIN_DIR             --cni-bin-dir             '/opt/cni/bin'
+cni_plugins             BGPNET_CNI_PLUGINS             --cni-plugins             'auto'
+cni_mtu                 BGPNET_CNI_MTU                 --cni-mtu                 0
 """
 
 
@@ -75,6 +80,13 @@ GOOD = [
     ("address_rest", "0.5", 0.5),
     ("cni_conf_dir", "/etc/cni/net.d", "/etc/cni/net.d"),
     ("cni_conf_dir", "", ""),
+    ("cni_plugins", "auto", "auto"),
+    ("cni_plugins", "none", "none"),
+    ("cni_plugins", "tuning, sbr", '[{"type": "tuning"}, {"type": "sbr"}]'),
+    ("cni_plugins", '[{"type": "tuning", "mtu": 1400}]', '[{"type": "tuning", "mtu": 1400}]'),
+    ("cni_plugins", [{"type": "tuning", "mtu": 1400}], '[{"type": "tuning", "mtu": 1400}]'),
+    ("cni_mtu", "1400", 1400),
+    ("cni_mtu", 0, 0),
 ]
 
 
@@ -96,6 +108,17 @@ BAD = [
     ("run_dir", "run/bgpnet", "it must be a path that begins with /"),
     ("state_dir", "", "it must be a path that begins with /"),
     ("cni_conf_dir", "net.d", "it must be a path that begins with /"),
+    ("cni_plugins", "portmap,bgpnet", "it names bgpnet, which is the first plugin of the list anyway: leave it out"),
+    ("cni_plugins", "portmap,portmap", "it names portmap twice: leave one out"),
+    ("cni_plugins", "../sh", "'../sh' in it is no plugin: write its name, or its configuration with a type"),
+    (
+        "cni_plugins",
+        [{"sysctl": {}}],
+        "{'sysctl': {}} in it is no plugin: write its name, or its configuration with a type",
+    ),
+    ("cni_plugins", 7, "it must be auto, none, names such as portmap,tuning, or a list of plugins"),
+    ("cni_mtu", 67, "it must be 0 for the node's, or a whole number from 68 to 65535"),
+    ("cni_mtu", "big", "it must be 0 for the node's, or a whole number from 0 to 65535"),
     ("ip", "192.0.2.256", IP),
     ("ip", "192.0.2.1/33", IP),
     ("ip", "fd00::1", IP),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec import structs
 
 from bgpnet import names
 from bgpnet.model import ip
@@ -162,6 +163,21 @@ def test_who_has_an_address(show: Show) -> None:
     assert "  freedAt: 2999-01-01T00:00:00.000Z\n" in rests
     assert "  pod: default/old\n" in rests
     assert json.loads(show("--ip", "10.244.0.63", "-o", "json").stdout)["inUse"] is False
+
+
+def test_an_address_that_is_kept_for_its_pod(repo: Repo, show: Show) -> None:
+    now = time.time()
+    web = Allocation(container="old", ifname="eth0", pod="default/web-0", since=stamp(now), sequence=1, keep=600)
+    slots = {5: structs.replace(web, freedAt=stamp(now)), 6: structs.replace(web, freedAt=stamp(now - 601)), 7: web}
+    repo.write(block("10.244.0.0/26", "n1", slots))
+    until = stamp(now + 600)
+    told = show("--ip", "10.244.0.5").stdout
+    sentence = f"It is kept for pod default/web-0 until {until}: its annotation bgpnet.io/keepAddress asked for that"
+    assert told.startswith(f"10.244.0.5 is not assigned\n{sentence}\nLast held by:\n")
+    assert json.loads(show("--ip", "10.244.0.5", "-o", "json").stdout)["keptUntil"] == until
+    assert "kept for" not in show("--ip", "10.244.0.6").stdout
+    assert "  keep: 600\n" in show("--ip", "10.244.0.7").stdout
+    assert "kept for" not in show("--ip", "10.244.0.7").stdout
 
 
 def test_what_is_no_address_is_wrong_usage(show: Show) -> None:

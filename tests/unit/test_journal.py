@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -189,10 +191,96 @@ def test_a_full_disk_is_one_sentence_and_promises_nothing(tmp_path: Path) -> Non
     (tmp_path / "journal").rename(tmp_path / "kept")
     full = Journal(Path("/dev/full"), "boot1")
     full._fd = os.open("/dev/full", os.O_WRONLY)
-    with pytest.raises(JournalFailed, match="journal /dev/full cannot be written: No space left on device; see to"):
+    with pytest.raises(JournalFailed, match="/dev/full cannot be written: No space left on device; free space on"):
         full.append([came(pods[0])])
     (tmp_path / "kept").rename(tmp_path / "journal")
     assert read(tmp_path / "journal") == before
+
+
+class Refusing(Journal):
+    """A journal on a disk that takes nothing while it is full, or only the first bytes of it."""
+
+    full = False
+    first = 0
+
+    def _fill(self, fd: int, data: bytes) -> None:
+        super()._fill(fd, data[: self.first] if self.full else data)
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def with_a_pod(path: Path) -> tuple[Refusing, list[Pod], list[str]]:
+    """A journal that has one pod, and what it tells."""
+    block, pods = allocated(2)
+    one, told = Refusing(path, "boot1"), list[str]()
+    one.listen(told.append)
+    one.start([block], pods[:1])
+    return one, pods, told
+
+
+@pytest.mark.parametrize("first", [0, 20, 10_000])
+def test_what_is_owed_comes_before_whatever_is_written_next(tmp_path: Path, first: int) -> None:
+    one, pods, told = with_a_pod(tmp_path / "journal")
+    one.full, one.first = True, first
+    one.owe([PodWent("c0", "eth0", stamp(NOW))])
+    one.owe([Kept(("10.244.0.0/30",))])
+    with pytest.raises(JournalFailed, match="No space left on device; free space on the disk"):
+        one.append([came(pods[1])])
+    assert [bool(refusal) for refusal in told] == [True]
+    again = replace(pods[0], attachment=Attachment("again", "eth0"))  # with the address that is free by now
+    one.full = False
+    one.append([came(again)])
+    blocks, found = read(tmp_path / "journal")
+    assert set(found) == {again.attachment}
+    slot = blocks[NET].spec.allocations[0]
+    assert (slot.container, slot.freedAt) == ("again", None)
+    assert [bool(refusal) for refusal in told] == [True, False]
+
+
+def test_killed_in_debt_the_pod_that_went_is_still_in_the_journal(tmp_path: Path) -> None:
+    one, pods, _ = with_a_pod(tmp_path / "journal")
+    one.full, one.first = True, 50
+    one.owe([PodWent("c0", "eth0", stamp(NOW))])
+    one.close()
+    blocks, found = read(tmp_path / "journal")
+    assert set(found) == {pods[0].attachment}
+    assert blocks[NET].spec.allocations[0].freedAt is None
+
+
+def test_what_is_owed_is_paid_without_anybody_writing(tmp_path: Path) -> None:
+    one, _, told = with_a_pod(tmp_path / "journal")
+    one.full = True
+    one.owe([PodWent("c0", "eth0", stamp(NOW))])
+    one.pay()
+    assert len(told) == 1
+    one.full = False
+    one.pay()
+    one.pay()
+    assert told[1:] == [""]
+    assert read(tmp_path / "journal")[1] == {}
+
+
+def test_a_start_on_a_full_disk_is_owed_and_told_to_whoever_listens_later(tmp_path: Path) -> None:
+    one, pods, _ = with_a_pod(tmp_path / "journal")
+    one.close()
+    again, told = Refusing(tmp_path / "journal", "boot1"), list[str]()
+    again.full = True
+    again.start([], pods[1:])
+    again.listen(told.append)
+    assert len(told) == 1
+    assert set(read(tmp_path / "journal")[1]) == {pods[0].attachment}
+    assert not (tmp_path / "journal.new").exists()
+    again.full = False
+    again.append([Kept(())])
+    assert set(read(tmp_path / "journal")[1]) == {pods[1].attachment}
+    assert told[1:] == [""]
+
+
+def test_owed_lines_on_a_sound_disk_are_durable_at_once(tmp_path: Path) -> None:
+    one, _, told = with_a_pod(tmp_path / "journal")
+    one.owe([PodWent("c0", "eth0", stamp(NOW))])
+    assert read(tmp_path / "journal")[1] == {}
+    assert told == []
 
 
 def test_what_is_reserved_is_remembered_through_rewrites(tmp_path: Path) -> None:
@@ -277,12 +365,20 @@ one.append([Kept(("10.0.0.0/28",))])
 print(one.load().reserved)
 """
 READ_ONLY = """
-import sys
+import subprocess, sys
 from pathlib import Path
-from bgpnet.agent.journal import Journal
-from bgpnet.errors import JournalFailed, UsageError
-try: Journal(Path(sys.argv[1]) / "journal", "boot").start([], [])
+from bgpnet.agent.journal import Journal, Kept
+from bgpnet.errors import JournalFailed
+disk = Path(sys.argv[1])
+one = Journal(disk / "journal", "boot")
+one.start([], [])
+one.listen(lambda refusal: print("told:", refusal))
+one.owe([Kept(("10.0.0.0/30",))])
+try: one.append([Kept(("10.0.0.0/29",))])
 except JournalFailed as problem: print(problem)
+subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+one.pay()
+print(one.load().reserved)
 """
 
 
@@ -300,12 +396,15 @@ def on_disk(folder: Path, options: str, program: str) -> list[str]:
 def test_a_disk_that_fills_up_and_is_cleared_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     refused, whole, after = on_disk(tmp_path, "size=128k", FULL)
     assert refused.endswith(
-        "journal cannot be written: No space left on device; see to the disk of the state directory"
+        "journal cannot be written: No space left on device; free space on the disk of the state directory"
     )
     assert (whole, after) == ("True", "('10.0.0.0/28',)")
 
 
 @pytest.mark.root
-def test_a_read_only_disk_is_one_sentence(tmp_path: Path) -> None:
-    [refused] = on_disk(tmp_path, "ro", READ_ONLY)
-    assert refused.endswith("cannot be written: Read-only file system; see to the disk of the state directory")
+def test_a_read_only_disk_is_one_sentence_and_what_is_owed_is_paid_when_it_is_writable(tmp_path: Path) -> None:
+    told, refused, over, paid = on_disk(tmp_path, "ro", READ_ONLY)
+    assert refused.endswith(
+        "journal cannot be written: Read-only file system; make the disk of the state directory writable again"
+    )
+    assert (told, over, paid) == (f"told: {refused}", "told: ", "('10.0.0.0/30',)")

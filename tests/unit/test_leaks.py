@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from lost_pods import NET, having, look, slot, unwired
 from worlds import NOW, OTHER, PEER, block, effects, found, later, node, pod, run, state, synced, told
@@ -12,6 +13,7 @@ from worlds import NOW, OTHER, PEER, block, effects, found, later, node, pod, ru
 from bgpnet import ipam
 from bgpnet.agent import events, leaks, sight
 from bgpnet.agent.events import Alarm, Effect, LookAtPods, UnwirePod
+from bgpnet.agent.journal import Contents, PodCame, came, restore
 from bgpnet.agent.plan import plan
 from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Phase, Seen, World
@@ -154,3 +156,38 @@ def test_whether_a_namespace_is_there(tmp_path: Path) -> None:
     assert sight.netns("") is Netns.UNSEEN
     assert sight.netns("/proc/self/ns/net") is Netns.THERE
     assert sight.netns("/proc/99999999/ns/net", tmp_path) is Netns.UNSEEN  # another PID namespace than the first
+
+
+def test_a_namespace_that_was_never_seen_is_not_seen_to_be_gone() -> None:
+    world = having()
+    pods = {key: replace(one, visible=False) for key, one in world.pods.items()}
+    world, done = replace(world, pods=pods), list[Effect]()
+    for _ in range(10):
+        world, done = effects(later(world, 600), look(Netns.GONE))
+        assert sort(done, UnwirePod) == []
+    [said] = leaks.report(world).leaked
+    assert said.reason.endswith(
+        "network namespace /run/netns/c1 cannot be seen from here: it is not released without a request"
+    )
+
+
+def test_whether_it_was_seen_is_what_the_wiring_says_and_the_journal_keeps() -> None:
+    for visible in (False, True):
+        world = run(having(Phase.WIRING), events.PodWired(1, ONE, "1.0.0", visible))
+        assert world.pods[ONE].visible is visible
+        contents = Contents("boot")
+        contents.take(came(world.pods[ONE]))
+        assert restore(contents, "boot", NOW)[1] == world.pods
+    before = msgspec.to_builtins(came(world.pods[ONE]))
+    del before["visible"]  # as it was journalled before that was known
+    assert msgspec.convert(before, PodCame).visible is False
+
+
+def test_whether_a_path_shows_a_namespace(tmp_path: Path) -> None:
+    with Path("/proc/self/ns/net").open() as mine, Path("/proc/self/ns/uts").open() as other:
+        assert sight.shows("/proc/self/ns/net", mine.fileno())
+        assert not sight.shows("/proc/self/ns/net", other.fileno())
+        assert not sight.shows(str(tmp_path / "gone"), mine.fileno())
+        assert not sight.shows("", mine.fileno())
+        assert not sight.shows("/a\0b", mine.fileno())
+    assert not sight.shows("/proc/self/ns/net", 1 << 20)

@@ -104,6 +104,7 @@ def pod(container: str, address: str, phase: Phase = Phase.READY, link: str = ""
         since=stamp(NOW),
         sequence=1,
         phase=phase,
+        visible=True,
     )
 
 

@@ -1,0 +1,245 @@
+"""What a journal says: its lines, what they add up to, and how a World begins from that. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from zlib import crc32
+
+import msgspec
+
+from bgpnet import ipam
+from bgpnet.agent.world import Phase, Pod
+from bgpnet.cnispec import Attachment
+from bgpnet.errors import UsageError
+from bgpnet.model import ip
+from bgpnet.model.instant import seconds, stamp
+from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Owner, Use
+
+LONGEST_REST = 1200.0
+"""Seconds; the most that the setting address_rest takes."""
+
+
+class Boot(msgspec.Struct, frozen=True, tag="boot", tag_field="line"):
+    """The first line: pods of another boot run no more."""
+
+    boot: str
+
+
+class BlockIs(msgspec.Struct, frozen=True, tag="block", tag_field="line"):
+    """An own block as it was."""
+
+    block: IPAMBlock
+
+
+class PodCame(msgspec.Struct, frozen=True, tag="pod", tag_field="line"):
+    """An allocation to a pod, with all that is needed to answer for it again."""
+
+    container: str
+    ifname: str
+    pod: str
+    network: str
+    netns: str
+    link: str
+    address: str
+    mac: str
+    mtu: int
+    since: str
+    sequence: int
+    keep: int = 0
+    visible: bool = False
+
+
+class PodWent(msgspec.Struct, frozen=True, tag="gone", tag_field="line"):
+    """A pod's address was released, at that instant (RFC 3339): it rests from then on."""
+
+    container: str
+    ifname: str
+    at: str
+
+
+class BlockWent(msgspec.Struct, frozen=True, tag="block gone", tag_field="line"):
+    """A block is another node's now."""
+
+    cidr: str
+
+
+class Kept(msgspec.Struct, frozen=True, tag="reserved", tag_field="line"):
+    """All addresses that IPReservations keep back, as last heard: the datastore may be away at the next start."""
+
+    cidrs: tuple[str, ...]
+
+
+Line = Boot | BlockIs | BlockWent | PodCame | PodWent | Kept
+_DECODER = msgspec.json.Decoder(Line)
+
+
+@dataclass(slots=True)
+class Contents:
+    """What a journal says: own blocks by CIDR, the pods that have addresses, and who had one that may still rest.
+
+    reserved: CIDRs that nobody is given an address of unasked.
+    """
+
+    boot: str
+    blocks: dict[str, IPAMBlock] = field(default_factory=dict)
+    pods: dict[Attachment, PodCame] = field(default_factory=dict)
+    rests: dict[str, tuple[PodCame, str]] = field(default_factory=dict)
+    reserved: tuple[str, ...] = ()
+
+    def take(self, line: Line) -> None:
+        """Apply one line."""
+        match line:
+            case BlockIs(block):
+                self.blocks[block.spec.cidr] = block
+                if block.spec.state is BlockState.IDLE:
+                    self._forget_pods(block.network)
+            case BlockWent(cidr):
+                self.blocks.pop(cidr, None)
+            case PodCame():
+                self.pods[Attachment(line.container, line.ifname)] = line
+                self.rests.pop(line.address, None)
+            case PodWent():
+                if (pod := self.pods.pop(Attachment(line.container, line.ifname), None)) is not None:
+                    self.rests[pod.address] = (pod, line.at)
+            case Kept(cidrs):
+                self.reserved = cidrs
+            case Boot(boot):
+                self.boot = boot
+
+    def _forget_pods(self, net: ip.Network) -> None:
+        """A block becomes idle when nobody has an address in it: whose end could not be journalled is gone, too."""
+        self.pods = {key: pod for key, pod in self.pods.items() if not ip.contains(net, ip.address(pod.address))}
+
+    def lines(self) -> list[Line]:
+        """The shortest journal that says the same."""
+        resting = [line for pod, at in self.rests.values() for line in (pod, PodWent(pod.container, pod.ifname, at))]
+        kept = [Kept(self.reserved)] if self.reserved else []
+        return [Boot(self.boot), *kept, *map(BlockIs, self.blocks.values()), *resting, *self.pods.values()]
+
+    def forget_old_rests(self) -> None:
+        """Keep those of the last while before the newest, or kept: the others have rested by any setting."""
+        newest = max((seconds(at) for _, at in self.rests.values()), default=0.0)
+        self.rests = {
+            key: one for key, one in self.rests.items() if seconds(one[1]) + max(LONGEST_REST, one[0].keep) > newest
+        }
+
+
+def encode(line: Line) -> bytes:
+    """One line with its checksum."""
+    body = msgspec.json.encode(line)
+    return b"%08x %b\n" % (crc32(body), body)
+
+
+def decode(data: bytes) -> Contents | None:
+    """The whole file; None when it is damaged (a torn last line is not damage), empty, or of an unknown form."""
+    contents: Contents | None = None
+    lines = data.split(b"\n")
+    lines.pop()  # empty after the last newline, or torn
+    for raw in lines:
+        if raw[:9] != b"%08x " % crc32(raw[9:]):
+            return None
+        try:
+            line = _DECODER.decode(raw[9:])
+        except msgspec.DecodeError:
+            return None
+        if contents is None:
+            if not isinstance(line, Boot):
+                return None
+            contents = Contents(line.boot)
+        else:
+            contents.take(line)
+    return contents
+
+
+def came(pod: Pod) -> PodCame:
+    """A pod as a line."""
+    return PodCame(
+        container=pod.attachment.container,
+        ifname=pod.attachment.ifname,
+        pod=pod.pod,
+        network=pod.network,
+        netns=pod.netns,
+        link=pod.link,
+        address=str(pod.address),
+        mac=pod.mac,
+        mtu=pod.mtu,
+        since=pod.since,
+        sequence=pod.sequence,
+        keep=pod.keep,
+        visible=pod.visible,
+    )
+
+
+def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network, IPAMBlock], dict[Attachment, Pod]]:
+    """Own blocks and pods as the journal left them: pods of another boot rest from now on, who went since then."""
+    living = contents.pods if contents.boot == boot else {}
+    pods = {attachment: _pod(line) for attachment, line in living.items()}
+    blocks: dict[ip.Network, IPAMBlock] = {}
+    for block in contents.blocks.values():
+        for ordinal, allocation in list(block.spec.allocations.items()):
+            pod = pods.get(Attachment(allocation.container, allocation.ifname))
+            stands = pod is not None and pod.address == block.network[ordinal]
+            if allocation.freedAt is None and allocation.use is Use.WORKLOAD and not stands:
+                block = ipam.release(block, allocation.container, allocation.ifname, now)
+        ended = [(line, stamp(now)) for attachment, line in contents.pods.items() if attachment not in pods]
+        for line, at in (*contents.rests.values(), *ended):
+            if ip.contains(block.network, ip.address(line.address)):
+                block = _rested(block, line, at)
+        for pod in pods.values():
+            if ip.contains(block.network, pod.address):
+                block = ipam.restore(block, pod.address, _allocation(came(pod)))
+        blocks[block.network] = block
+    return blocks, pods
+
+
+def belongs(contents: Contents, boot: str, owner: Owner) -> bool:
+    """Whether a journal is of the node that reads it, and may be believed: within a boot its name tells, else its UUID.
+
+    A copied state directory says nothing of this machine. Raises UsageError when pods of another name may run here.
+    """
+    owners = {block.spec.owner for block in contents.blocks.values() if block.spec.owner is not None}
+    renamed = sorted(other.name for other in owners if other.name != owner.name)
+    if renamed and contents.boot == boot and contents.pods:
+        raise UsageError(
+            f"this machine has {len(contents.pods)} pods of node {renamed[0]} and is to be node {owner.name}: "
+            f"start the agent with --node {renamed[0]}, or delete the pods first"
+        )
+    return not renamed if contents.boot == boot else owners <= {owner}
+
+
+def _pod(line: PodCame) -> Pod:
+    return Pod(
+        attachment=Attachment(line.container, line.ifname),
+        pod=line.pod,
+        network=line.network,
+        netns=line.netns,
+        link=line.link,
+        address=ip.address(line.address),
+        mac=line.mac,
+        mtu=line.mtu,
+        since=line.since,
+        sequence=line.sequence,
+        keep=line.keep,
+        phase=Phase.READY,
+        visible=line.visible,
+    )
+
+
+def _allocation(line: PodCame, freed: str | None = None) -> Allocation:
+    return Allocation(
+        container=line.container,
+        ifname=line.ifname,
+        pod=line.pod,
+        since=line.since,
+        sequence=line.sequence,
+        keep=line.keep,
+        freedAt=freed,
+    )
+
+
+def _rested(block: IPAMBlock, line: PodCame, at: str) -> IPAMBlock:
+    """The block with an address that was released after the block was written: it rests from then on."""
+    there = block.spec.allocations.get(int(ip.address(line.address)) - int(block.network.network_address))
+    if there is not None:
+        return block  # released above, or somebody else's by now
+    return ipam.restore(block, ip.address(line.address), _allocation(line, at))

@@ -1,0 +1,57 @@
+"""Released addresses: how long each rests, and for whom one is kept meanwhile. Pure; times in seconds since 1970.
+
+A pod may ask for its address to be kept (annotations.KEEP): once released, it is given to nobody but a pod of that very
+name, for the interface of that name, for so many seconds; and that one gets it at once, without rest.
+"""
+
+from __future__ import annotations
+
+from bgpnet.model.instant import seconds
+from bgpnet.model.ipamblock import Allocation, IPAMBlockSpec
+
+
+def until(slot: Allocation, rest: float) -> float:
+    """When a released address may be anybody's, where addresses rest so many seconds."""
+    return seconds(slot.freedAt) + max(rest, slot.keep) if slot.freedAt is not None else 0.0
+
+
+def kept_until(slot: Allocation, now: float) -> float:
+    """Until when a released address is kept for its pod; 0 when it is not, or no longer."""
+    if slot.freedAt is None or not slot.keep:
+        return 0.0
+    end = seconds(slot.freedAt) + slot.keep
+    return end if end > now else 0.0
+
+
+def queue(spec: IPAMBlockSpec, rest: float) -> list[tuple[float, int]]:
+    """When each resting ordinal may be anybody's, the next first."""
+    return sorted(
+        (until(slot, rest), ordinal) for ordinal, slot in spec.allocations.items() if slot.freedAt is not None
+    )
+
+
+def pressable(spec: IPAMBlockSpec, now: float) -> list[int]:
+    """Resting ordinals that may be given away before their time, the longest-resting first: not those that are kept."""
+    return [
+        ordinal
+        for _, ordinal in sorted(
+            (seconds(slot.freedAt), ordinal)
+            for ordinal, slot in spec.allocations.items()
+            if slot.freedAt is not None and not kept_until(slot, now)
+        )
+    ]
+
+
+def kept_for(spec: IPAMBlockSpec, pod: str, ifname: str, now: float) -> int | None:
+    """The ordinal that is kept for this pod, the one that it had last."""
+    found = [
+        (seconds(slot.freedAt), ordinal)
+        for ordinal, slot in spec.allocations.items()
+        if slot.keep and slot.freedAt is not None and is_its(slot, pod, ifname) and kept_until(slot, now)
+    ]
+    return max(found)[1] if found else None
+
+
+def is_its(slot: Allocation, pod: str, ifname: str) -> bool:
+    """Whether a slot is, or was, that pod's: a pod without a name is nobody's equal."""
+    return bool(pod) and slot.pod == pod and slot.ifname == ifname

@@ -1,0 +1,161 @@
+"""Blocks that the datastore has as ours while the running agent does not hold them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from asks import asked, given, working
+from msgspec import structs
+from worlds import BLOCK, NOW, block, effects, fresh, pool, run, synced
+
+from bgpnet import ipam, names
+from bgpnet.agent import events
+from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, JournalBlocks, TakeBack
+from bgpnet.agent.plan import plan
+from bgpnet.agent.world import Phase, Seen, World
+from bgpnet.cnispec import Attachment
+from bgpnet.model import ip, kinds
+from bgpnet.model.ipamblock import IPAMBlock, Owner, Use
+from bgpnet.model.ippool import Encap
+
+CIDR = "10.244.0.64/26"
+NET = ip.network(CIDR)
+
+
+def recorded(*containers: str, owner: str = "node1", uid: str = "uuid-1") -> IPAMBlock:
+    """A block of the datastore with these pods in it."""
+    one = revised(block(CIDR, owner, uid), "5")
+    for container in containers:
+        assigned = ipam.assign(one, ipam.Claimant(container, "eth0", f"default/{container}", Use.WORKLOAD), NOW, 30)
+        assert assigned
+        one = assigned[0]
+    return one
+
+
+def revised(one: IPAMBlock, revision: str) -> IPAMBlock:
+    return structs.replace(one, metadata=structs.replace(one.metadata, resourceVersion=revision))
+
+
+def tick(world: World, seconds: float = 1.0) -> tuple[World, list[Effect]]:
+    return effects(world, events.Tick(world.now + seconds, world.clock + seconds))
+
+
+def heard(*blocks: IPAMBlock) -> World:
+    return run(working(), *(events.Changed(kinds.IPAMBLOCK, one) for one in blocks))
+
+
+def test_it_is_swapped_first_and_then_held_without_its_dead() -> None:
+    there = recorded("dead")
+    world, [asks] = tick(heard(there))
+    assert asks == TakeBack(there)
+    assert NET not in world.blocks
+    assert tick(world)[1] == []  # under way
+    mine = revised(ipam.take_back(there, NOW), "6")
+    world, done = effects(world, events.TakenBack(mine))
+    [journalled] = [one for one in done if isinstance(one, JournalBlocks)]
+    assert journalled.blocks == (world.blocks[NET],)
+    [slot] = world.blocks[NET].spec.allocations.values()
+    assert (slot.container, slot.freedAt is not None) == ("dead", True)
+    assert given(effects(world, asked("new", address=str(NET[5])))[1]) == str(NET[5])
+
+
+def test_a_pod_of_ours_that_lives_in_it_keeps_its_address() -> None:
+    """Fenced from the block and given it back by somebody's hand, be the pod's slot there or lost."""
+    address = NET[7]
+    world = run(working(blocks=(recorded(),)), asked("alive", address=str(address)))
+    world = run(world, events.PodWired(1, Attachment("alive", "eth0"), "1.0.0"))
+    world = run(world, events.Changed(kinds.IPAMBLOCK, revised(recorded(owner="node2", uid="uuid-2"), "6"), read=True))
+    assert (NET in world.blocks, len(world.pods)) == (False, 1)
+    slot = ipam.Claimant("alive", "eth0", "default/alive", Use.WORKLOAD)
+    for there in (ipam.take(recorded("dead"), address, slot, NOW), recorded("dead")):
+        there = revised(there, "7")
+        world, [asks] = tick(run(world, events.Changed(kinds.IPAMBLOCK, there)))
+        assert asks == TakeBack(there)
+        held = run(world, events.TakenBack(revised(ipam.take_back(there, NOW), "8"))).blocks[NET]
+        alive = ipam.find(held, "alive", "eth0")
+        assert alive
+        assert alive[0] == address
+        assert ipam.find(held, "dead", "eth0") is None
+        world = replace(world, taking_back=frozenset())
+
+
+def test_one_of_the_machine_that_had_our_name_becomes_ours() -> None:
+    world, [asks] = tick(heard(recorded("c", uid="uuid-of-another-machine")))
+    assert isinstance(asks, TakeBack)
+    assert asks.block.spec.owner == Owner(name="node1", uid="uuid-1")
+    assert NET in run(world, events.TakenBack(ipam.take_back(asks.block, NOW))).blocks
+
+
+def test_one_of_another_owner_is_not_touched_and_an_empty_one_goes() -> None:
+    assert tick(heard(recorded("c", owner="node2", uid="uuid-2")))[1] == []
+    [drops] = tick(heard(recorded()))[1]
+    assert isinstance(drops, DropBlock)
+
+
+def test_a_tunnel_address_in_it_goes_where_there_is_another() -> None:
+    there = recorded("dead")
+    there = ipam.take(there, NET[9], ipam.Claimant("", "tunl0", "", Use.TUNNEL), NOW)
+    tunnels = working(pool(mode=Encap.ALWAYS))
+    assert ipam.find(tunnels.blocks[ip.network(BLOCK)], "", "tunl0")
+    world = run(tunnels, events.Changed(kinds.IPAMBLOCK, there), events.TakenBack(ipam.take_back(there, NOW)))
+    assert ipam.find(world.blocks[NET], "", "tunl0") is None
+    alone = run(synced(pool(mode=Encap.ALWAYS)), events.TakenBack(ipam.take_back(there, NOW)))
+    assert ipam.find(alone.blocks[NET], "", "tunl0")
+
+
+def test_nothing_is_asked_without_the_datastore_or_while_something_is_under_way() -> None:
+    world = heard(recorded("c"))
+    assert tick(run(world, events.StoreAway("it is off")))[1] == []
+    assert tick(replace(world, adopted=False))[1] == []
+    assert tick(replace(world, dropping=ip.network("10.244.9.0/26")))[1] == []
+    assert tick(replace(world, claiming=True))[1] == []
+
+
+def test_an_owner_who_came_meanwhile_keeps_it() -> None:
+    there = recorded("c")
+    world, _ = tick(heard(there))
+    theirs = revised(recorded("c", owner="node2", uid="uuid-2"), "9")
+    world = run(world, events.Changed(kinds.IPAMBLOCK, theirs), events.TakenBack(ipam.take_back(there, NOW)))
+    assert NET not in world.blocks
+    failed = events.TakeBackFailed(NET, "it went to another node")
+    assert NET not in run(heard(there), failed).blocks
+    assert names.block(NET) in world.of_kind(kinds.IPAMBLOCK)
+
+
+def kernel_only(address: str = "10.244.3.9") -> World:
+    """A start without a journal: the kernel has a pod's link, with its route."""
+    seen = Seen("cali1", "2026-11-21T00:00:00.000Z", 1480, ip.address(address))
+    return run(fresh(), events.KernelLooked({Attachment("c1", "eth0"): seen}))
+
+
+def test_a_pod_that_only_the_kernel_knows_goes_on_and_its_block_is_claimed() -> None:
+    heard = (events.Listed(kinds.NODE, ()), events.Listed(kinds.IPAMBLOCK, ()))
+    kept = [one for one in effects(kernel_only(), *heard)[1] if isinstance(one, JournalBlocks)]
+    assert [pod.attachment.container for one in kept for pod in one.pods] == ["c1"]
+    world = synced(start=kernel_only())
+    [pod] = world.pods.values()
+    assert (str(pod.address), pod.phase, pod.link) == ("10.244.3.9", Phase.READY, "cali1")
+    wish = plan(world).kernel
+    assert wish.sweep_pods
+    assert "cali1" in wish.pods
+    world, [claim] = tick(world)
+    assert isinstance(claim, ClaimBlock)
+    assert str(claim.wanted) == "10.244.3.0/26"
+    world = run(world, events.Claimed(block("10.244.3.0/26")))
+    alive = ipam.find(world.blocks[ip.network("10.244.3.0/26")], "c1", "eth0")
+    assert alive
+    assert str(alive[0]) == "10.244.3.9"
+
+
+def test_it_goes_on_in_a_block_of_another_node_which_is_not_claimed() -> None:
+    world = synced(start=kernel_only(), blocks=(block("10.244.3.0/26", "node2", "uuid-2"),))
+    assert "cali1" in plan(world).kernel.pods
+    assert "belongs to node node2 now" in world.fenced
+    assert not [one for one in tick(world)[1] if isinstance(one, ClaimBlock)]
+
+
+def test_without_its_pool_nothing_is_claimed_for_it() -> None:
+    for other in (pool(cidr="192.168.0.0/16"), pool(disabled=True)):
+        world = synced(other, start=kernel_only())
+        assert "cali1" in plan(world).kernel.pods
+        assert not [one for one in tick(world)[1] if isinstance(one, ClaimBlock) and one.wanted]
