@@ -32,7 +32,7 @@ with socket.create_server(("0.0.0.0", 80)) as server:
 """
 CLIENT = """
 import socket, sys
-with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=5) as client:
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=30) as client:
     print(client.recv(100).decode())
 """
 
@@ -81,9 +81,9 @@ def test_it_comes_with_the_first_answer_and_stays_as_it_is(made: Cluster) -> Non
     (folder / "05-other.conflist").write_text("{}")
     one.agent.start()
     one.ready()
-    eventually(lambda: one.status()["warnings"] != [], one.log)
     sentence = f"{SHARED}/net.d/05-other.conflist sorts before {NAME}"
-    assert sentence in one.log()
+    eventually(lambda: sentence in str(one.status()["warnings"]), one.log)
+    eventually(lambda: sentence in one.log(), one.log)
     assert sentence in " ".join(one.ctl("node", "status").split())
     assert path.stat() == before
     assert sorted(os.listdir(folder)) == ["05-other.conflist", NAME]
