@@ -26,8 +26,7 @@ from bgpnet.store.sqlite import SqliteStore
 POOL = IPPool(metadata=Metadata(name="pods"), spec=IPPoolSpec(cidr="10.244.0.0/20", ipipMode=Encap.NEVER, blockSize=24))
 
 BUSY = 5.0
-"""Seconds that a record may be late here; it is one on a machine that is not busy, which tests/unit/test_records.py says.
-"""
+"""Seconds that a record may be late here; it is one where nobody else is at work: see tests/unit/test_records.py."""
 
 
 def datastore(path: Path) -> Counting:
