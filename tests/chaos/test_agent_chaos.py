@@ -28,6 +28,8 @@ pytestmark = pytest.mark.root
 SOAK = bool(os.environ.get("BGPNET_SOAK"))
 SECONDS = 120.0 if SOAK else 20.0
 SEEDS = range(1, 6) if SOAK else range(1, 2)
+ADDS, KILLS = SECONDS / 2, SECONDS / 4
+"""What each runtime and the monkey do at least, however busy the machine is: they go on until then."""
 MOST = 12
 """Pods on a node at once: more than one block's addresses, fewer than two nodes' shares of the pool."""
 
@@ -46,8 +48,8 @@ class Runtime:
         self.adds = self.refused = 0
 
     def run(self, until: float) -> None:
-        """Work until then; raises AssertionError when an address is given twice."""
-        while monotonic() < until:
+        """Work until then, and for as many pods as it takes; raises AssertionError when an address is given twice."""
+        while monotonic() < until or self.adds <= ADDS:
             what = self.choice.random()
             if not self.live or (what < 0.5 and len(self.live) < MOST):
                 self.add(f"p{next(self.numbers)}")
@@ -130,7 +132,7 @@ class Monkey:
 
     def run(self, until: float) -> None:
         pause = threading.Event()
-        while monotonic() < until:
+        while monotonic() < until or self.kills <= KILLS:
             pause.wait(self.choice.uniform(0.02, 0.5))
             machine = self.choice.choice(self.made.machines)
             what = self.choice.random()
@@ -162,7 +164,7 @@ def two(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-@pytest.mark.timeout(SECONDS * 2 + 120)
+@pytest.mark.timeout(SECONDS * 4 + 240)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_pods_come_and_go_while_everything_is_killed(two: Cluster, seed: int) -> None:
     given = Given()
@@ -173,7 +175,7 @@ def test_pods_come_and_go_while_everything_is_killed(two: Cluster, seed: int) ->
     monkey = Monkey(two, seed)
     for machine, far in ((two[0], still[1]), (two[1], still[0])):
         eventually(lambda machine=machine: "bgpnet-bgp" in str(machine.routes()), machine.routes)
-        machine.run("ip", "netns", "exec", "still", "ping", "-c", "1", "-W", "2", far.address)
+        machine.run("ip", "netns", "exec", "still", "ping", "-c", "1", "-W", "10", far.address)
     with two[0].ping(still[0], still[1].address) as there, two[1].ping(still[1], still[0].address) as back:
         until = monotonic() + SECONDS
         with ThreadPoolExecutor(3) as threads:
@@ -184,8 +186,6 @@ def test_pods_come_and_go_while_everything_is_killed(two: Cluster, seed: int) ->
     adds = sum(one.adds for one in runtimes)
     refused = sum(one.refused for one in runtimes)
     print(f"seed {seed}: {adds} ADDs, {refused} refused, {monkey.kills} kills, {there.sent} pings")
-    assert adds > SECONDS
-    assert monkey.kills > SECONDS / 4
     assert (there.lost, back.lost) == (0, 0)
     for runtime in runtimes:
         while runtime.left:
@@ -196,7 +196,8 @@ def test_pods_come_and_go_while_everything_is_killed(two: Cluster, seed: int) ->
             runtime.delete(pod)
     wanted = {pod.address: pod.container for pod in still}
     eventually(lambda: two.live() == wanted, lambda: f"{two.live()} is not {wanted}")
-    assert [machine.cali() for machine in two.machines] == [[pod.link] for pod in still]
+    for machine, pod in zip(two.machines, still, strict=True):
+        eventually(lambda machine=machine, pod=pod: machine.cali() == [pod.link], lambda m=machine: f"{m.cali()}")
 
 
 def assert_all_is_well(two: Cluster, alive: list[Pod]) -> None:
@@ -211,7 +212,12 @@ def assert_all_is_well(two: Cluster, alive: list[Pod]) -> None:
         routes = sorted(
             f"{pod.address} dev {pod.link} proto bgpnet scope link" for pod in alive if pod.node == machine.name
         )
-        assert sorted(line for line in machine.routes() if "dev cali" in line) == routes
+        eventually(
+            lambda machine=machine, routes=routes: (
+                sorted(line for line in machine.routes() if "dev cali" in line) == routes
+            ),
+            lambda machine=machine, routes=routes: f"{machine.routes()} is not {routes}",
+        )
     blocks = set(two.blocks())
     for machine in two.machines:
         eventually(

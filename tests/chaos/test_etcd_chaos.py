@@ -191,7 +191,7 @@ def test_what_was_acknowledged_is_seen_once_and_in_order(tmp_path: Path, program
     stop = threading.Event()
     try:
         with ThreadPoolExecutor(WRITERS + 2) as pool:
-            reading = [pool.submit(one.run, SECONDS + 60) for one in (reader, sleeper)]
+            reading = [pool.submit(one.run, SECONDS + 120) for one in (reader, sleeper)]
             working = [pool.submit(writer.run, stop, seed) for writer in writers]
             try:
                 deeds = torment(cluster, SECONDS, seed)

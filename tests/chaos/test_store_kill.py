@@ -78,7 +78,7 @@ def test_nothing_that_was_acknowledged_is_lost_when_writers_are_killed(tmp_path:
             slots = [pool.submit(kill_writers, path, n, KILLS // SLOTS, seed) for n in range(SLOTS)]
             tallies = [slot.result() for slot in slots]
             store.put("/t/end", b"", ABSENT)
-            watching.result(30)
+            watching.result(60)
         finally:
             failed.set()
     acknowledged = [line for tally in tallies for line in tally.acknowledged]

@@ -209,7 +209,7 @@ def wiring(pod: int, number: int = 1, container: str = "c1", ifname: str = "eth0
     )
 
 
-def eventually(holds: Callable[[], bool], within: float = 10.0) -> bool:
+def eventually(holds: Callable[[], bool], within: float = 60.0) -> bool:
     """Whether it comes to hold before the deadline."""
     deadline = time.monotonic() + within
     while not holds():

@@ -21,7 +21,7 @@ STORES: dict[str, Callable[[Path, int], Store]] = {
 """Each makes a new, empty store that keeps so many revisions of history; it may use the directory."""
 
 
-def follow(store: Store, prefix: str, after: Revision, until: Revision, within: float = 10.0) -> list[Event]:
+def follow(store: Store, prefix: str, after: Revision, until: Revision, within: float = 60.0) -> list[Event]:
     """What a watch says up to and with that revision, and whatever else comes before it is idle."""
     deadline = time.monotonic() + within
     events: list[Event] = []

@@ -518,7 +518,7 @@ def monitored(machine: Machine) -> Iterator[list[str]]:
         yield reasons
     finally:
         stop.set()
-        thread.join(2)
+        thread.join(30)
         assert not thread.is_alive()
 
 

@@ -348,7 +348,7 @@ def test_a_monitor_that_lost_notifications_says_so(machine: LinuxMachine) -> Non
     busy.set()
     assert eventually(lambda: any(one.startswith("overrun") for one in reasons)), reasons
     stop.set()
-    thread.join(2)
+    thread.join(30)
     assert not thread.is_alive()
 
 

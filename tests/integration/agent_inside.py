@@ -44,6 +44,9 @@ class Counting:
         self.store = store
         self.writes: list[tuple[float, str]] = []
         self.away = False
+        self.flows = threading.Event()
+        """Whether writes go through; they wait while it is not set."""
+        self.flows.set()
 
     def _there(self) -> None:
         if self.away:
@@ -58,11 +61,13 @@ class Counting:
         return self.store.list(prefix)
 
     def put(self, key: str, value: bytes, expected: Revision | None) -> Revision:
+        assert self.flows.wait(60), "nobody lets the writes through"
         self._there()
         self.writes.append((monotonic(), key))
         return self.store.put(key, value, expected)
 
     def delete(self, key: str, expected: Revision | None) -> Revision:
+        assert self.flows.wait(60), "nobody lets the writes through"
         self._there()
         self.writes.append((monotonic(), key))
         return self.store.delete(key, expected)
@@ -143,7 +148,7 @@ class Inside:
         assert self.ended is not None
         self.over.set()
         self.loop.stop()
-        self.ended.join(10)
+        self.ended.join(60)
         assert not self.ended.is_alive()
 
     def call(self, command: str, container: str) -> tuple[int, dict[str, Any]]:
@@ -182,7 +187,7 @@ class Inside:
 
     def status(self) -> dict[str, Any]:
         """The agent's own word."""
-        return AgentClient(self._socket, 10).ask("status")
+        return AgentClient(self._socket, 30).ask("status")
 
     def is_in_sync(self) -> bool:
         """Whether it answers and has heard everything."""

@@ -15,8 +15,8 @@ from bgpnet.errors import UsageError
 from bgpnet.lab.nodes import Lab
 from bgpnet.lab.wait import until
 
-PATIENCE = 20.0
-"""Seconds in which everything has to come about; most takes a fraction of one."""
+PATIENCE = 60.0
+"""Seconds in which everything has to come about; most takes a fraction of one, but not on a busy machine."""
 
 MORE = 20
 """Replies of a ping that are waited for after what is tested has happened."""

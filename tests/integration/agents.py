@@ -143,11 +143,11 @@ class Machine:
 
     def status(self) -> dict[str, Any]:
         """The agent's own word; raises AgentAway."""
-        return AgentClient(self.root / "run/bgpnet/agent.sock", timeout=5).ask("status")
+        return AgentClient(self.root / "run/bgpnet/agent.sock", timeout=30).ask("status")
 
     def leaked(self) -> list[str]:
         """The addresses that the agent itself calls leaked; raises AgentAway."""
-        said: dict[str, Any] = AgentClient(self.root / "run/bgpnet/agent.sock", timeout=5).ask("ipam")
+        said: dict[str, Any] = AgentClient(self.root / "run/bgpnet/agent.sock", timeout=30).ask("ipam")
         return [one["address"] for one in said["ipam"]["leaked"]]
 
     def start(self) -> None:

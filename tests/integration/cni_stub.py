@@ -99,7 +99,7 @@ def stub(path: Path, behave: Behaviour) -> Iterator[Stub]:
             yield agent
         finally:
             agent.over.set()
-            thread.join(5)
+            thread.join(60)
 
 
 def answering(reply: bytes) -> Behaviour:
@@ -115,12 +115,12 @@ def answering(reply: bytes) -> Behaviour:
 def silent(peer: socket.socket, agent: Stub) -> None:
     """Hears the request and says nothing until the test is over."""
     agent.hear(peer)
-    agent.over.wait(20)
+    agent.over.wait(60)
 
 
 def deaf(_: socket.socket, agent: Stub) -> None:
     """Does not even read."""
-    agent.over.wait(20)
+    agent.over.wait(60)
 
 
 def trickling(peer: socket.socket, agent: Stub) -> None:
@@ -161,7 +161,7 @@ Env = Mapping[str, str | bytes]
 
 def execute(plugin: list[str], env: Env, stdin: bytes) -> Done:
     """Executes a plugin as a runtime does."""
-    ran = subprocess.run(plugin, env=dict(env), input=stdin, capture_output=True, timeout=30)
+    ran = subprocess.run(plugin, env=dict(env), input=stdin, capture_output=True, timeout=60)
     return Done(ran.returncode, ran.stdout, ran.stderr)
 
 

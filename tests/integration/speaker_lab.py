@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
+
+from etcd_servers import free_ports
 
 import bgpnet
 from bgpnet.bgp.conf import Neighbour, SpeakerConf, render
@@ -27,7 +28,8 @@ from bgpnet.model.ip import Address, Network
 
 ROOT = str(Path(bgpnet.__file__).parent.parent)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT}
-PATIENCE = 15.0
+PATIENCE = 60.0
+"""Seconds in which everything has to come about; most takes a fraction of one, but not on a busy machine."""
 
 
 def until(fact: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
@@ -37,13 +39,6 @@ def until(fact: Callable[[], object], what: str, patience: float = PATIENCE) -> 
     while not fact():
         assert monotonic() < end, f"not within {patience} s: {what}"
         pause.wait(0.005)
-
-
-def free_port() -> int:
-    """A port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Agent:
@@ -184,7 +179,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = free_port()
+        (self.port,) = free_ports(1)
         self.nodes: list[Node] = []
         self.birds: list[subprocess.Popen[bytes]] = []
 

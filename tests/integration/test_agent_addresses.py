@@ -123,7 +123,7 @@ def test_a_start_without_the_datastore_keeps_what_is_reserved(made: Cluster) -> 
         first.agent.start()
         eventually(lambda: answers(first), first.log)
         pods = [first.add(f"p{number}") for number in range(20)]
-        assert first.status()["datastore"].startswith("away")
+        eventually(lambda: first.status()["datastore"].startswith("away"), first.status)
     finally:
         store.unlink()
         (made.folder / "away").rename(store)

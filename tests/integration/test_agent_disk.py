@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +27,7 @@ LOCKED = (
 
 @pytest.fixture
 def nodes(tmp_path: Path) -> Iterator[Cluster]:
-    with cluster(tmp_path, 1, "disk", size=28, rest=1.0) as made:
+    with cluster(tmp_path, 1, f"disk{os.getpid()}", size=28, rest=1.0) as made:
         made[0].run("mkdir", "-p", STATE)
         made[0].run("mount", "-t", "tmpfs", "-o", f"size={SIZE}", "disk", STATE)
         made[0].agent.env["BGPNET_LEAK_GRACE"] = "2"
@@ -74,8 +75,11 @@ def refused(one: Machine, sentence: str) -> None:
 
 def mended(one: Machine, sentence: str) -> None:
     eventually(lambda: reasons(one) == [], one.log)
-    told = [line for line in one.log().splitlines() if line.endswith(sentence) and "container" not in line]
-    assert [("over: " in line) for line in told] == [False, True], told
+
+    def told() -> list[str]:
+        return [line for line in one.log().splitlines() if line.endswith(sentence) and "container" not in line]
+
+    eventually(lambda: [("over: " in line) for line in told()] == [False, True], told)
 
 
 def live(nodes: Cluster) -> dict[str, str]:

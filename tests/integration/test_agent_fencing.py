@@ -81,7 +81,7 @@ def fence(cidr: str, node: str = "n2") -> str:
 
 def problems(machine: Machine) -> dict[str, list[str]]:
     """What `ipam check` finds wrong, with the exit code that tells so: sentences by code."""
-    done = machine.ctl("ipam", "check", "-o", "json", "--settle", "1", code=3)
+    done = machine.ctl("ipam", "check", "-o", "json", "--settle", "5", code=3)
     report: dict[str, Any] = json.loads(done)
     found: dict[str, list[str]] = {}
     for one in report["problems"]:
@@ -171,8 +171,8 @@ def test_a_node_released_while_it_was_cut_off_finds_out_and_lets_go(made: tuple[
     if any(one.address == pod.address for one in taken):
         assert any(f"{pod.address} belongs to" in one for one in problems(first)["address-twice"])
     unfenced(two, bird, pod, cidr)
-    live = two.live()
-    assert {one.address: one.container for one in taken}.items() <= live.items()
+    wanted = {one.address: one.container for one in taken}
+    eventually(lambda: wanted.items() <= two.live().items(), two.live, SOON)
 
 
 def give(two: Cluster, cidr: str, owner: Owner) -> None:
@@ -208,7 +208,7 @@ def test_a_block_handed_over_under_a_running_agent(made: tuple[Cluster, Bird]) -
     first.delete(new)
     # n2 took the block as it is, without a restart.
     eventually(lambda: [row["cidr"] for row in second.status()["blocks"]] == [cidr], second.status, SOON)
-    assert f"blackhole {cidr} proto bgpnet" in ours(second)
+    eventually(lambda: f"blackhole {cidr} proto bgpnet" in ours(second), lambda: ours(second), SOON)
     first.delete(pod)
     eventually(lambda: first.status()["warnings"] == [], first.status, SOON)
     pods = [second.add(f"p{number}") for number in range(3)]
@@ -259,7 +259,7 @@ def test_a_block_of_ours_that_another_speaker_announces_is_an_alarm_while_it_doe
             lambda: all(any(one in text for text in first.status()["warnings"]) for one in said), first.status, SOON
         )
         assert ours(first) == before
-        assert all(f"ERROR   {one}" in first.log() for one in said)
+        eventually(lambda: all(f"ERROR   {one}" in first.log() for one in said), first.log, SOON)
         assert all(one in first.ctl("node", "status") for one in said)
         found = problems(first)
         assert set(found) == {"alarm"}
@@ -267,8 +267,8 @@ def test_a_block_of_ours_that_another_speaker_announces_is_an_alarm_while_it_doe
         bird.announce()
         eventually(lambda: first.status()["warnings"] == [], first.status, SOON)
     assert (pings.sent > 0, pings.lost) == (True, 0)
-    assert all(f"INFO    over: {one}" in first.log() for one in said)
+    eventually(lambda: all(f"INFO    over: {one}" in first.log() for one in said), first.log, SOON)
     assert ours(first) == before
-    assert json.loads(first.ctl("ipam", "check", "-o", "json", "--settle", "1"))["problems"] == []
+    assert json.loads(first.ctl("ipam", "check", "-o", "json", "--settle", "5"))["problems"] == []
     with first.ping(pod, far.address):
         pass  # the way back leads to n1 again

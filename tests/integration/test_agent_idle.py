@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from agents import Cluster, Machine, Pod, Said, cluster, eventually, in_network
+from agents import Cluster, Machine, Pod, cluster, eventually, in_network
 
 from bgpnet.model.ipamblock import BlockState
 
@@ -42,17 +42,18 @@ def filled(machine: Machine, name: str, count: int) -> list[Pod]:
     return [machine.add(f"{name}{number}") for number in range(count)]
 
 
-def added_once_heard(machine: Machine, name: str) -> Pod:
-    """A pod on a node that hears late of a block that it may take over: its runtime asks until then."""
+def soon_added(machine: Machine, name: str) -> Pod:
+    """A pod of a node that has yet to hear of the block that is idle; a runtime tries again, too."""
     machine.netns(name)
-    said: list[Said] = []
+    answers = [machine.cni("ADD", f"{machine.name}-{name}", name, pod=name)]
 
     def added() -> bool:
-        said.append(machine.cni("ADD", f"{machine.name}-{name}", name, pod=name))
-        return said[-1].code == 0
+        if answers[-1].code:
+            answers.append(machine.cni("ADD", f"{machine.name}-{name}", name, pod=name))
+        return answers[-1].code == 0
 
-    eventually(added, lambda: said[-1], SOON)
-    return machine.added(name, f"{machine.name}-{name}", said[-1])
+    eventually(added, lambda: answers[-1].raw, SOON)
+    return machine.added(name, f"{machine.name}-{name}", answers[-1])
 
 
 def emptied(two: Cluster, pods: list[Pod]) -> str:
@@ -94,7 +95,7 @@ def test_an_idle_block_is_taken_back_by_its_owner_and_over_by_another(made: Clus
     eventually(lambda: all_of_first(made), lambda: blocks(made), SOON)
 
     spare = emptied(made, pods)
-    theirs = [added_once_heard(second, "c0"), *filled(second, "d", 3)]
+    theirs = [soon_added(second, "c"), *filled(second, "c", 3)]
     assert all(in_network(pod.address, spare) for pod in theirs)
     eventually(lambda: blocks(made)[spare] == ("n2", BlockState.IN_USE), lambda: blocks(made), SOON)
     eventually(lambda: spare not in {row["cidr"] for row in first.status()["blocks"]}, first.status, SOON)

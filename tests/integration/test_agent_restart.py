@@ -81,7 +81,7 @@ def test_an_add_after_a_restart_says_the_same(two: Cluster, pods: tuple[Pod, Pod
         again = two[0].cni("ADD", pod.container, pod.name, pod=pod.name)
         assert (again.code, again.said) == (0, pod.result)
     wanted = {pod.address: pod.container for pod in pods}
-    eventually(lambda: two.live() == wanted, lambda: f"{two.live()} is not {wanted}", seconds=2.0)
+    eventually(lambda: two.live() == wanted, lambda: f"{two.live()} is not {wanted}")
 
 
 def test_a_killed_speaker_loses_no_packet_and_its_sessions_come_back(two: Cluster, pods: tuple[Pod, Pod, Pod]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ BLIND = f"mkdir -p /run/netns && mount -t tmpfs none /run/netns && exec {sys.exe
 
 @pytest.fixture
 def one(tmp_path: Path) -> Iterator[Machine]:
-    with cluster(tmp_path, 1, "sight", rest=1.0) as made:
+    with cluster(tmp_path, 1, f"sight{os.getpid()}", rest=1.0) as made:
         made[0].agent.env["BGPNET_LEAK_GRACE"] = "1"
         made.start()
         yield made[0]
@@ -34,7 +35,7 @@ def ended(one: Machine, pod: Pod) -> None:
 
 def unseen(one: Machine) -> list[str]:
     """The addresses of lost pods that the agent says it will not release by itself."""
-    said: dict[str, Any] = AgentClient(one.root / "run/bgpnet/agent.sock", timeout=5).ask("ipam")
+    said: dict[str, Any] = AgentClient(one.root / "run/bgpnet/agent.sock", timeout=30).ask("ipam")
     return [leak["address"] for leak in said["ipam"]["leaked"] if "cannot be seen from here" in leak["reason"]]
 
 

@@ -386,14 +386,15 @@ STRANGER = "what answered is not a bgpnet agent of this version; name its socket
 def test_a_hostile_agent_gets_an_error_in_time(
     plugin: list[str], tmp_path: Path, behave: Behaviour, code: int, message: str
 ) -> None:
-    text = config(tmp_path / "agent.sock", timeout=0.3, filler="x" * 500_000)
+    seconds = 0.3 if message == HANGING else 30  # who is slow only because the machine is busy is waited for
+    text = config(tmp_path / "agent.sock", timeout=seconds, filler="x" * 500_000)
     started = time.monotonic()
     with stub(tmp_path / "agent.sock", behave):
         done = execute(plugin, environment("ADD"), text)
         spent = time.monotonic() - started
     assert done.error == (code, f"socket = {shown(tmp_path / 'agent.sock')}: {message}")
     assert code == 6 or message != HANGING or spent >= 0.3
-    assert spent < 10
+    assert spent < 20
 
 
 def test_a_full_backlog_does_not_hold_it(plugin: list[str], tmp_path: Path) -> None:
@@ -423,7 +424,7 @@ def test_a_reader_who_left_is_not_waited_for(plugin: list[str], tmp_path: Path) 
     os.close(reader)
     text = config(tmp_path / "agent.sock")
     with stub(tmp_path / "agent.sock", answering(wire.answer(0, b"{}".rjust(wire.LIMIT)))), open(writer, "wb") as out:
-        ran = subprocess.run(plugin, env=environment("ADD"), input=text, stdout=out, stderr=-1, timeout=10)
+        ran = subprocess.run(plugin, env=environment("ADD"), input=text, stdout=out, stderr=-1, timeout=60)
     assert (ran.returncode, ran.stderr) == (1, b"")
 
 
@@ -431,7 +432,7 @@ def test_a_reader_who_left_is_not_waited_for(plugin: list[str], tmp_path: Path) 
 
 
 def test_a_client_calls_cni_and_asks(tmp_path: Path) -> None:
-    client = AgentClient(tmp_path / "agent.sock", timeout=5)
+    client = AgentClient(tmp_path / "agent.sock", timeout=30)
     with stub(tmp_path / "agent.sock", answering(OK)) as agent, open("/proc/self/ns/net") as netns:
         status, body = client.call_cni({"CNI_COMMAND": "ADD"}, b"{}", netns.fileno())
         assert client.ask("status", node="a") == RESULT
@@ -443,7 +444,7 @@ def test_a_client_calls_cni_and_asks(tmp_path: Path) -> None:
 
 
 def test_a_question_refused_carries_the_agents_sentence(tmp_path: Path) -> None:
-    client = AgentClient(tmp_path / "agent.sock", timeout=5)
+    client = AgentClient(tmp_path / "agent.sock", timeout=30)
     refusal = answering(wire.answer(1, b"no such question: use status"))
     with stub(tmp_path / "agent.sock", refusal), pytest.raises(BgpnetError, match=r"\Ano such question: use status\Z"):
         client.ask("nonsense")
@@ -463,7 +464,7 @@ def test_a_question_refused_carries_the_agents_sentence(tmp_path: Path) -> None:
     ],
 )
 def test_a_client_says_that_the_agent_is_away(tmp_path: Path, behave: Behaviour | None, reason: str) -> None:
-    client = AgentClient(tmp_path / "agent.sock", timeout=0.2)
+    client = AgentClient(tmp_path / "agent.sock", timeout=0.2 if reason == "no answer within 0.2 s" else 30)
     if behave is None:
         with pytest.raises(AgentAway, match=reason):
             client.ask("status")

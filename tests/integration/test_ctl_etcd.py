@@ -81,10 +81,10 @@ def test_the_same_etcd_by_every_way_of_saying_it(etcd: EtcdCluster, pki: Path, t
     assert got.stdout == "ippool/a\n"
 
 
-def test_without_certificates_one_sentence_within_10_seconds(etcd: EtcdCluster) -> None:
+def test_without_certificates_one_sentence_and_soon(etcd: EtcdCluster) -> None:
     began = time.monotonic()
     refused = run("--datastore", f"etcd://{etcd.endpoints[0]}", "get", "ippool")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     assert (refused.returncode, refused.stdout) == (1, "")
     assert len(refused.stderr.splitlines()) == 1
     assert "ETCD_CA_CERT_FILE" in refused.stderr

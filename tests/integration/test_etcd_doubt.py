@@ -32,14 +32,14 @@ class Doubt:
         self._proxy.swallow()
         with ThreadPoolExecutor(1) as pool:
             writing = pool.submit(write)
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 30
             try:
                 while self._look() == before:
                     assert time.monotonic() < deadline, "the write never arrived"
                 then()
             finally:
                 self._proxy.cut()
-            return writing.result(20)
+            return writing.result(60)
 
     def _look(self) -> Revision | None:
         entry = self.straight.get(KEY)

@@ -13,6 +13,9 @@ from agents import Cluster, Machine, cluster, eventually
 
 pytestmark = pytest.mark.root
 
+SETTLE = "5"
+"""Seconds between the two looks; longer than the datastore lags behind journals on a busy machine."""
+
 
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Cluster]:
@@ -59,7 +62,7 @@ def test_a_cluster_at_work_has_no_problems_and_a_leak_is_one(made: Cluster) -> N
     pods = [machine.add(f"p{number}") for machine in made.machines for number in range(2)]
     with Churn(first) as one, Churn(second) as other:
         for machine in (*made.machines, first):
-            checked = machine.ctl("ipam", "check", "--settle", "1.5")
+            checked = machine.ctl("ipam", "check", "--settle", SETTLE)
             assert checked.rstrip().endswith("Check complete; found 0 problems."), checked
             assert f"Node {machine.name}: its agent was asked." in checked
     assert (one.failed, other.failed) == ("", "")
@@ -72,7 +75,7 @@ def test_a_cluster_at_work_has_no_problems_and_a_leak_is_one(made: Cluster) -> N
     first.agent.start()
     first.ready()
     eventually(lambda: first.leaked() == [lost.address], first.leaked)
-    found = first.ctl("ipam", "check", "-o", "json", "--settle", "1.5", code=3)
+    found = first.ctl("ipam", "check", "-o", "json", "--settle", SETTLE, code=3)
     report = json.loads(found)
     [problem] = report["problems"]
     assert (problem["code"], problem["address"], problem["container"]) == (

@@ -16,7 +16,7 @@ from bgpnet.model.node import Node
 
 pytestmark = pytest.mark.root
 
-SOON = 40.0
+SOON = 90.0
 """Seconds within which a node notices, waits a short grace and releases: it makes a round every five."""
 
 
@@ -52,7 +52,7 @@ def published(of: Cluster, name: str) -> list[str]:
 
 def check(machine: Machine, *more: str, code: int = 0) -> dict[str, Any]:
     """The report of `ipam check`."""
-    report: dict[str, Any] = json.loads(machine.ctl("ipam", "check", "-o", "json", "--settle", "1", *more, code=code))
+    report: dict[str, Any] = json.loads(machine.ctl("ipam", "check", "-o", "json", "--settle", "5", *more, code=code))
     return report
 
 
@@ -86,7 +86,7 @@ def test_leaks_are_found_and_repaired_through_their_owner(made: Cluster) -> None
     mended(made, first, alive)
     # On another node, by what that one publishes.
     second.run("ip", "netns", "del", far.name)
-    eventually(lambda: published(made, "n2") == [far.address], lambda: published(made, "n2"), 90)
+    eventually(lambda: published(made, "n2") == [far.address], lambda: published(made, "n2"), 120)
     mended(made, first, far)
 
 

@@ -61,7 +61,7 @@ topology:
 """
 
 
-def until(true: Callable[[], bool], what: str, seconds: float = 10) -> None:
+def until(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, what
@@ -71,7 +71,7 @@ def until(true: Callable[[], bool], what: str, seconds: float = 10) -> None:
 def run_lab(*words: str, folder: Path, **options: object) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "bgpnet.lab.main", *words]
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=60, **options)  # type: ignore[call-overload,no-any-return]  # options are run's
+    return subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=120, **options)  # type: ignore[call-overload,no-any-return]  # options are run's
 
 
 def traces() -> dict[str, object]:
@@ -183,6 +183,7 @@ def test_the_main_process_logs_and_ip_netns_finds_the_node(pair: Lab) -> None:
 
 
 def test_a_node_outlives_its_command(pair: Lab) -> None:
+    until(lambda: pair.exec("n1", ["pgrep", "-fx", "sleep 1000"]).returncode == 0, "the command of n1")
     output(pair, "n1", "kill -9 $(pgrep -fx 'sleep 1000')")
     log = Path(pair.nodes["n1"].log)
     until(lambda: "the command of n1 ended with status" in log.read_text(), "the end of cmd in the log")
@@ -232,7 +233,7 @@ def test_a_command_ends_with_the_one_who_ran_it(pair: Lab, folder: Path) -> None
     with subprocess.Popen(argv, cwd=folder, env=env) as process:
         until(sleeps, "the command in the node")
         process.terminate()
-        assert process.wait(10) == -signal.SIGTERM
+        assert process.wait(60) == -signal.SIGTERM
     until(lambda: not sleeps(), "the end of the command in the node")
 
 
@@ -246,7 +247,7 @@ def test_ctrl_c_is_the_commands_to_handle(pair: Lab, folder: Path) -> None:
         assert process.stdout
         assert process.stdout.readline() == "ready\n"
         os.killpg(process.pid, signal.SIGINT)
-        assert process.communicate(timeout=10)[0] == "handled\n"
+        assert process.communicate(timeout=60)[0] == "handled\n"
         assert process.returncode == 9
 
 
@@ -331,7 +332,7 @@ def test_an_interrupted_deploy_undoes_itself(folder: Path) -> None:
     with subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         until((folder / "shared" / "x").exists, "the deploy's exec line")
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) != 0
+        assert process.wait(60) != 0
     assert "bgpnettest" not in nodes.names()
 
 

@@ -42,7 +42,7 @@ def start(out: Path, *argv: str, **options: object) -> subprocess.Popen[str]:
 
 def inside(out: Path, script: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     with start(out, "sh", "-c", script, stdin=subprocess.PIPE) as process:
-        said, complained = process.communicate(stdin, timeout=90)
+        said, complained = process.communicate(stdin, timeout=240)
     return subprocess.CompletedProcess(script, process.returncode, said, complained)
 
 
@@ -64,7 +64,7 @@ def machines() -> list[str]:
 def _leaves_nothing() -> Iterator[None]:
     before = machines()
     yield
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while set(machines()) - set(before):
         assert time.monotonic() < deadline, machines()
         time.sleep(0.05)
@@ -82,7 +82,7 @@ def test_a_command_runs_inside_and_its_output_and_exit_code_come_out(tmp_path: P
     assert done.stdout == f"{next(Path('/usr/lib/uml/modules').iterdir()).name}\n{REPOSITORY}\nin"
     assert done.stderr == "no\n"
     assert (tmp_path / "r").read_text() == "result\n"
-    assert took < 20, "boot, command and power-off"
+    assert took < 60, "boot, command and power-off"
 
 
 def test_the_root_is_read_only_and_the_tunnel_is_the_kernels(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_code_and_data_below_an_empty_place_are_seen(tmp_path: Path) -> None:
     (here / "out").mkdir(parents=True)
     (here / "data").write_text("data\n")
     with start(here / "out", "sh", "-c", "cat data; touch new; touch out/new", cwd=here) as process:
-        said, complained = process.communicate(timeout=90)
+        said, complained = process.communicate(timeout=240)
     assert said == "data\n", complained
     assert "Read-only" in complained
     assert (here / "out" / "new").exists()
@@ -127,7 +127,7 @@ def test_output_is_live(tmp_path: Path) -> None:
         assert process.stdout.readline() == "first\n"
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 143
+        assert process.wait(60) == 143
 
 
 def test_much_output_arrives_whole(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_signal_ends_the_machine_and_all_of_it(tmp_path: Path, number: signal.
         assert process.stdout.readline() == "up\n"
         assert machines()
         process.send_signal(number)
-        assert process.wait(20) == code
+        assert process.wait(60) == code
 
 
 def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_what_a_killed_run_left_is_swept_by_the_next(tmp_path: Path) -> None:
         assert process.stdout
         assert process.stdout.readline() == "up\n"
         process.kill()
-        process.wait(20)
+        process.wait(60)
     assert list(uml.CONTROL.glob(f"{process.pid}-*"))
     assert inside(tmp_path, "true").returncode == 0
     assert not list(uml.CONTROL.glob(f"{process.pid}-*"))
@@ -195,7 +195,7 @@ def test_a_shell_is_the_lab_and_goes_with_it(tmp_path: Path) -> None:
         input=f"{sys.executable} -m bgpnet.lab.main exec n1 ip -br link show tunl0 | cut -d@ -f1\nexit 4\n",
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=240,
     )
     assert (done.returncode, done.stdout) == (4, "tunl0\n"), done.stderr
     assert "lab inner: destroyed" in done.stderr

@@ -7,9 +7,14 @@ import os
 from pathlib import Path
 
 import pytest
-from agents import cluster
+from agents import Machine, cluster, eventually
 
 pytestmark = pytest.mark.root
+
+
+def table(machine: Machine) -> list[list[str]]:
+    """`bgpnetctl get nodestatus`, by rows and words."""
+    return [line.split() for line in machine.ctl("get", "nodestatus").splitlines() if line]
 
 
 def test_every_node_has_a_status_and_its_own_machine_knows_the_sessions(tmp_path: Path) -> None:
@@ -17,16 +22,15 @@ def test_every_node_has_a_status_and_its_own_machine_knows_the_sessions(tmp_path
         two.start()
         first = two.machines[0]
         first.add("p")
-        rows = [line.split() for line in first.ctl("get", "nodestatus").splitlines() if line]
-        assert rows == [
+        wanted = [
             ["NAME", "NODE", "AGENT", "ESTABLISHED"],
             ["n1", "n1", "Ready", "1/1"],
             ["n2", "n2", "Alive", "-"],
         ]
+        eventually(lambda: table(first) == wanted, lambda: table(first))
         told = json.loads(first.ctl("get", "nodestatus", "n1", "-o", "json"))
         (peer,) = told["status"]["bgp"]["peersV4"]
         assert (peer["peerIP"], peer["type"], peer["state"]) == ("192.0.2.2", "NodeMesh", "Established")
         assert told["status"]["agent"]["machine"] == (first.state / "identity").read_text().strip()
         first.agent.end()
-        rows = [line.split() for line in first.ctl("get", "nodestatus").splitlines() if line]
-        assert rows[1] == ["n1", "n1", "Alive", "-"]
+        assert table(first)[1] == ["n1", "n1", "Alive", "-"]
