@@ -64,7 +64,7 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     if pod is None:
         world, effects = place(world, number, request, failed)
     else:
-        world, effects = _wire(world, number, replace(pod, netns=request.netns), request.version)
+        world, effects = _wire(world, number, replace(pod, netns=request.netns), request.version, again=True)
     return world, overtaken + effects
 
 
@@ -249,11 +249,12 @@ def wired(world: World, event: PodWired) -> Step:
 def refused(world: World, event: PodRefused) -> Step:
     """The pod could not be wired: its address goes back, the runtime hears why.
 
+    Not that of a pod that had it before, and lost its link: it may live, and keeps the address until its DEL.
     The older sandbox whose link it was to have may have kept it; where it has not, the next look at the kernel says so.
     """
     problem = CniError(cnispec.WIRING_REFUSED, event.reason)
     if (pod := world.pods.get(event.attachment)) is not None:
-        world = released(world, event.attachment)
+        world = with_pod(world, replace(pod, phase=Phase.LOST)) if event.again else released(world, event.attachment)
         older = [one for one in rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
         if older:
             world = with_pod(world, replace(max(older, key=lambda one: one.since), phase=Phase.READY))
@@ -301,13 +302,13 @@ def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock,
     return _wire(_with_block(world, block), number, pod, request.version)
 
 
-def _wire(world: World, number: int, pod: Pod, version: str) -> Step:
+def _wire(world: World, number: int, pod: Pod, version: str, *, again: bool = False) -> Step:
     """Have the pod wired. Whoever had the link before loses it by that, but not its address."""
     for rival in rivals(world, pod.link, pod.attachment):
         if rival.phase is Phase.READY:
             world = with_pod(world, replace(rival, phase=Phase.LOST))
     pod = replace(pod, phase=Phase.WIRING)
-    return with_pod(world, pod), [WirePod(number, pod, version)]
+    return with_pod(world, pod), [WirePod(number, pod, version, again)]
 
 
 def rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:

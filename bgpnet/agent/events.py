@@ -89,12 +89,13 @@ class PodWired:
 
 @dataclass(frozen=True, slots=True)
 class PodRefused:
-    """The pod could not be journalled or wired; nothing of it is left in the kernel."""
+    """The pod could not be journalled or wired; nothing of it is left in the kernel. again: see WirePod."""
 
     number: int
     attachment: Attachment
     version: str
     reason: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +248,12 @@ class JournalTold:
 
 @dataclass(frozen=True, slots=True)
 class WirePod:
-    """Journal the allocation, wire the pod, report PodWired or PodRefused."""
+    """Journal the allocation, wire the pod, report PodWired or PodRefused. again: the pod had its address before."""
 
     number: int
     pod: Pod
     version: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

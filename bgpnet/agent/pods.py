@@ -115,8 +115,9 @@ class Hands:
                 raise KernelRefused(f"the network namespace {pod.netns} did not come with the request: is it gone?")
             self._kernel.wire(_wiring(pod, netns), durable)
         except (JournalFailed, KernelRefused) as problem:
-            self._take_back(pod)
-            self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem)))
+            if not work.again:
+                self._take_back(pod)
+            self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem), work.again))
             return
         self._emit(PodWired(work.number, pod.attachment, work.version, visible))
 

@@ -174,6 +174,9 @@ class Cluster:
             requestedAt=stamp(self.now),
         )
         name = f"{address.replace('.', '-')}-{sequence}"
+        before = self.repo.find(kinds.RELEASEREQUEST, name)
+        if isinstance(before, ReleaseRequest) and before.status is not None:
+            self.repo.remove(before)  # answered, and asked again
         with suppress(AlreadyExists):
             self.repo.write(ReleaseRequest(metadata=Metadata(name=name), spec=spec))
             self.counts["releases asked"] += 1

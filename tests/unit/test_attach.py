@@ -203,6 +203,24 @@ def test_a_refused_wiring_gives_the_address_back() -> None:
     assert ipam.usage(world.blocks[NET], NOW).in_use == 0
 
 
+def test_a_pod_that_lost_its_link_and_cannot_be_wired_again_keeps_its_address() -> None:
+    world, _ = run(
+        with_block(),
+        events.CniAsked(1, call("ADD", "c1")),
+        events.PodWired(1, Attachment("c1", "eth0"), "1.0.0"),
+    )
+    [pod] = world.pods.values()
+    world = replace(world, pods={pod.attachment: replace(pod, phase=Phase.LOST)})
+    world, effects = run(world, events.CniAsked(2, call("ADD", "c1")))
+    [wire] = [one for one in effects if isinstance(one, WirePod)]
+    assert wire.again
+    refusal = events.PodRefused(2, pod.attachment, "1.0.0", "the disk is full", wire.again)
+    world, effects = run(world, refusal)
+    assert told(effects)[0][1] == 1
+    assert world.pods[pod.attachment].phase is Phase.LOST
+    assert ipam.usage(world.blocks[NET], NOW).in_use == 1
+
+
 def remove(world: World, container: str, number: int = 9) -> tuple[World, list[Effect]]:
     world, effects = run(world, events.CniAsked(number, call("DEL", container)))
     attachment = Attachment(container, "eth0")
