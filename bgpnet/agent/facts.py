@@ -145,6 +145,11 @@ def pod_mac(address: ip.Address) -> str:
     return ":".join(f"{byte:02x}" for byte in b"\x0a\x58" + address.packed[-4:])
 
 
+def believed(world: World, links: frozenset[str]) -> bool:
+    """Whether one of these links is a pod's that the World has as wired: whatever was heard of it before."""
+    return bool(links) and any(pod.link in links and pod.phase is Phase.READY for pod in world.pods.values())
+
+
 def seen(have: KernelState) -> dict[Attachment, Seen]:
     """The pod links of ours that are in use, each with the address that our route over it leads to."""
     addresses = {

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from time import monotonic, time
 
-from bgpnet.agent import status
+from bgpnet.agent import facts, status
 from bgpnet.agent.apply import Applied, apply
 from bgpnet.agent.events import Alarm, Answer, Asked, Effect, KernelApplied, Stop, Tick
 from bgpnet.agent.plan import Plan, plan
@@ -58,7 +58,6 @@ class Loop:
         self._planned = 0.0
         self._audited = 0.0
         self._audit = True
-        self._lost: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self.reason = ""
 
@@ -167,9 +166,8 @@ class Loop:
 
     def _tell(self, done: Applied) -> None:
         """The World hears of what is new only; what was refused is tried again with the tide, not at once."""
-        if done.refusals == self._world.refusals and not done.lost - self._lost:
+        if done.refusals == self._world.refusals and not facts.believed(self._world, done.lost):
             return
-        self._lost = done.lost
         for refusal in done.refusals:
             if refusal not in self._world.refusals:
                 log.warning("%s", refusal)

@@ -120,7 +120,6 @@ class Life:
         self._plan = Plan(KernelState())
         self._dirty = self._audit = True
         self._planned = self._audited = place.clock.now
-        self._lost: frozenset[str] = frozenset()
         self._claims: deque[tuple[ClaimBlock | TakeBack | DropBlock, float]] = deque()
         self._marked: deque[Attachment | None] = deque()
         self._wish: tuple[Resource, ...] = ()
@@ -272,8 +271,7 @@ class Life:
             self._new_wish = self._new_wish or bool(self._wish)
 
     def _tell(self, done: Applied) -> None:
-        if done.refusals != self.world.refusals or done.lost - self._lost:
-            self._lost = done.lost
+        if done.refusals != self.world.refusals or facts.believed(self.world, done.lost):
             self.inbox.append(KernelApplied(done.refusals, done.lost))
 
     def _write_behind(self) -> None:

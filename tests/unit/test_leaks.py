@@ -11,7 +11,7 @@ from lost_pods import NET, having, look, slot, unwired
 from worlds import NOW, OTHER, PEER, block, effects, found, later, node, pod, run, state, synced, told
 
 from bgpnet import ipam
-from bgpnet.agent import events, leaks, sight
+from bgpnet.agent import events, facts, leaks, sight
 from bgpnet.agent.events import Alarm, Effect, LookAtPods, UnwirePod
 from bgpnet.agent.journal import Contents, PodCame, came, restore
 from bgpnet.agent.plan import plan
@@ -191,3 +191,16 @@ def test_whether_a_path_shows_a_namespace(tmp_path: Path) -> None:
         assert not sight.shows("", mine.fileno())
         assert not sight.shows("/a\0b", mine.fileno())
     assert not sight.shows("/proc/self/ns/net", 1 << 20)
+
+
+def test_a_link_that_is_lost_once_more_is_told_once_more() -> None:
+    """The loop tells of a lost link while the World has its pod as wired, be it that it was lost before."""
+    world = having(Phase.READY)
+    [one] = world.pods.values()
+    gone = frozenset({one.link})
+    assert facts.believed(world, gone)
+    assert not facts.believed(world, frozenset({"another"}))
+    world = run(world, events.KernelApplied((), gone))
+    assert not facts.believed(world, gone)
+    again = replace(world, pods={one.attachment: one})
+    assert facts.believed(again, gone)
