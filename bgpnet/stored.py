@@ -7,11 +7,15 @@ from typing import Any
 
 import msgspec
 
+from bgpnet import reservations
 from bgpnet.errors import Finding, Invalid
+from bgpnet.model import ip
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.ippool import IPPool
+from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.kinds import Kind, Resource, kind_of
 from bgpnet.model.node import Node
+from bgpnet.model.releaserequest import ReleaseRequest
 from bgpnet.model.resource import API_VERSION
 
 
@@ -47,6 +51,10 @@ def _touch(resource: Resource) -> None:
             _ = resource.network
         case Node():
             _ = resource.ipv4, resource.ipv6
+        case IPReservation():
+            _ = reservations.of([resource])
+        case ReleaseRequest():
+            _ = ip.address(resource.spec.address)
 
 
 @lru_cache(maxsize=64)

@@ -97,6 +97,8 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
             return world, effects + more
     if idle := choose.idle(world, permitted):
         return claims.take_back(answers.wait(world, number, request, _taking_back(idle[0])), idle[0])
+    if world.store_away and (assigned := _longest_rested(world, request, blocks)):
+        return _allocated(world, number, request, *assigned)  # no other block can be had, for who knows how long
     if reason := _final(world, permitted, failed):
         return _pressed(world, number, request, blocks, reason)
     return claims.claim(answers.wait(world, number, request, "a block of addresses is being claimed"), permitted)
@@ -125,11 +127,19 @@ def _final(world: World, permitted: Sequence[IPPool] | None, failed: frozenset[s
 
 def _pressed(world: World, number: int, request: CniRequest, blocks: Sequence[IPAMBlock], reason: str) -> Step:
     """The address that has rested longest, or the reason why there is none, and that a block was lost if one was."""
-    for block in sorted(blocks, key=ipam.longest_rest):
-        if assigned := _assign(world, request, block, pressed=True):
-            return _allocated(world, number, request, *assigned)
+    if assigned := _longest_rested(world, request, blocks):
+        return _allocated(world, number, request, *assigned)
     said = f"{reason}; {world.fenced}" if world.fenced else reason
     return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, said))]
+
+
+def _longest_rested(
+    world: World, request: CniRequest, blocks: Sequence[IPAMBlock]
+) -> tuple[IPAMBlock, ip.Address] | None:
+    for block in sorted(blocks, key=ipam.longest_rest):
+        if assigned := _assign(world, request, block, pressed=True):
+            return assigned
+    return None
 
 
 def _place_at(world: World, number: int, request: CniRequest, address: ip.Address, source: str) -> Step:

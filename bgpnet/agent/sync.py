@@ -196,8 +196,9 @@ def _heard(world: World, kind: Kind, resources: Iterable[Resource], *, read: boo
     effects: list[Effect] = []
     if kind is kinds.IPRESERVATION:
         kept = reservations.of(one for one in world.of_kind(kind).values() if isinstance(one, IPReservation))
-        effects += [JournalReserved(tuple(map(str, kept.networks)))] if kept != world.reserved else []
-        world = replace(world, reserved=kept)
+        if kept != world.reserved:  # an equal one would be compared, network by network, with what was counted for this
+            effects += [JournalReserved(tuple(map(str, kept.networks)))]
+            world = replace(world, reserved=kept)
     for resource in resources:
         if isinstance(resource, IPAMBlock):
             world, more = _fence(world, resource, read=read)

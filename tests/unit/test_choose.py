@@ -379,3 +379,19 @@ def test_an_empty_block_is_needed_while_the_others_are_nearly_full() -> None:
         world = working(blocks=(held(BLOCK, free), spare))
         assert choose.is_needed(world, spare.network) is needed
     assert not choose.is_needed(working(blocks=(spare,)), spare.network)
+
+
+def test_with_the_datastore_away_a_resting_address_is_better_than_none() -> None:
+    small = "10.244.0.0/31"
+    world = working(pool(cidr="10.244.0.0/24", blockSize=31), blocks=(block(small),))
+    for container in ("c1", "c2"):
+        world = run(
+            world, asked(container, pod=f"shop/{container}"), events.PodWired(1, Attachment(container, "eth0"), "1.0.0")
+        )
+    first = Attachment("c1", "eth0")
+    world = run(world, events.StoreAway("it is off"))
+    world = run(replace(world, claiming=False), events.PodUnwired(0, first), events.Reaped((first,)))
+    assert given(effects(world, asked("c3", pod="shop/c3"))[1]) == "10.244.0.0"
+    held_all, found = effects(run(world, asked("c3", pod="shop/c3")), asked("c4", pod="shop/c4", number=4))
+    assert not [one for one in found if isinstance(one, WirePod | Answer)]
+    assert held_all.waiting  # until the datastore is back, or the runtime's patience ends
