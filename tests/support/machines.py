@@ -155,23 +155,10 @@ class Machine:
             return
         self.life.kill()
         self.life = None
-        self._remind()
         for ask in self.asks.values():
             if ask.command == "ADD" and ask.container.state is State.ASKED:
                 ask.container.state = State.FAILED
         self.asks = {}
-
-    def _remind(self) -> None:
-        """Pods whose end was owed to a full disk, and whose namespace no agent ever saw: told as leaks, deleted again.
-
-        They were recovered without a journal; nothing but a request or another DEL may release them.
-        """
-        contents = decode(self.journal.read_bytes()) if self.disk_is_full and self.journal.exists() else None
-        for one in self.containers if contents else ():
-            line = contents.pods.get(one.attachment) if contents else None
-            if line is not None and not line.visible and one.state is State.GONE:
-                one.state = State.LEAVING
-                self.counts["leaks that need a request"] += 1
 
     def reboot(self, *, imaged: bool = False) -> None:
         """Power off and on; imaged: with a new disk, under the same name."""
