@@ -98,6 +98,7 @@ def one_address(source: str, texts: Sequence[str], *, length: bool = False) -> A
     """
     shown = ", ".join(texts)
     found = {text: _address(text.partition("/")[0] if length else text) for text in texts}
+    texts = list(found)  # named twice is named once
     if bad := [text for text, address in found.items() if address is None]:
         raise NoAddress(f"{source} = {_shown(bad[0])} is not an IP address: write one like 10.0.0.5")
     if six := [text for text, address in found.items() if address is not None and address.version == 6]:
