@@ -159,3 +159,11 @@ def test_without_its_pool_nothing_is_claimed_for_it() -> None:
         world = synced(other, start=kernel_only())
         assert "cali1" in plan(world).kernel.pods
         assert not [one for one in tick(world)[1] if isinstance(one, ClaimBlock) and one.wanted]
+
+
+def test_who_asks_for_an_address_in_it_waits_until_it_is_taken() -> None:
+    there = recorded("dead")
+    world, found = effects(heard(there), asked("c1", address=str(NET[5])))
+    assert found == [TakeBack(there)]
+    assert effects(world, asked("c2", address=str(NET[6]), number=2, pod="shop/two"))[1] == []  # under way
+    assert given(effects(world, events.TakenBack(ipam.take_back(there, NOW)))[1]) == str(NET[5])
