@@ -156,8 +156,20 @@ def abandoned(resource: Resource) -> bool:
 
 
 def _pool_in_use(pool: IPPool, blocks: Sequence[IPAMBlock]) -> list[Finding]:
-    """Pods keep the pool; tunnel addresses do not, because their nodes take others."""
+    """Pods keep the pool; tunnel addresses do not, because their nodes take others.
+
+    An enabled pool is kept by every block that a node owns, be it empty: the node may have given an address of it away
+    a moment ago, and cut off from the datastore it goes on with that.
+    """
     held = [block for block in _inside(pool, blocks) if _workloads(block)]
+    owned = [block for block in _inside(pool, blocks) if block.spec.owner is not None]
+    if not held and owned and not pool.spec.disabled:
+        problem = (
+            f"is enabled, and nodes may give away addresses of {_many(len(owned), 'block', 's')} "
+            f"({_by_node(owned, lambda block: 1)}): disable it ({_disable(pool)}), "
+            f"then bgpnetctl delete ippool {pool.metadata.name}"
+        )
+        return [Finding("spec.disabled", False, problem)]
     if not held:
         return []
     total = _many(sum(map(_workloads, held)), "address", "es")

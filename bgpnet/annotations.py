@@ -66,11 +66,11 @@ def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None, 
     address, address_by = asked.address, asked.address_by
     holders = ((f"pod {pod}", of_pod), (f"namespace {pod.partition('/')[0]}", of_namespace))
     for holder, meta in holders:
-        if meta is not None and POOLS in meta.annotations:
+        if meta is not None and meta.annotations.get(POOLS):  # an empty one is none, as with Calico
             pools_by = f"annotation {POOLS} of {holder}"
             pools = _strings(pools_by, meta.annotations[POOLS], '["blue"]', "names or CIDRs of pools")
             break
-    if of_pod is not None and ADDRESSES in of_pod.annotations:
+    if of_pod is not None and of_pod.annotations.get(ADDRESSES):
         address_by = f"annotation {ADDRESSES} of pod {pod}"
         address = one_address(
             address_by, _strings(address_by, of_pod.annotations[ADDRESSES], '["10.0.0.5"]', "addresses")
@@ -98,6 +98,7 @@ def one_address(source: str, texts: Sequence[str], *, length: bool = False) -> A
     """
     shown = ", ".join(texts)
     found = {text: _address(text.partition("/")[0] if length else text) for text in texts}
+    texts = list(found)  # named twice is named once
     if bad := [text for text, address in found.items() if address is None]:
         raise NoAddress(f"{source} = {_shown(bad[0])} is not an IP address: write one like 10.0.0.5")
     if six := [text for text, address in found.items() if address is not None and address.version == 6]:

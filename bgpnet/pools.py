@@ -72,11 +72,12 @@ def serves(pool: IPPool, labels: Mapping[str, str]) -> bool:
 
 
 def _asked_for(every: Sequence[IPPool], named: Sequence[str], source: str) -> list[IPPool]:
-    wanted = set(named)
+    order = [_name(each) for each in named]
+    wanted = set(order)
     asker = f"{source} asks for" if source else "was asked for"
-    found = [pool for pool in every if wanted & {pool.metadata.name, pool.spec.cidr, str(pool.network)}]
+    found = [pool for pool in every if wanted & {*_names(pool)}]
     for pool in found:
-        wanted -= {pool.metadata.name, pool.spec.cidr, str(pool.network)}
+        wanted -= {*_names(pool)}
         if pool.spec.disabled:
             raise NoAddress(
                 f"the pool {pool.metadata.name} ({pool.spec.cidr}) that {asker} is disabled: "
@@ -89,7 +90,19 @@ def _asked_for(every: Sequence[IPPool], named: Sequence[str], source: str) -> li
         raise NoAddress(
             f"the pool {', '.join(sorted(wanted))} that {asker} does not exist: create it, or ask for {there}"
         )
-    return found
+    return sorted(found, key=lambda pool: min(order.index(one) for one in _names(pool) if one in order))
+
+
+def _names(pool: IPPool) -> tuple[str, ...]:
+    return (pool.metadata.name, pool.spec.cidr, str(pool.network))
+
+
+def _name(asked: str) -> str:
+    """A pool's name as it is; a CIDR without its host bits."""
+    try:
+        return str(ip.interface(asked).network) if "/" in asked else asked
+    except ValueError:
+        return asked
 
 
 def _withdrawn(pool: IPPool) -> str:

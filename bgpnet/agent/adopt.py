@@ -57,14 +57,26 @@ def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
     return block, living
 
 
-def strays(world: World) -> list[Pod]:
-    """Pods that only the kernel knows, whose address is in no block of ours: journal and datastore were both lost."""
-    return [
-        _recovered(seen.address, Allocation(since=seen.since, sequence=0), attachment, seen)
-        for attachment, seen in world.links.items()
-        if attachment not in world.pods and seen.address is not None
-        if not any(ip.contains(net, seen.address) for net in world.blocks)
-    ]
+def strays(world: World) -> tuple[list[IPAMBlock], list[Pod]]:
+    """Pods that only the kernel knows, and the own blocks that they are entered in.
+
+    Journal and datastore were both lost, or lines of the journal that had been acknowledged: a link gets our alias when
+    its line is durable, and is marked before the line that ends it. One whose address another pod has is none.
+    """
+    blocks, pods = dict(world.blocks), []
+    for attachment, seen in world.links.items():
+        if attachment in world.pods or seen.address is None:
+            continue
+        slot = Allocation(since=seen.since, sequence=0)
+        net = next((net for net in blocks if ip.contains(net, seen.address)), None)
+        if net is not None:
+            blocks[net] = claims.entered(blocks[net], attachment, seen.address, "", seen.since)
+            found = ipam.find(blocks[net], attachment.container, attachment.ifname)
+            if found is None or found[0] != seen.address:
+                continue
+            slot = found[1]
+        pods.append(_recovered(seen.address, slot, attachment, seen))
+    return [block for net, block in blocks.items() if block is not world.blocks[net]], pods
 
 
 def _address(world: World, attachment: Attachment, recorded: ip.Address) -> ip.Address | None:

@@ -157,6 +157,10 @@ def _place_at(world: World, number: int, request: CniRequest, address: ip.Addres
                 )
         block = choose.own(world, address)
         if block is None:
+            unheld = next((one for one in adopt.unheld(world) if ip.contains(one.network, address)), None)
+            if unheld is not None and not ipam.is_empty(unheld):
+                waits = f"block {unheld.spec.cidr} is recorded as this node's and is being taken"
+                return claims.take_back(answers.wait(world, number, request, waits), unheld)
             net = choose.block_for(world, address, pool)
             if reason := choose.no_more(world):
                 raise AllocationRefused(f"{address} is in no block of this node: {reason}")

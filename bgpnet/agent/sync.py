@@ -267,8 +267,10 @@ def _adopt(world: World) -> Step:
         recovered += living
         pods.update({pod.attachment: pod for pod in living})
     world = replace(world, blocks=blocks, pods=pods, adopted=True)
-    strays = adopt.strays(world)
-    world = replace(world, pods={**pods, **{pod.attachment: pod for pod in strays}})
+    entered, strays = adopt.strays(world)
+    pods.update({pod.attachment: pod for pod in strays})
+    world = replace(world, blocks={**blocks, **{block.network: block for block in entered}}, pods=pods)
     world = replace(world, fenced=facts.fenced(world)) if strays else world
+    told = {block.network: block for block in (*new, *entered)}
     new_pods = (*recovered, *strays)
-    return world, [JournalBlocks(tuple(new), new_pods)] if new or new_pods else []
+    return world, [JournalBlocks(tuple(told.values()), new_pods)] if told or new_pods else []

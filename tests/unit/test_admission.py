@@ -209,6 +209,18 @@ def test_a_pool_in_use_stays(blocks: list[IPAMBlock], expected: str | None) -> N
     assert [finding.problem for finding in found] == ([f"still serves {expected} {remedy}"] if expected else [])
 
 
+def test_an_enabled_pool_is_disabled_before_it_goes_because_its_owners_may_give_addresses_away() -> None:
+    blocks = [owned("10.1.0.0/26", "n1"), owned("10.2.0.0/26", "n2", allocation(Use.TUNNEL))]
+    (found,) = admission.on_delete(RED, blocks, NOW)
+    assert found.path == "spec.disabled"
+    disable = DISABLE.replace("blue", "red")
+    assert found.problem == (
+        "is enabled, and nodes may give away addresses of 2 blocks (n1 1, n2 1): "
+        f"disable it ({disable}), then bgpnetctl delete ippool red"
+    )
+    assert admission.on_delete(pool("red", "{cidr: 10.0.0.0/8, disabled: true}"), blocks, NOW) == []
+
+
 def test_a_disabled_pool_in_use_needs_no_disabling() -> None:
     blocks = [owned("10.1.0.0/26", "n1", allocation())]
     (found,) = admission.on_delete(pool("red", "{cidr: 10.0.0.0/8, disabled: true}"), blocks, NOW)

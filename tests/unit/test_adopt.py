@@ -159,3 +159,28 @@ def test_without_its_pool_nothing_is_claimed_for_it() -> None:
         world = synced(other, start=kernel_only())
         assert "cali1" in plan(world).kernel.pods
         assert not [one for one in tick(world)[1] if isinstance(one, ClaimBlock) and one.wanted]
+
+
+def test_who_asks_for_an_address_in_it_waits_until_it_is_taken() -> None:
+    there = recorded("dead")
+    world, found = effects(heard(there), asked("c1", address=str(NET[5])))
+    assert found == [TakeBack(there)]
+    assert effects(world, asked("c2", address=str(NET[6]), number=2, pod="shop/two"))[1] == []  # under way
+    assert given(effects(world, events.TakenBack(ipam.take_back(there, NOW)))[1]) == str(NET[5])
+
+
+def test_a_pod_whose_line_the_journal_lost_keeps_link_and_address() -> None:
+    """The journal has the block, and not the pod: acknowledged lines were lost with a damaged file system."""
+    journalled = replace(fresh(), blocks={ip.network("10.244.3.0/26"): block("10.244.3.0/26")})
+    seen = Seen("cali1", "2026-11-21T00:00:00.000Z", 1480, ip.address("10.244.3.9"))
+    start = run(journalled, events.KernelLooked({Attachment("c1", "eth0"): seen}))
+    world = synced(start=start, blocks=(block("10.244.3.0/26"),))
+    assert "cali1" in plan(world).kernel.pods
+    [(net, mine)] = world.blocks.items()
+    alive = ipam.find(mine, "c1", "eth0")
+    assert alive
+    assert str(alive[0]) == "10.244.3.9"
+    assert given(effects(world, asked("c2"))[1]) != "10.244.3.9"
+    other = ipam.take(block("10.244.3.0/26"), net[9], ipam.Claimant("c7", "eth0"), NOW)
+    taken = synced(start=replace(start, blocks={net: other}), blocks=(other,))
+    assert "cali1" not in plan(taken).kernel.pods  # it would be the second of that address

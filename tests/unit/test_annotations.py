@@ -77,8 +77,17 @@ def test_any_text_is_read_or_refused(text: str) -> None:
         told = wish(Wish(), POD, meta(pools=text, addresses=text), None)
     except NoAddress:
         return
-    assert told.pools
-    assert told.address is not None
+    assert (bool(told.pools), told.address is not None) == (bool(text), bool(text))
+
+
+def test_an_empty_annotation_is_none() -> None:
+    assert wish(ASKED, POD, meta(pools="", addresses=""), None) == ASKED
+    namespace = meta(pools='["blue"]')
+    assert wish(Wish(), POD, meta(pools=""), namespace).pools == ("blue",)
+
+
+def test_an_address_that_is_named_twice_is_named_once() -> None:
+    assert str(wish(Wish(), POD, meta(addresses='["10.0.0.5", "10.0.0.5"]'), None).address) == "10.0.0.5"
 
 
 def test_a_prefix_length_where_the_cni_conventions_have_one() -> None:

@@ -116,11 +116,10 @@ def test_a_pool_that_is_asked_for_needs_no_selector_and_may_be_manual(asked: str
     assert names_of(ipam.pools_for([BLUE, red], Use.WORKLOAD, {}, [asked])) == ["red"]
 
 
-def test_several_pools_asked_for_by_name_and_cidr_come_once_each_in_order() -> None:
-    assert names_of(ipam.pools_for([GREEN, BLUE], Use.WORKLOAD, {}, ["green", "10.1.0.0/16", "blue"])) == [
-        "blue",
-        "green",
-    ]
+def test_several_pools_asked_for_by_name_and_cidr_come_once_each_in_the_order_of_the_asking() -> None:
+    for asked in (["green", "10.1.0.0/16", "blue"], ["green", "10.1.2.3/16"], ["10.2.0.0/16", "blue"]):
+        assert names_of(ipam.pools_for([GREEN, BLUE], Use.WORKLOAD, {}, asked)) == ["green", "blue"]
+    assert names_of(ipam.pools_for([GREEN, BLUE], Use.WORKLOAD, {}, ["blue", "green"])) == ["blue", "green"]
 
 
 def test_asking_for_what_is_not_there_or_disabled() -> None:
