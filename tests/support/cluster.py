@@ -110,8 +110,10 @@ class Cluster:
     def put_pool(self, name: str, cidr: str, size: int, *, disabled: bool = False) -> None:
         """Create or change a pool."""
         spec = IPPoolSpec(cidr=cidr, blockSize=size, ipipMode=Encap.ALWAYS, disabled=disabled)
+        before = self.repo.find(kinds.IPPOOL, name)
         try:
             self.repo.apply(IPPool(metadata=Metadata(name=name), spec=spec))
+            self.counts["pools reshaped"] += isinstance(before, IPPool) and before.block_size != size
         except Invalid as problem:
             self.say(f"the pool is refused: {problem}")
 
