@@ -117,6 +117,11 @@ class Cluster:
         except Invalid as problem:
             self.say(f"the pool is refused: {problem}")
 
+    def size_of(self, name: str, default: int) -> int:
+        """A pool's block size, where it exists."""
+        pool = self.repo.find(kinds.IPPOOL, name)
+        return pool.block_size if isinstance(pool, IPPool) else default
+
     def restart_store(self, *, compact: bool) -> None:
         """Every connection breaks; compacted: watches that were behind have to list again."""
         for machine in self.machines:
