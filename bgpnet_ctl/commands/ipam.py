@@ -110,7 +110,7 @@ def configure(
         "ipCooldownSeconds": ip_cooldown_seconds,
     }
     changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
-    repo = session.repo()
+    repo = session.repo(may_make=bool(changes))
     if not changes:
         click.echo(settings.shown(repo, output), nl=False)
         return
@@ -144,7 +144,7 @@ def reserve(session: Session, cidrs: tuple[str, ...], name: str | None, unwanted
         raise click.UsageError("say what to reserve: bgpnetctl ipam reserve CIDR... --name NAME")
     from bgpnet_ctl import settings
 
-    repo = session.repo()
+    repo = session.repo(may_make=bool(cidrs))
     if unwanted is not None:
         click.echo(settings.unreserve(repo, unwanted))
     elif not cidrs:
