@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bgpnet import cnispec, ipam, names, resting
-from bgpnet.agent import adopt, answers, choose, claims, facts
+from bgpnet.agent import adopt, answers, choose, claims, facts, overlaps
 from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
     Claimed,
     ClaimFailed,
     Effect,
+    ForgetBlock,
     JournalBlocks,
     KernelApplied,
     Namespaces,
@@ -240,6 +241,9 @@ def taken_back(world: World, event: TakenBack) -> Step:
 
 def _held(world: World, stored: IPAMBlock) -> Step:
     """A block that the datastore has as ours is one of ours: with the pods that live in it, and nobody else."""
+    if overlaps.stronger(claims.with_stored(world, stored), stored) is not None:
+        world, effects = resume(claims.with_stored(world, stored))
+        return world, [ForgetBlock(stored.spec.cidr), *effects]
     block, recovered = adopt.survivors(world, stored)
     world = claims.with_stored(world, stored)
     pods = {**world.pods, **{pod.attachment: pod for pod in recovered}}

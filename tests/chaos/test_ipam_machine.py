@@ -202,9 +202,9 @@ class Ipam(RuleBasedStateMachine):
         self.cluster.ask_to_release(pick, guess=int(guess == 9))
         self.then(turns, seed)
 
-    @rule(disabled=st.booleans(), turns=TURNS, seed=SEEDS)
-    def pool_comes_or_is_disabled(self, disabled: bool, turns: int, seed: int) -> None:
-        self.cluster.put_pool("more", "10.9.1.0/28", 30, disabled=disabled)
+    @rule(size=st.sampled_from([30, 29]), disabled=st.booleans(), turns=TURNS, seed=SEEDS)
+    def pool_comes_or_is_disabled_or_reshaped(self, size: int, disabled: bool, turns: int, seed: int) -> None:
+        self.cluster.put_pool("more", "10.9.1.0/28", size, disabled=disabled)
         self.then(turns, seed)
 
     @rule(seconds=SECONDS, turns=TURNS, seed=SEEDS)

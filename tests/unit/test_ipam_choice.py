@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bgpnet import ipam, stored
+from bgpnet import integrity, ipam, stored
 from bgpnet.errors import AddressRests, AllocationRefused
 from bgpnet.ipam import REST, Claimant, Usage
 from bgpnet.model import ip, kinds
@@ -50,7 +50,7 @@ def test_reserved_addresses_are_passed_over_and_keep_their_place_in_the_queue() 
     assert ipam.usage(block, NOW, reserved=kept) == Usage(8, 2, 0, 4, 2)
     assert ipam.assignable(block, NOW, reserved=kept) == 4
     assert given_to(block, 3).spec.allocations.keys() == {0, 1, 3}  # the reservation is gone
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def test_what_is_reserved_later_stays_with_who_has_it_and_is_counted_once() -> None:
@@ -75,7 +75,7 @@ def test_an_address_by_name_is_given_once_and_again_to_who_has_it() -> None:
     assert found[0] == at(5)
     assert block.spec.free == (0, 1, 2, 3, 4, 6, 7)
     assert ipam.take(block, at(5), who(1), NOW + 9) is block
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def slot(use: Use, freed: str | None = None) -> Allocation:
@@ -111,7 +111,7 @@ def test_an_address_that_rests_is_refused_until_exactly_then() -> None:
     taken = ipam.take(block, at(3), who(1), NOW + REST)
     assert ipam.find(taken, "c1", "eth0") is not None
     assert ipam.find(ipam.take(block, at(3), who(1), NOW, rest=0), "c1", "eth0") is not None
-    assert ipam.check(taken) == []
+    assert integrity.check(taken) == []
 
 
 def test_who_has_another_address_and_what_is_elsewhere_or_idle() -> None:
@@ -133,7 +133,7 @@ def test_an_idle_block_changes_hands_with_a_later_sequence_and_what_rests_goes_o
     assert over.spec.free == idle.spec.free
     assert ipam.usage(over, NOW + 5) == Usage(8, 0, 1, 7)
     assert ipam.take_over(idle, THEIRS, 0.0).spec.sequence == idle.spec.sequence + 1  # by a clock that lags
-    assert ipam.check(over) == []
+    assert integrity.check(over) == []
 
 
 HANDS = [
@@ -193,7 +193,7 @@ def test_nobody_is_given_what_is_reserved_unasked_or_live_or_resting(steps: list
                 block = ipam.release(block, f"c{number}", "eth0", now)
             case _:
                 kept = kept ^ {number}
-        assert ipam.check(block) == []
+        assert integrity.check(block) == []
         counted = ipam.usage(block, now, reserved=kept)
         assert counted.total == counted.in_use + counted.resting + counted.free + counted.reserved
 
@@ -231,7 +231,7 @@ def taken(block: IPAMBlock, count: int, now: float, *, pressed: bool = False) ->
         assert assigned is not None
         block, address = assigned
         found.append(int(address) - int(block.network.network_address))
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
     return found
 
 
