@@ -160,6 +160,11 @@ def take(block: IPAMBlock, address: Address, who: Claimant, now: float, rest: fl
         remedy = "ask for another address, or delete that one first"
         if there.use is Use.RESERVED:
             remedy = "ask for another address, or release it with bgpnetctl ipam release once its holder is gone"
+        elif there.use is Use.TUNNEL:
+            remedy = (
+                "ask for another address: the node needs this one to reach pods of other nodes, and takes another only "
+                f"when the pool of block {block.spec.cidr} is disabled or its allowedUses have no Tunnel"
+            )
         state = "reserved for" if there.use is Use.RESERVED else "taken by"
         raise AllocationRefused(f"{address} is {state} {who_has(there)} since {there.since}: {remedy}")
     if there is not None and there.freedAt is not None and (end := _end(there, who, now, rest)) > now:
@@ -235,7 +240,7 @@ def release(block: IPAMBlock, container: str, ifname: str, now: float, sequence:
             f"{block.network[ordinal]} of {who_has(allocation)} is allocation {allocation.sequence}, "
             f"not {sequence}, which is meant: look again and release that one if it should go"
         )
-    allocations = {**block.spec.allocations, ordinal: replace(allocation, freedAt=stamp(now))}
+    allocations = _last(block.spec, ordinal, replace(allocation, freedAt=stamp(now)))
     changed = replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations)
     return replace(block, spec=changed)
 
@@ -264,7 +269,10 @@ def release_at(block: IPAMBlock, address: Address, sequence: int, now: float) ->
         raise AllocationRefused(f"{address} is not allocation {sequence} but {there}: look again at who has it")
     if slot.freedAt is not None and not slot.keep:
         return block
-    allocations = {**block.spec.allocations, ordinal: replace(slot, freedAt=slot.freedAt or stamp(now), keep=0)}
+    freed = replace(slot, freedAt=slot.freedAt or stamp(now), keep=0)
+    allocations = (
+        _last(block.spec, ordinal, freed) if slot.freedAt is None else {**block.spec.allocations, ordinal: freed}
+    )
     changed = replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations)
     return replace(block, spec=changed)
 
@@ -302,6 +310,8 @@ def restore(block: IPAMBlock, address: Address, allocation: Allocation) -> IPAMB
     older = None if allocation.freedAt else _ordinal(spec, *key)
     if older is not None and older != ordinal:
         allocations[older] = replace(allocations[older], freedAt=allocation.since)
+    if allocation.freedAt:
+        allocations.pop(ordinal, None)  # to the end, as `_last` has it: what a journal tells, it tells in its order
     allocations[ordinal] = allocation
     changed = replace(
         spec,
@@ -379,6 +389,12 @@ def _given(block: IPAMBlock, ordinal: int, who: Claimant, now: float, rested: Se
     queue = (*spec.free, *rested) if rested else spec.free
     free = queue[1:] if queue and queue[0] == ordinal else tuple(one for one in queue if one != ordinal)
     return replace(block, spec=replace(spec, sequence=sequence, allocations=allocations, free=free))
+
+
+def _last(spec: IPAMBlockSpec, ordinal: int, freed: Allocation) -> dict[int, Allocation]:
+    """The slots with one that is freed now as the last: among those of one instant, their order is that of freeing."""
+    others = {one: slot for one, slot in spec.allocations.items() if one != ordinal}
+    return {**others, ordinal: freed}
 
 
 def _next(sequence: int, now: float) -> int:

@@ -280,7 +280,10 @@ def test_check_names_everything_that_is_wrong() -> None:
 
 @dataclass
 class Plain:
-    """The same, as one would write it on paper: a queue, who lives where, who rests since when (milliseconds)."""
+    """The same, as one would write it on paper: a queue, who lives where, who rests since when (milliseconds).
+
+    Who rests is in the order of release.
+    """
 
     free: list[int]
     live: dict[int, int] = field(default_factory=dict)
@@ -289,10 +292,10 @@ class Plain:
     def assign(self, who: int, at: int, pressed: bool) -> int | None:
         if who in self.live:
             return self.live[who]
-        rested = sorted(one for one in self.resting if one[0] + REST * 1000 <= at)
+        rested = sorted((one for one in self.resting if one[0] + REST * 1000 <= at), key=lambda one: one[0])
         queue = self.free + [ordinal for _, ordinal in rested]
         if not queue and pressed and self.resting:
-            queue = [min(self.resting)[1]]
+            queue = [min(self.resting, key=lambda one: one[0])[1]]
         if not queue:
             return None
         self.live[who] = queue[0]
