@@ -89,9 +89,9 @@ class Journal:
             if self._refusal:
                 told(self._refusal)
 
-    def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod], reserved: tuple[str, ...] = ()) -> None:
+    def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod], kept: Kept | None = None) -> None:
         """Begin anew with this content, replacing the file in one step; where the disk refuses, that is owed."""
-        self._live = Contents(self._live.boot, reserved=reserved)
+        self._live = Contents(self._live.boot, kept=kept or Kept(()))
         for block in blocks:
             self._live.take(BlockIs(block))
         for pod in pods:

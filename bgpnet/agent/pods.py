@@ -155,7 +155,7 @@ class Hands:
 
     def keep_reserved(self, work: JournalReserved) -> None:
         """Journal what is reserved."""
-        self._journal.owe([Kept(work.cidrs)])
+        self._journal.owe([Kept(work.cidrs, work.cooldown)])
 
     def keep_idle(self, work: JournalIdle) -> None:
         """Journal that a block is about to be idle; one that cannot be stays in use, and is tried again."""

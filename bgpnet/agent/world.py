@@ -142,13 +142,16 @@ class World:
 
     broken: by kind, the names of stored objects that cannot be read; they are not absent.
 
-    reserved: all IPReservations together. namespaces, workloads (`namespace/name`): what an orchestrator says of them;
-    None where there is none. taking_back: own idle blocks that are being made usable again. dropping: a block of ours
-    that is being deleted. empty: own blocks that are empty, at which sequence, and since which clock. ahead_after: the
-    clock before which no block is claimed ahead of need. replaced: why the datastore's pools are not believed.
-    unheard: own blocks as we last wrote them, while no watch has told of that: what watches tell is from before.
-    departed: Nodes and pools that were deleted just now, by kind and name, each with the clock until which it lingers.
-    unjournalled: why the disk refuses the journal; while it does, some of what is here is owed to it.
+    journalled: a journal was there at the start: what is reserved is known from it. reserved: all IPReservations
+    together. cooldown: the cluster's ipCooldownSeconds, None where it says nothing.
+
+    namespaces, workloads (`namespace/name`): what an orchestrator says of them; None where there is none. taking_back:
+    own idle blocks that are being made usable again. dropping: a block of ours that is being deleted. empty: own blocks
+    that are empty, at which sequence, and since which clock. ahead_after: the clock before which no block is claimed
+    ahead of need. replaced: why the datastore's pools are not believed. unheard: own blocks as we last wrote them, while
+    no watch has told of that: what watches tell is from before. departed: Nodes and pools that were deleted just now, by
+    kind and name, each with the clock until which it lingers. unjournalled: why the disk refuses the journal; while it
+    does, some of what is here is owed to it.
     conflist: what is wrong with the CNI configuration that runtimes read.
     """
 
@@ -165,7 +168,9 @@ class World:
     pods: Mapping[Attachment, Pod] = field(default_factory=dict)
     waiting: Mapping[int, Waiting] = field(default_factory=dict)
     also_deleting: Mapping[Attachment, tuple[int, ...]] = field(default_factory=dict)
+    journalled: bool = False
     reserved: Reservations = NONE
+    cooldown: int | None = None
     namespaces: Mapping[str, Meta] | None = None
     workloads: Mapping[str, Meta] | None = None
     collections: Mapping[int, Collection] = field(default_factory=dict)

@@ -47,7 +47,7 @@ from bgpnet.agent.events import (
     UnwirePod,
     WirePod,
 )
-from bgpnet.agent.journal import restore
+from bgpnet.agent.journal import Kept, restore
 from bgpnet.agent.loop import AUDIT, TIDE
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Hands
@@ -177,12 +177,20 @@ class Life:
         contents = self.journal.load()
         now = clock.now
         blocks, pods = restore(contents, place.boot, now) if contents else ({}, {})
-        kept = contents.reserved if contents else ()
+        kept = contents.kept if contents else Kept(())
         checkpoint("begin the journal anew")
         self.journal.start(blocks.values(), pods.values(), kept)
         self.journal.listen(lambda refusal: self.inbox.append(JournalTold(refusal)))
-        reserved = reservations.of_networks(kept)
-        self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods, reserved=reserved)
+        self.world = World(
+            me=place.me,
+            now=now,
+            clock=now,
+            blocks=blocks,
+            pods=pods,
+            journalled=contents is not None,
+            reserved=reservations.of_networks(kept.cidrs),
+            cooldown=kept.cooldown,
+        )
         self.inbox.append(KernelLooked(facts.seen(place.kernel.read())))
         place.kernel.reap(abandoned=True)
         self.inbox.extend(place.buried())

@@ -124,10 +124,9 @@ def test_status_is_whether_an_add_could_be_carried_out() -> None:
     assert told(run(ready(), asked("STATUS"))[1]) == [(9, 0, {})]
     got, message = code(run(fresh(), asked("STATUS"))[1])
     assert (got, message.startswith("no address can be given: the datastore is away")) == (50, True)
-    assert code(run(replace(ready(), fenced="block x belongs to y"), asked("STATUS"))[1]) == (
-        51,
-        "block x belongs to y",
-    )
+    fenced = replace(ready(), fenced="block x belongs to y")
+    assert told(run(fenced, asked("STATUS"))[1]) == [(9, 0, {})]  # another block serves
+    assert code(run(replace(fenced, blocks={}), asked("STATUS"))[1]) == (51, "block x belongs to y")
     assert told(run(replace(ready(), no_address="all owned"), asked("STATUS"))[1]) == [(9, 0, {})]
 
 
