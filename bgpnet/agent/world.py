@@ -146,12 +146,12 @@ class World:
     together. cooldown: the cluster's ipCooldownSeconds, None where it says nothing.
 
     namespaces, workloads (`namespace/name`): what an orchestrator says of them; None where there is none. taking_back:
-    own idle blocks that are being made usable again. dropping: a block of ours that is being deleted. empty: own blocks
-    that are empty, at which sequence, and since which clock. ahead_after: the clock before which no block is claimed
-    ahead of need. replaced: why the datastore's pools are not believed. unheard: own blocks as we last wrote them, while
-    no watch has told of that: what watches tell is from before. departed: Nodes and pools that were deleted just now, by
-    kind and name, each with the clock until which it lingers. unjournalled: why the disk refuses the journal; while it
-    does, some of what is here is owed to it.
+    own idle blocks that are being made usable again. dropping: a block of ours that is being deleted. empty: own
+    blocks that are empty, at which sequence, and since which clock. ahead_after: the clock before which no block is
+    claimed ahead of need. replaced: why the datastore's pools are not believed. unheard: own blocks as we last wrote
+    them, while no watch has told of that: what watches tell is from before. departed: Nodes and pools that were deleted
+    just now, by kind and name, each with the clock until which it lingers. unjournalled: why the disk refuses the
+    journal; while it does, some of what is here is owed to it.
     conflist: what is wrong with the CNI configuration that runtimes read.
     """
 
