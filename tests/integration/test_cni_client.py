@@ -102,7 +102,7 @@ def test_the_largest_request_and_the_largest_answer_pass(plugin: list[str], tmp_
     env = environment("ADD")
     room = wire.LIMIT - len(wire.pack_cni(wire.CniCall({k: str(v) for k, v in env.items()}, b"")))
     text = config(tmp_path / "agent.sock").ljust(room)
-    largest = b"{}".rjust(wire.LIMIT)
+    largest = json.dumps(RESULT).encode().rjust(wire.LIMIT)
     with stub(tmp_path / "agent.sock", answering(wire.answer(0, largest))) as agent:
         done = execute(plugin, env, text)
         assert (done.code, done.out == largest, agent.seen[0].call.stdin == text) == (0, True, True)
@@ -379,9 +379,19 @@ STRANGER = "what answered is not a bgpnet agent of this version; name its socket
         (answering(wire.answer(1, b"")), 6, STRANGER),
         (answering(wire.answer(0, b"nonsense")), 6, STRANGER),
         (answering(wire.answer(1, os.urandom(wire.LIMIT))), 6, STRANGER),
+        (answering(wire.answer(0, b'{"ips":[]}')), 6, STRANGER),
+        (answering(wire.answer(0, b'{"cniVersion":1}')), 6, STRANGER),
+        (answering(wire.answer(1, b'{"cniVersion":"1.0.0"}')), 6, STRANGER),
+        (answering(wire.answer(1, b'{"cniVersion":"1.0.0","code":0,"msg":"x"}')), 6, STRANGER),
+        (answering(wire.answer(1, b'{"cniVersion":"1.0.0","code":-7,"msg":"x"}')), 6, STRANGER),
+        (answering(wire.answer(1, b'{"cniVersion":"1.0.0","code":1234567890,"msg":"x"}')), 6, STRANGER),
+        (answering(wire.answer(1, b'{"cniVersion":"1.0.0","code":"7","msg":"x"}')), 6, STRANGER),
+        (answering(wire.answer(1, b'{"cniVersion":"1.0.0","code":7,"msg":null}')), 6, STRANGER),
+        (answering(wire.answer(1, b'{"code":7,"msg":"x"}')), 6, STRANGER),
     ],
     ids=["silent", "deaf", "trickling", "closing", "nothing", "half a head", "half a body", "http", "huge", "status 2",
-         "empty result", "empty error", "not json", "noise"],
+         "empty result", "empty error", "not json", "noise", "no version", "version 1", "no code", "code 0", "code -7",
+         "code huge", "code as text", "no message", "error without version"],
 )  # fmt: skip
 def test_a_hostile_agent_gets_an_error_in_time(
     plugin: list[str], tmp_path: Path, behave: Behaviour, code: int, message: str
@@ -423,7 +433,8 @@ def test_a_reader_who_left_is_not_waited_for(plugin: list[str], tmp_path: Path) 
     reader, writer = os.pipe()
     os.close(reader)
     text = config(tmp_path / "agent.sock")
-    with stub(tmp_path / "agent.sock", answering(wire.answer(0, b"{}".rjust(wire.LIMIT)))), open(writer, "wb") as out:
+    answer = wire.answer(0, json.dumps(RESULT).encode().rjust(wire.LIMIT))
+    with stub(tmp_path / "agent.sock", answering(answer)), open(writer, "wb") as out:
         ran = subprocess.run(plugin, env=environment("ADD"), input=text, stdout=out, stderr=-1, timeout=60)
     assert (ran.returncode, ran.stderr) == (1, b"")
 
