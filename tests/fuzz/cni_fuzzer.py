@@ -1,4 +1,4 @@
-"""Fuzz the CNI program in process: `python tests/fuzz/run.py [runs]`; the corpus grows under build/fuzz/.
+"""Fuzz the CNI program in process: `python tests/fuzz/cni_fuzzer.py [runs]`; the corpus grows under build/fuzz/.
 
 Called by `make fuzz`, and with fewer runs by tests/integration/test_cni_fuzz.py. A run takes up the corpus where the
 one before left it; `rm -r build/fuzz` forgets it.
@@ -56,9 +56,21 @@ def seeds() -> list[bytes]:
             (good,),
         )
     ]
-    replies = [empty, bad, b"", good[:3], good[:-1], answer(2, RESULT), answer(0, b"[]"), answer(0, b"{}"), answer(1, b"{}"),
-               answer(1, b""), b"\xff" * 9,
-               answer(0, b'{"a":' + b"[" * 499 + b"]" * 499 + b"}"), b"HTTP/1.1 400 Bad Request\r\n\r\n"]  # fmt: skip
+    replies = [
+        empty,
+        bad,
+        b"",
+        good[:3],
+        good[:-1],
+        answer(2, RESULT),
+        answer(0, b"[]"),
+        answer(0, b"{}"),
+        answer(1, b"{}"),
+        answer(1, b""),
+        b"\xff" * 9,
+        answer(0, b'{"a":' + b"[" * 499 + b"]" * 499 + b"}"),
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ]
     found += [plain + b"\0" + environment("DEL") + config() + b"\xff\xff" + reply for reply in replies]
     configs = [config(version) for version in ("0.3.1", "0.4.0", "1.0.0", "1.1.0", "2.0.0")]
     configs += [config(timeout=value) for value in (0, -1, 1e-9, 2.5e-6, 3600, 3600.5, True, "5", None, 10**300)]
