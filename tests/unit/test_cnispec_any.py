@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgpnet import cnispec
+from bgpnet.cnispec import CniRequest
 from bgpnet.conflist import ANNOTATIONS
 from bgpnet.errors import CniError
 from bgpnet.wire import CniCall
@@ -59,18 +60,24 @@ def test_any_input(env: dict[str, str], stdin: bytes) -> None:
 
 def told(call: CniCall) -> None:
     """The request has the types that it says; the refusal is one sentence and has a code of the specification."""
-    try:
-        request = cnispec.parse(call)
-    except CniError as problem:
-        assert problem.code in CODES
-        document = json.loads(cnispec.error(cnispec.version_of(call.stdin), problem))
+    said = parsed(call)
+    if isinstance(said, CniError):
+        document = json.loads(cnispec.error(cnispec.version_of(call.stdin), said))
+        assert document["code"] in CODES
         assert document["cniVersion"] in cnispec.VERSIONS
         assert "\n" not in document["msg"]
         return
-    assert request.version in cnispec.VERSIONS
-    for one in (*request.previous, *request.pools, *(value for pair in request.annotations for value in pair)):
+    assert said.version in cnispec.VERSIONS
+    for one in (*said.previous, *said.pools, *(value for pair in said.annotations for value in pair)):
         assert isinstance(one, str)
-    for attachment in request.valid or ():
+    for attachment in said.valid or ():
         assert isinstance(attachment.container, str)
         assert isinstance(attachment.ifname, str)
-    assert (request.command == "GC") or request.valid is None
+    assert said.command == "GC" or said.valid is None
+
+
+def parsed(call: CniCall) -> CniRequest | CniError:
+    try:
+        return cnispec.parse(call)
+    except CniError as problem:
+        return problem
