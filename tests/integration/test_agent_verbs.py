@@ -1,4 +1,4 @@
-"""CHECK, GC and STATUS of CNI 1.1 with a real agent, by the C program and by its twin."""
+"""CHECK and STATUS with a real agent, by the C program and by its twin; test_cni_conformance.py has the other rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from agents import Cluster, Machine, Pod, cluster, eventually
+from agents import Cluster, Machine, Pod, cluster
 
 pytestmark = pytest.mark.root
 
@@ -43,21 +43,6 @@ def test_a_check_names_what_was_changed(made: Cluster, twin: bool) -> None:
     code, message = check(machine, pod, twin)
     assert (code, message.startswith("it was not added, or was deleted")) == (1, True)
     machine.run("ip", "netns", "del", pod.name)
-
-
-@pytest.mark.parametrize("twin", [False, True], ids=["c", "python"])
-def test_gc_deletes_what_is_not_listed(made: Cluster, twin: bool) -> None:
-    machine = made[0]
-    kept, gone = machine.add(f"kept{twin:d}"), machine.add(f"gone{twin:d}")
-    assert machine.cni("GC", "", "", ifname="", twin=twin, cniVersion="1.1.0").code == 0  # no list is no word
-    assert {kept.link, gone.link} <= set(machine.cali())
-    valid = [{"containerID": kept.container, "ifname": "eth0"}]
-    answer = machine.cni("GC", "", "", ifname="", twin=twin, cniVersion="1.1.0", **{"cni.dev/valid-attachments": valid})
-    assert (answer.code, answer.raw) == (0, "")
-    eventually(lambda: gone.link not in machine.cali(), lambda: str(machine.cali()))
-    assert kept.link in machine.cali()
-    machine.delete(kept)
-    machine.delete(gone)
 
 
 @pytest.mark.parametrize("twin", [False, True], ids=["c", "python"])
