@@ -110,8 +110,11 @@ static void send_request(int agent, int netns)
         ssize_t sent = sendmsg(agent, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent > 0)
             done += (size_t)sent;
-        else if (errno != EAGAIN && errno != EINTR)
+        else if (errno == EPIPE || errno == ECONNRESET)
             return;
+        else if (errno != EAGAIN && errno != EINTR)
+            fail(later(), "socket = ", show(socket_path), ": the request cannot be sent (", words(errno), "); try again",
+                 NULL);
         else if (!ready(agent, POLLOUT))
             fail_late();
     }

@@ -339,8 +339,10 @@ def send_request(call: Call, agent: _socket.socket, netns: int) -> None:
         except BlockingIOError as error:
             if not ready(call, agent.fileno(), select.POLLOUT):
                 raise call.late() from error
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
             return
+        except OSError as error:
+            raise call.fail(call.later(), f"the request cannot be sent ({reason(error)}); try again") from error
 
 
 def receive(call: Call, agent: _socket.socket, size: int) -> bytes:

@@ -100,7 +100,8 @@ struct bytes {
     size_t size, taken;
 };
 static struct bytes printed, sent, noted, input, reply;
-static bool note_named, gone; /* the tombstone has its name; nobody reads standard output any more */
+/* The tombstone has its name; nobody reads standard output any more; the kernel does not take the request. */
+static bool note_named, gone, unsendable;
 static char note_path[2 * sizeof tombstone];
 
 static void append(struct bytes *bytes, const void *more, size_t size)
@@ -190,7 +191,7 @@ static ssize_t fake_read(int descriptor, void *to, size_t size)
 
 static ssize_t fake_recv(int descriptor, void *to, size_t size, int flags)
 {
-    MUST(descriptor == AGENT && flags & MSG_DONTWAIT);
+    MUST(descriptor == AGENT && flags & MSG_DONTWAIT && !unsendable); /* who was not asked is not waited for */
     unsigned how = next();
     if (how == 0xFF) {
         errno = ECONNRESET;
@@ -222,6 +223,11 @@ static ssize_t fake_sendmsg(int descriptor, const struct msghdr *message, int fl
     unsigned how = next();
     if (how == 0xFF) {
         errno = EPIPE;
+        return -1;
+    }
+    if (how == 0xFE) {
+        unsendable = true;
+        errno = ENOBUFS;
         return -1;
     }
     size_t some = portion(message->msg_iov->iov_len, how);
@@ -521,7 +527,7 @@ static void restart(void)
     turn = stalls = 0;
     dials = 0;
     now = told = 0;
-    note_named = gone = false;
+    note_named = gone = unsendable = false;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -44,13 +44,13 @@ def config(version: str = "1.0.0", **more: object) -> bytes:
 def seeds() -> list[bytes]:
     """Inputs to start from: every command, every version, every world, some weather, and the edges of each check."""
     plain, slow, late = bytes(8), bytes([3, 1, 4, 2, 40, 3, 1, 0]), bytes([0, 0, 56, 56, 0, 56, 0, 56])
-    broken = bytes([0, 0, 0, 0, 255, 0, 0, 0])
+    broken, full = bytes([0, 0, 0, 0, 255, 0, 0, 0]), bytes([0, 0, 0, 0, 254, 0, 254, 0])
     text = config("1.1.0", socket="/run/x.sock", timeout=0.5, prevResult={"ips": [[{}], "\u20ac\U0001f600\\"]})
     good, empty, bad = answer(0, RESULT), answer(0, b""), answer(1, ERROR)
     found = [
         weather + bytes([world]) + environment(command) + text + b"\xff\xff" + reply
         for weather, world, command, reply in itertools.product(
-            (plain, slow, late, broken),
+            (plain, slow, late, broken, full),
             (0, 1, 4, 8, 36, 68, 20),
             ("ADD", "DEL", "CHECK", "GC", "STATUS", "VERSION"),
             (good,),
