@@ -252,8 +252,8 @@ static int fake_open(const char *path, int flags, ...)
 static int fake_close(int descriptor)
 {
     MUST(descriptor >= NETNS && descriptor <= NOTE);
-    errno = EBADF; /* a close is free to spoil errno */
-    return 0;
+    errno = EIO; /* a close is free to spoil errno */
+    return descriptor == NOTE && next() == 0xFF ? -1 : 0;
 }
 
 static int fake_ioctl(int descriptor, unsigned long what)
@@ -266,6 +266,9 @@ static int fake_ioctl(int descriptor, unsigned long what)
 static int fake_socket(int family, int type, int protocol)
 {
     MUST(family == AF_UNIX && type & SOCK_CLOEXEC && !protocol);
+    errno = EMFILE;
+    if (next() == 0xFF)
+        return -1;
     return AGENT;
 }
 

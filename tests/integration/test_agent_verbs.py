@@ -33,10 +33,10 @@ def test_a_check_names_what_was_changed(made: Cluster, twin: bool) -> None:
     pod = machine.add(f"checked{twin:d}", cniVersion="1.1.0", twin=twin)
     assert check(machine, pod, twin) == (0, "")
     machine.run("ip", "-n", pod.name, "route", "del", "default")
-    machine.run("ip", "-n", pod.name, "link", "set", "eth0", "mtu", "1300")
+    machine.run("ip", "-n", pod.name, "link", "set", "eth0", "mtu", "9000")
     code, message = check(machine, pod, twin)
     assert code == 1
-    assert "eth0 of the pod has MTU 1300 instead of" in message
+    assert "eth0 of the pod has MTU 9000 instead of" in message
     assert "the pod has no default route via 169.254.1.1" in message
     machine.delete(pod, twin=twin)
     machine.netns(pod.name)

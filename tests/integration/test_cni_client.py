@@ -119,6 +119,19 @@ def test_the_largest_request_and_the_largest_answer_pass(plugin: list[str], tmp_
         )
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_largest_environment_passes(plugin: list[str], tmp_path: Path, more: int) -> None:
+    env = environment("ADD", **{f"filler{number}": "x" * 120_000 for number in range(8)})
+    room = wire.LIMIT - len(wire.pack_cni(wire.CniCall({name: str(value) for name, value in env.items()}, b"")))
+    env["CNI_ARGS"] = "x" * (room - len("CNI_ARGS=") - 1 + more)
+    code, message = execute(plugin, env, b"").error
+    assert (code, message.split(":")[0]) == (
+        (4, "the CNI_ variables are longer than the 1048576 bytes that are taken")
+        if more
+        else (6, "standard input is empty")
+    )
+
+
 # --- VERSION
 
 

@@ -147,6 +147,8 @@ CHECK = [
         damage="ip route add 198.51.100.0/24 via 169.254.1.1 dev eth0"),
     Row("an address more, by a later plugin", "CHECK", "added", config={"prevResult": ...},
         damage="ip address add 192.0.2.7/32 dev eth0"),
+    Row("a smaller MTU, by a later plugin", "CHECK", "added", config={"prevResult": ...},
+        damage="ip link set eth0 mtu 1300"),
     Row("the interface is gone", "CHECK", "added", config={"prevResult": ...}, code=-1, damage="ip link del eth0",
         versions=CHECKED),
     Row("the interface is down", "CHECK", "added", config={"prevResult": ...}, code=-1, names=("eth0", "down"),
