@@ -212,3 +212,8 @@ def config(socket_path: Path | str, **more: object) -> bytes:
     return json.dumps(
         {"cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "bgpnet", "socket": str(socket_path), **more}
     ).encode()
+
+
+def shown(path: Path) -> str:
+    """A path as a message repeats it."""
+    return str(path) if len(str(path)) <= 100 else str(path)[:100] + "..."
