@@ -14,7 +14,6 @@ every JSON reader keeps exactly.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
@@ -154,17 +153,24 @@ def take(block: IPAMBlock, address: Address, who: Claimant, now: float, rest: fl
     if had is not None and had[0] == address:
         return block
     if had is not None:
-        raise AllocationRefused(f"{_who(had[1])} has {had[0]} and asks for {address}: delete it before it has another")
+        raise AllocationRefused(
+            f"{who_has(had[1])} has {had[0]} and asks for {address}: delete it before it has another"
+        )
     if there is not None and there.freedAt is None:
         remedy = "ask for another address, or delete that one first"
         if there.use is Use.RESERVED:
             remedy = "ask for another address, or release it with bgpnetctl ipam release once its holder is gone"
+        elif there.use is Use.TUNNEL:
+            remedy = (
+                "ask for another address: the node needs this one to reach pods of other nodes, and takes another only "
+                f"when the pool of block {block.spec.cidr} is disabled or its allowedUses have no Tunnel"
+            )
         state = "reserved for" if there.use is Use.RESERVED else "taken by"
-        raise AllocationRefused(f"{address} is {state} {_who(there)} since {there.since}: {remedy}")
+        raise AllocationRefused(f"{address} is {state} {who_has(there)} since {there.since}: {remedy}")
     if there is not None and there.freedAt is not None and (end := _end(there, who, now, rest)) > now:
         state = "is kept for it" if resting.kept_until(there, now) else "rests"
         raise AddressRests(
-            f"{address} of {_who(there)} {state} until {stamp(end)}: ask again then, or for another address"
+            f"{address} of {who_has(there)} {state} until {stamp(end)}: ask again then, or for another address"
         )
     if block.spec.state is BlockState.IDLE:
         raise AllocationRefused(
@@ -231,10 +237,10 @@ def release(block: IPAMBlock, container: str, ifname: str, now: float, sequence:
     allocation = block.spec.allocations[ordinal]
     if sequence is not None and sequence != allocation.sequence:
         raise AllocationRefused(
-            f"{block.network[ordinal]} of {_who(allocation)} is allocation {allocation.sequence}, "
+            f"{block.network[ordinal]} of {who_has(allocation)} is allocation {allocation.sequence}, "
             f"not {sequence}, which is meant: look again and release that one if it should go"
         )
-    allocations = {**block.spec.allocations, ordinal: replace(allocation, freedAt=stamp(now))}
+    allocations = _last(block.spec, ordinal, replace(allocation, freedAt=stamp(now)))
     changed = replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations)
     return replace(block, spec=changed)
 
@@ -246,7 +252,7 @@ def end_reservation(block: IPAMBlock, address: Address, sequence: int, now: floa
     """
     slot = block.spec.allocations.get(_offset(block, address))
     if slot is None or slot.use is not Use.RESERVED or slot.sequence != sequence:
-        there = f"allocation {slot.sequence} of {_who(slot)}" if slot else "free"
+        there = f"allocation {slot.sequence} of {who_has(slot)}" if slot else "free"
         raise AllocationRefused(f"{address} is not reservation {sequence} but {there}: look again at who has it")
     return release_at(block, address, sequence, now)
 
@@ -259,11 +265,14 @@ def release_at(block: IPAMBlock, address: Address, sequence: int, now: float) ->
     ordinal = _offset(block, address)
     slot = block.spec.allocations.get(ordinal)
     if slot is None or slot.sequence != sequence:
-        there = f"allocation {slot.sequence} of {_who(slot)}" if slot else "free"
+        there = f"allocation {slot.sequence} of {who_has(slot)}" if slot else "free"
         raise AllocationRefused(f"{address} is not allocation {sequence} but {there}: look again at who has it")
     if slot.freedAt is not None and not slot.keep:
         return block
-    allocations = {**block.spec.allocations, ordinal: replace(slot, freedAt=slot.freedAt or stamp(now), keep=0)}
+    freed = replace(slot, freedAt=slot.freedAt or stamp(now), keep=0)
+    allocations = (
+        _last(block.spec, ordinal, freed) if slot.freedAt is None else {**block.spec.allocations, ordinal: freed}
+    )
     changed = replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations)
     return replace(block, spec=changed)
 
@@ -294,13 +303,15 @@ def restore(block: IPAMBlock, address: Address, allocation: Allocation) -> IPAMB
     key = (allocation.container, allocation.ifname)
     if there is not None and there.freedAt is None and (there.container, there.ifname) != key:
         raise AllocationRefused(
-            f"{address} is recorded for {_who(there)} and cannot be restored to {_who(allocation)}: "
+            f"{address} is recorded for {who_has(there)} and cannot be restored to {who_has(allocation)}: "
             "one of the two must be deleted and started again"
         )
     allocations = dict(spec.allocations)
     older = None if allocation.freedAt else _ordinal(spec, *key)
     if older is not None and older != ordinal:
         allocations[older] = replace(allocations[older], freedAt=allocation.since)
+    if allocation.freedAt:
+        allocations.pop(ordinal, None)  # to the end, as `_last` has it: what a journal tells, it tells in its order
     allocations[ordinal] = allocation
     changed = replace(
         spec,
@@ -347,33 +358,12 @@ def is_empty(block: IPAMBlock) -> bool:
     return all(allocation.freedAt is not None for allocation in block.spec.allocations.values())
 
 
-def check(block: IPAMBlock) -> list[str]:
-    """Everything that is wrong inside a block, one sentence each (source: Calico's `ipam check`, validateBlock)."""
-    spec, total = block.spec, block.network.num_addresses
-    queued = Counter(spec.free)
-    problems = [
-        f"ordinal {one} is outside the block of {total} addresses"
-        for one in sorted({*queued, *spec.allocations})
-        if not 0 <= one < total
-    ]
-    problems += [f"ordinal {one} is {times} times in the queue" for one, times in sorted(queued.items()) if times > 1]
-    problems += [f"ordinal {one} is both free and allocated" for one in sorted(queued.keys() & spec.allocations.keys())]
-    problems += [
-        f"ordinal {one} is neither free nor allocated"
-        for one in range(total)
-        if one not in queued and one not in spec.allocations
-    ]
-    mine = (slot for slot in spec.allocations.values() if slot.freedAt is None and slot.use is not Use.RESERVED)
-    live = Counter(map(_who, mine))
-    problems += [f"{who} has {times} addresses" for who, times in sorted(live.items()) if times > 1]
-    problems += [
-        f"ordinal {one} has sequence {slot.sequence}, later than the block's {spec.sequence}"
-        for one, slot in sorted(spec.allocations.items())
-        if slot.sequence > spec.sequence
-    ]
-    if block.metadata.name != names.block(block.network):
-        problems.append(f"its name is {block.metadata.name!r} instead of {names.block(block.network)!r}")
-    return [f"block {spec.cidr}: {problem}" for problem in problems]
+def who_has(allocation: Allocation) -> str:
+    """Whose it is, as the subject of a sentence."""
+    if allocation.use is Use.TUNNEL:
+        return f"the tunnel {allocation.ifname}"
+    pod = f" (pod {allocation.pod})" if allocation.pod else ""
+    return f"container {allocation.container} interface {allocation.ifname}{pod}"
 
 
 def _first(queue: Sequence[int], reserved: frozenset[int]) -> int | None:
@@ -401,11 +391,10 @@ def _given(block: IPAMBlock, ordinal: int, who: Claimant, now: float, rested: Se
     return replace(block, spec=replace(spec, sequence=sequence, allocations=allocations, free=free))
 
 
-def _who(allocation: Allocation) -> str:
-    if allocation.use is Use.TUNNEL:
-        return f"the tunnel {allocation.ifname}"
-    pod = f" (pod {allocation.pod})" if allocation.pod else ""
-    return f"container {allocation.container} interface {allocation.ifname}{pod}"
+def _last(spec: IPAMBlockSpec, ordinal: int, freed: Allocation) -> dict[int, Allocation]:
+    """The slots with one that is freed now as the last: among those of one instant, their order is that of freeing."""
+    others = {one: slot for one, slot in spec.allocations.items() if one != ordinal}
+    return {**others, ordinal: freed}
 
 
 def _next(sequence: int, now: float) -> int:

@@ -7,7 +7,8 @@ name, for the interface of that name, for so many seconds; and that one gets it 
 from __future__ import annotations
 
 from bgpnet.model.instant import seconds
-from bgpnet.model.ipamblock import Allocation, IPAMBlockSpec
+from bgpnet.model.ip import Address
+from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec
 
 
 def until(slot: Allocation, rest: float) -> float:
@@ -24,22 +25,25 @@ def kept_until(slot: Allocation, now: float) -> float:
 
 
 def queue(spec: IPAMBlockSpec, rest: float) -> list[tuple[float, int]]:
-    """When each resting ordinal may be anybody's, the next first."""
-    return sorted(
-        (until(slot, rest), ordinal) for ordinal, slot in spec.allocations.items() if slot.freedAt is not None
-    )
+    """When each resting ordinal may be anybody's, the next first; at one instant the first that was freed."""
+    found = [(until(slot, rest), ordinal) for ordinal, slot in spec.allocations.items() if slot.freedAt is not None]
+    return sorted(found, key=_instant)
 
 
 def pressable(spec: IPAMBlockSpec, now: float) -> list[int]:
     """Resting ordinals that may be given away before their time, the longest-resting first: not those that are kept."""
-    return [
-        ordinal
-        for _, ordinal in sorted(
-            (seconds(slot.freedAt), ordinal)
-            for ordinal, slot in spec.allocations.items()
-            if slot.freedAt is not None and not kept_until(slot, now)
-        )
+    found = [
+        (seconds(slot.freedAt), ordinal)
+        for ordinal, slot in spec.allocations.items()
+        if slot.freedAt is not None and not kept_until(slot, now)
     ]
+    return [ordinal for _, ordinal in sorted(found, key=_instant)]
+
+
+def rested(block: IPAMBlock, address: Address, now: float) -> float:
+    """Seconds since an address was released; 0 for one that does not rest."""
+    slot = block.spec.allocations.get(int(address) - int(block.network.network_address))
+    return max(now - seconds(slot.freedAt), 0.0) if slot is not None and slot.freedAt is not None else 0.0
 
 
 def kept_for(spec: IPAMBlockSpec, pod: str, ifname: str, now: float) -> int | None:
@@ -49,7 +53,12 @@ def kept_for(spec: IPAMBlockSpec, pod: str, ifname: str, now: float) -> int | No
         for ordinal, slot in spec.allocations.items()
         if slot.keep and slot.freedAt is not None and is_its(slot, pod, ifname) and kept_until(slot, now)
     ]
-    return max(found)[1] if found else None
+    return sorted(found, key=_instant)[-1][1] if found else None
+
+
+def _instant(one: tuple[float, int]) -> float:
+    """What to sort by, and by nothing else: `freedAt` counts milliseconds, and a block's slots lie in their order."""
+    return one[0]
 
 
 def is_its(slot: Allocation, pod: str, ifname: str) -> bool:

@@ -69,12 +69,17 @@ class Session:
         """Another datastore, with the same certificates and user; raises UsageError, StoreUnreachable."""
         return replace(self.choice(), url=url).open()
 
-    def repo(self) -> Repo:
-        """The typed datastore; raises UsageError for a URL that nothing serves, StoreUnreachable."""
+    def repo(self, *, may_make: bool = False) -> Repo:
+        """The typed datastore; raises UsageError for a URL that nothing serves, StoreUnreachable.
+
+        may_make: a file that is missing is made; else its first use raises StoreUnreachable: where somebody only looks,
+        or changes what should be there, an empty datastore in the place of a lost or another one is a wrong answer.
+        """
         from bgpnet.store.repo import Repo
 
         if self._store is None:
-            self._store = self.choice().open()
+            choice = self.choice()
+            self._store = choice.open() if may_make or not choice.url.startswith("sqlite:///") else _existing(choice)
         return Repo(self._store)
 
     def agent(self) -> AgentClient:
@@ -91,6 +96,27 @@ class Session:
         """Let go of the datastore."""
         if self._store is not None:
             self._store.close()
+
+
+def _existing(choice: Choice) -> Store:
+    """A file of SQLite's, opened when it is first used: what is wrong with the command itself is said before."""
+    from bgpnet.store.lazy import LazyStore
+
+    def open_it() -> Store:
+        try:
+            os.stat(choice.url.removeprefix("sqlite://"))
+        except FileNotFoundError as error:
+            from bgpnet.errors import StoreUnreachable
+
+            raise StoreUnreachable(
+                f"datastore {choice.url} does not exist: bgpnet agent makes it, and so do bgpnetctl create, apply and "
+                "datastore import; if another one is meant, name it with --datastore URL, -c FILE or BGPNET_DATASTORE"
+            ) from error
+        except (OSError, ValueError):
+            pass  # opening it says what is the matter
+        return choice.open()
+
+    return LazyStore(open_it)
 
 
 def warn(sentence: str) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from msgspec import structs
 
-from bgpnet import ipam
-from bgpnet.agent import claims, facts
+from bgpnet import integrity, ipam
+from bgpnet.agent import claims, facts, overlaps
 from bgpnet.agent.world import Phase, Pod, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
@@ -20,11 +20,21 @@ def unheld(world: World) -> Iterator[IPAMBlock]:
     Empty: the answer of its claim got lost. Not empty: an operator gave it to this node, an import brought it back, or
     it is our own late write after the block was forgotten.
     """
-    for there in world.of_kind(kinds.IPAMBLOCK).values():
-        if not isinstance(there, IPAMBlock) or there.network in world.blocks or there.spec.owner is None:
-            continue
-        if there.spec.owner.name == world.me.node:
+    for there in _not_held(world):
+        if overlaps.stronger(world, there) is None:
             yield renewed(world, there)
+
+
+def overlapped(world: World) -> Iterator[IPAMBlock]:
+    """What is recorded as ours and gave way to another node's block: in the way, and of no use to anybody."""
+    return (there for there in _not_held(world) if overlaps.stronger(world, there) is not None)
+
+
+def _not_held(world: World) -> Iterator[IPAMBlock]:
+    for there in world.of_kind(kinds.IPAMBLOCK).values():
+        owner = there.spec.owner if isinstance(there, IPAMBlock) else None
+        if isinstance(there, IPAMBlock) and owner and owner.name == world.me.node and there.network not in world.blocks:
+            yield there
 
 
 def lived_in(world: World, block: IPAMBlock) -> bool:
@@ -38,7 +48,11 @@ def renewed(world: World, block: IPAMBlock) -> IPAMBlock:
 
 
 def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
-    """The block with dead allocations released and unrecorded ones entered, and the pods that were recovered."""
+    """The block with dead allocations released and unrecorded ones entered, and the pods that were recovered.
+
+    It may have been written by anybody: ordinals that are outside of it, doubled or missing are put right.
+    """
+    block = integrity.mended(block)
     for ordinal, allocation in list(block.spec.allocations.items()):
         attachment = Attachment(allocation.container, allocation.ifname)
         live = allocation.freedAt is None and allocation.use is Use.WORKLOAD

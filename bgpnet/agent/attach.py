@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from bgpnet import cnispec, ipam, names
-from bgpnet.agent import adopt, answers, choose, claims, facts
+from bgpnet import cnispec, ipam, names, resting
+from bgpnet.agent import adopt, answers, choose, claims, facts, overlaps
 from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
     Claimed,
     ClaimFailed,
     Effect,
+    ForgetBlock,
     JournalBlocks,
     KernelApplied,
     Namespaces,
@@ -24,6 +25,7 @@ from bgpnet.agent.events import (
     TakeBackFailed,
     TakenBack,
     UnwirePod,
+    Warn,
     WirePod,
     Workloads,
 )
@@ -35,6 +37,9 @@ from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
 from bgpnet.model.ippool import IPPool
+
+PRESSED = 60.0
+"""Seconds in which it is said once that an address was given away before it had rested."""
 
 
 def add(world: World, number: int, request: CniRequest, failed: frozenset[str] = frozenset()) -> Step:
@@ -98,7 +103,8 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
     if idle := choose.idle(world, permitted):
         return claims.take_back(answers.wait(world, number, request, _taking_back(idle[0])), idle[0])
     if world.store_away and (assigned := _longest_rested(world, request, blocks)):
-        return _allocated(world, number, request, *assigned)  # no other block can be had, for who knows how long
+        # no other block can be had, for who knows how long
+        return _early(world, number, request, blocks, assigned, f"the datastore is away ({world.store_away})")
     if reason := _final(world, permitted, failed):
         return _pressed(world, number, request, blocks, reason)
     return claims.claim(answers.wait(world, number, request, "a block of addresses is being claimed"), permitted)
@@ -128,9 +134,32 @@ def _final(world: World, permitted: Sequence[IPPool] | None, failed: frozenset[s
 def _pressed(world: World, number: int, request: CniRequest, blocks: Sequence[IPAMBlock], reason: str) -> Step:
     """The address that has rested longest, or the reason why there is none, and that a block was lost if one was."""
     if assigned := _longest_rested(world, request, blocks):
-        return _allocated(world, number, request, *assigned)
+        return _early(world, number, request, blocks, assigned, reason)
     said = f"{reason}; {world.fenced}" if world.fenced else reason
     return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, said))]
+
+
+def _early(
+    world: World,
+    number: int,
+    request: CniRequest,
+    blocks: Sequence[IPAMBlock],
+    assigned: tuple[IPAMBlock, ip.Address],
+    reason: str,
+) -> Step:
+    """Give an address away before its time, and say so: at most once in a while, as every further ADD may do it."""
+    block, address = assigned
+    before = next(one for one in blocks if one.network == block.network)
+    world, effects = _allocated(world, number, request, block, address)
+    if world.clock < world.watch.pressed_until:
+        return world, effects
+    rested = resting.rested(before, address, world.now)
+    said = (
+        f"{address} is given away {rested:.0f} s after its release, although addresses rest {choose.rest(world):.0f} "
+        f"s, because node {world.me.node} has no other: {reason}"
+    )
+    watch = replace(world.watch, pressed_until=world.clock + PRESSED)
+    return replace(world, watch=watch), [*effects, Warn(said)]
 
 
 def _longest_rested(
@@ -212,6 +241,9 @@ def taken_back(world: World, event: TakenBack) -> Step:
 
 def _held(world: World, stored: IPAMBlock) -> Step:
     """A block that the datastore has as ours is one of ours: with the pods that live in it, and nobody else."""
+    if overlaps.stronger(claims.with_stored(world, stored), stored) is not None:
+        world, effects = resume(claims.with_stored(world, stored))
+        return world, [ForgetBlock(stored.spec.cidr), *effects]
     block, recovered = adopt.survivors(world, stored)
     world = claims.with_stored(world, stored)
     pods = {**world.pods, **{pod.attachment: pod for pod in recovered}}

@@ -167,12 +167,13 @@ def no_more(world: World) -> str:
             "set it to true, or delete pods"
         )
     limit = spec.maxBlocksPerHost or BLOCKS_PER_NODE
-    if len(world.blocks) < limit:
+    counted = [block for net, block in world.blocks.items() if not is_unwanted(world, net)]  # the others are to go
+    if len(counted) < limit:
         return ""
-    unused = sum(pools.unused_in(block, world.reserved) for block in world.blocks.values())
+    unused = sum(pools.unused_in(block, world.reserved) for block in counted)
     meaning = f", which means {BLOCKS_PER_NODE}" if not spec.maxBlocksPerHost else ""
     return (
-        f"node {node} gets no further block because it has {len(world.blocks)}, {unused} addresses in them unused: "
+        f"node {node} gets no further block because it has {len(counted)}, {unused} addresses in them unused: "
         f"raise spec.maxBlocksPerHost ({spec.maxBlocksPerHost}{meaning}) of IPAMConfiguration default, or delete pods"
     )
 

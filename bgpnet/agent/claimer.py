@@ -55,6 +55,9 @@ class Claimer:
         try:
             for block in _wanted(work, now) if work.wanted is not None else _candidates(work, now):
                 if (mine := self._take(block)) is not None:
+                    if reason := self._closed(work, mine):
+                        self._repo.remove(mine)
+                        return ClaimFailed(reason, exhausted=False, pools=_names(work))
                     self._journal.owe([BlockIs(mine)])
                     return Claimed(mine)
         except (StoreError, Invalid) as problem:
@@ -104,6 +107,22 @@ class Claimer:
             return None
         except StoreError as problem:
             return StoreAway(str(problem))
+
+    def _closed(self, work: ClaimBlock, mine: IPAMBlock) -> str:
+        """Why a block must not be claimed of its pool as the datastore has that now, after the write; empty: it may.
+
+        Who gives a pool another block size disables it first and then looks for blocks (admission.py); who claims
+        writes first and then looks at the pool: one of the two sees the other, however late a partitioned node comes.
+        """
+        pool = next(one for one in work.pools if ip.contains(one.network, mine.network))
+        name = pool.metadata.name
+        try:
+            there = self._repo.get(kinds.IPPOOL, name)
+        except NotFound:
+            return f"pool {name} was deleted; it is being heard of"
+        if not isinstance(there, IPPool) or (there.network, there.block_size) != (pool.network, pool.block_size):
+            return f"pool {name} has another cidr or blockSize by now; it is being heard of"
+        return f"pool {name} was disabled; it is being heard of" if there.spec.disabled else ""
 
     def _why_not(self, block: IPAMBlock) -> str:
         try:

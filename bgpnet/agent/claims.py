@@ -125,7 +125,7 @@ def ensure_tunnel(world: World) -> Step:
     if kept is not None:
         return _moved(world, [net for net in had if net != kept], [])
     if (new := _tunnel_block(world, pools)) is None:
-        return more(_told(world, choose.no_more(world)) if not had else world, pools)
+        return more(_told(world, choose.no_more(world)), pools)
     return _moved(world, had, [new])
 
 

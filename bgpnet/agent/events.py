@@ -374,6 +374,13 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
+class Warn:
+    """Say this in the log, as a warning."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Tell the one who asked: exit status and body. reason: the sentence of a refusal, for the log."""
 
@@ -435,6 +442,7 @@ Effect = (
     | LookAtPods
     | RemoveRequest
     | Alarm
+    | Warn
     | Answer
     | Stop
 )

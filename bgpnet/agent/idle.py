@@ -114,7 +114,7 @@ def _useless(world: World) -> Iterator[IPAMBlock]:
     """What is to be deleted, at the revision last heard; without one where the datastore has it no more.
 
     Own idle blocks of no use, once the datastore has them as idle; and what is recorded as ours, empty, and not held:
-    the claim's answer got lost, so nobody was ever given an address of it.
+    the claim's answer got lost, so nobody was ever given an address of it. And what gave way to another node's block.
     """
     stored = world.of_kind(kinds.IPAMBLOCK)
     for net, block in world.blocks.items():
@@ -127,3 +127,4 @@ def _useless(world: World) -> Iterator[IPAMBlock]:
     for there in adopt.unheld(world):
         if ipam.is_empty(there) and not adopt.lived_in(world, there):
             yield there
+    yield from adopt.overlapped(world)

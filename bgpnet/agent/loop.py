@@ -15,7 +15,7 @@ from time import monotonic, time
 
 from bgpnet.agent import facts, status
 from bgpnet.agent.apply import Applied, apply
-from bgpnet.agent.events import Alarm, Answer, Asked, Effect, KernelApplied, Stop, Tick
+from bgpnet.agent.events import Alarm, Answer, Asked, Effect, KernelApplied, Stop, Tick, Warn
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
@@ -132,6 +132,8 @@ class Loop:
                 server.answer(number, code, body)
             case Alarm(sentence, over):
                 log.log(logging.INFO if over else logging.ERROR, "%s%s", "over: " if over else "", sentence)
+            case Warn(sentence):
+                log.warning("%s", sentence)
             case Stop(reason):
                 self.reason = reason
                 self._stop.set()

@@ -12,6 +12,8 @@ from bgpnet.bgp.conf import Neighbour
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 
+SHOWN = 5
+"""How many pods a warning names before it only counts the others."""
 WARNINGS = 100
 """How many warnings a status carries before it only counts the others."""
 
@@ -125,6 +127,33 @@ def _info(world: World, session: Session | None, peer: Neighbour) -> str:
     return session.info
 
 
+def _outside(world: World) -> list[str]:
+    """That own pods are in no pool: no peer takes a route to them, so nobody beyond this node reaches them."""
+    pools = [pool.network for pool in facts.pools(world).values()]
+    if not pools or not world.is_synced(kinds.IPPOOL):
+        return []
+    lost = [pod for pod in world.pods.values() if not any(ip.contains(pool, pod.address) for pool in pools)]
+    if not lost:
+        return []
+    shown = ", ".join(str(pod.address) for pod in lost[:SHOWN])
+    more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+    return [
+        f"pods of this node have addresses outside every IPPool, to which other nodes take no routes: {shown}{more}; "
+        "create their pool again with bgpnetctl create -f pool.yaml, or delete the pods so that they start anew"
+    ]
+
+
+def _stuck(world: World) -> list[str]:
+    """That the tunnel's address lies where it should not, and why it cannot move."""
+    address = facts.tunnel_address(world)
+    block = choose.own(world, address) if address else None
+    if block is None or not world.no_address or not world.is_synced(kinds.IPPOOL):
+        return []
+    if not choose.is_unwanted(world, block.network):
+        return []
+    return [f"tunl0 has {address}, whose pool does not serve this node any more, and gets no other: {world.no_address}"]
+
+
 def _warnings(world: World, plan: Plan) -> list[str]:
     replaced = [world.replaced] if world.replaced else []
     broken = [
@@ -132,6 +161,7 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         for plural, names in world.broken.items()
         for name in names
     ]
-    listed = [*replaced, *leaks.alarms(world), *world.conflist, *broken, *world.refusals, *plan.refused.values()]
+    own = [*replaced, *leaks.alarms(world), *_outside(world), *_stuck(world), *world.conflist]
+    listed = [*own, *broken, *world.refusals, *plan.refused.values()]
     hidden = len(listed) - WARNINGS
     return [*listed[:WARNINGS], f"and {hidden} more"] if hidden > 0 else listed

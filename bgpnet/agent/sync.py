@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from bgpnet import names, reservations
-from bgpnet.agent import adopt, attach, claims, facts, releases
+from bgpnet.agent import adopt, attach, claims, facts, overlaps, releases
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import (
     Changed,
@@ -230,19 +230,23 @@ def _usurper(world: World) -> str:
 
 
 def _fence(world: World, stored: IPAMBlock, *, read: bool = False) -> Step:
-    """A block of ours whose owner is another node now: we are fenced from it, also after a restart.
+    """A block of ours whose owner is another node now, or that another's overlaps: we are fenced from it, also after
+    a restart.
 
     Watches tell in order, but late: until they tell of our claim, they may tell of the owner before us.
     """
     if not read and stored.network in world.unheard:
         return world, []
-    mine = world.blocks.get(stored.network)
     owner = stored.spec.owner
-    if mine is None or owner is None or owner.name == world.me.node:
+    if owner is None or owner.name == world.me.node:
         return world, []
-    blocks = {net: block for net, block in world.blocks.items() if net != stored.network}
-    unheard = {net: one for net, one in world.unheard.items() if net != stored.network}
-    return replace(world, blocks=blocks, unheard=unheard), [ForgetBlock(stored.spec.cidr)]
+    lost = [block.network for block in overlaps.lost_to(world, stored)]
+    lost += [stored.network] if stored.network in world.blocks else []
+    if not lost:
+        return world, []
+    blocks = {net: block for net, block in world.blocks.items() if net not in lost}
+    unheard = {net: one for net, one in world.unheard.items() if net not in lost}
+    return replace(world, blocks=blocks, unheard=unheard), [ForgetBlock(str(net)) for net in lost]
 
 
 def _adopt(world: World) -> Step:
@@ -259,7 +263,7 @@ def _adopt(world: World) -> Step:
     for stored in world.of_kind(kinds.IPAMBLOCK).values():
         if not isinstance(stored, IPAMBlock) or stored.network in blocks:
             continue
-        if stored.spec.owner is None or stored.spec.owner.name != world.me.node:
+        if stored.spec.owner is None or stored.spec.owner.name != world.me.node or overlaps.stronger(world, stored):
             continue
         block, living = adopt.survivors(world, adopt.renewed(world, stored))
         blocks[block.network] = block

@@ -42,6 +42,7 @@ class Watch:
 
     intruders: what others announce of our blocks (prefix and peer), since which clock. alarms: those that were logged.
     published: what our Node is to say, set at published_at. answers: to requests, by name, decided and not yet stored.
+    pressed_until: the clock until which no more is said of addresses that are given away before they have rested.
     """
 
     due: float = 0.0
@@ -52,3 +53,4 @@ class Watch:
     published: NodeIPAM | None = None
     published_at: float = 0.0
     answers: Mapping[str, Answered] = field(default_factory=dict)
+    pressed_until: float = 0.0

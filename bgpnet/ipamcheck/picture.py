@@ -67,7 +67,8 @@ class Word:
     leaked: allocations of its blocks that no pod of it has. unrecorded: pods whose address is not allocated to them.
     blocks: its own blocks with their live allocations by ordinal, ahead of the datastore; None when it did not say.
     pods: the pods that it has wired. away: its datastore does not answer, and this is why.
-    reason: with source UNKNOWN, why there is no word.
+    reason: with source UNKNOWN, why there is no word; `at` is the node's last sign of life then, or empty.
+    starting: its agent lives and has published nothing yet, as for some seconds after its first start.
     """
 
     node: str
@@ -80,6 +81,7 @@ class Word:
     pods: tuple[Holder, ...] = ()
     away: str = ""
     reason: str = ""
+    starting: bool = False
 
 
 @dataclass(frozen=True, slots=True)

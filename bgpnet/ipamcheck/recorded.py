@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from bgpnet import ipam
+from bgpnet import integrity, ipam
 from bgpnet.ipamcheck.picture import Picture, Problem, Severity, Slot, holder
 from bgpnet.model import ip
 from bgpnet.model.instant import seconds
@@ -25,7 +25,7 @@ def malformed(picture: Picture) -> Iterator[Problem]:
     """Blocks whose numbers contradict each other, and stored ones that nobody can read."""
     remedy = "restart the agent of its owner, which writes the block anew from what it knows"
     for block in picture.blocks:
-        for sentence in ipam.check(block):
+        for sentence in integrity.check(block):
             yield Problem(
                 "malformed-block", Severity.ERROR, subject(block), sentence, remedy, _owner(block), evidence=(sentence,)
             )

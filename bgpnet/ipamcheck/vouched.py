@@ -5,6 +5,7 @@ Leaks are the owner's word alone: what a node does not say of itself, nobody con
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from bgpnet.ipamcheck.picture import Holder, Picture, Problem, Severity, Slot, Source, Word, holder
@@ -185,8 +186,30 @@ def alarms(picture: Picture) -> Iterator[Problem]:
             )
 
 
+def silent(picture: Picture) -> Iterator[Problem]:
+    """Nodes with live allocations that say nothing of them. One that has none, or was deleted, is not missed here.
+
+    What an import reserved is nobody's word to give, and does not count.
+    """
+    live = Counter(slot.owner for slot in picture.slots() if slot.allocation.use is not Use.RESERVED)
+    for word in picture.words.values():
+        if word.source is not Source.UNKNOWN or word.starting or not live[word.node]:
+            continue
+        since = f" since {word.at}" if word.at else ""
+        said = (
+            f"node {word.node} says nothing of its addresses{since} ({word.reason}), and nobody else vouches for "
+            f"those in use there: {live[word.node]}"
+        )
+        remedy = (
+            f"start or restart the agent of node {word.node}, of this version; if that machine is gone for good: "
+            f"bgpnetctl delete node {word.node}, then bgpnetctl node release {word.node}"
+        )
+        evidence = (word.at,)
+        yield Problem("node-silent", Severity.WARNING, f"Node({word.node})", said, remedy, word.node, evidence=evidence)
+
+
 def _heard(picture: Picture) -> Iterator[Word]:
     return (word for word in picture.words.values() if word.source is not Source.UNKNOWN)
 
 
-CHECKS = (leaks, unrecorded, journal, sandboxes, alarms)
+CHECKS = (leaks, unrecorded, journal, sandboxes, alarms, silent)

@@ -5,6 +5,7 @@ Fields that are missing or new do no harm: agents are older or newer than this p
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,27 +88,29 @@ def of_node(node: Node, now: float) -> Word:
     identity = node.status.identity if node.status else None
     if identity is None:
         return unknown(name, "no agent holds its name")
+    heard = identity.heartbeat
     try:
-        age = now - instant.seconds(identity.heartbeat)
+        age = now - instant.seconds(heard)
     except ValueError:
-        return unknown(name, f"its heartbeat {identity.heartbeat!r} is no instant")
+        return unknown(name, f"its heartbeat {heard!r} is no instant")
     if age >= SILENT:
-        return unknown(name, f"its agent was last heard of {age:.0f} s ago")
+        return unknown(name, f"its agent was last heard of {age:.0f} s ago", heard)
     published = msgspec.to_builtins(node.status).get("ipam")
     if published is None:
-        return unknown(name, "its agent publishes nothing about its addresses")
+        nothing = unknown(name, "its agent publishes nothing about its addresses", heard)
+        return dataclasses.replace(nothing, starting=True)
     try:
         told = msgspec.convert(published, Told)
         leaked, unrecorded = tuple(map(_holder, told.leaked)), tuple(map(_holder, told.unrecorded))
     except (msgspec.ValidationError, ValueError) as error:
-        return unknown(name, f"what its agent publishes cannot be read ({error})")
-    at = told.checked_at or identity.heartbeat
+        return unknown(name, f"what its agent publishes cannot be read ({error})", heard)
+    at = told.checked_at or heard
     return Word(name, Source.PUBLISHED, at, leaked, unrecorded, told.alarms)
 
 
-def unknown(node: str, reason: str) -> Word:
-    """No word, and why."""
-    return Word(node, Source.UNKNOWN, reason=reason)
+def unknown(node: str, reason: str, heard: str = "") -> Word:
+    """No word, and why. heard: the node's last sign of life (RFC 3339), if there was one."""
+    return Word(node, Source.UNKNOWN, heard, reason=reason)
 
 
 def told(word: Word, now: float) -> str:

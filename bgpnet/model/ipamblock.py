@@ -2,7 +2,8 @@
 
 An allocation lives here and nowhere else. A live block is written by its owner alone, always by compare-and-swap.
 `free` is a queue of ordinals: allocate from the head, return to the tail, so an address comes back as late as possible.
-A released address keeps its slot, with `freedAt`, while it rests; then it goes to the tail of `free`.
+A released address keeps its slot, with `freedAt`, while it rests; then it goes to the tail of `free`. Slots that were
+freed in the same millisecond stand in the order in which they were (`allocations` keeps the order it is written in).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from bgpnet import admission, ipam, names
+from bgpnet import admission, integrity, names
 from bgpnet.model import ip
 from bgpnet.model.bgpconfiguration import BGPConfiguration
 from bgpnet.model.bgpfilter import BGPFilter
@@ -56,7 +56,7 @@ def _blocks(blocks: Sequence[IPAMBlock], pools: Sequence[IPPool], nodes: dict[st
     last: IPAMBlock | None = None
     for block in sorted(blocks, key=lambda each: ip.order(each.network)):
         name, owner = subject(block), block.spec.owner
-        for sentence in ipam.check(block):
+        for sentence in integrity.check(block):
             yield Problem(name, sentence.removeprefix(f"block {block.spec.cidr}: "))
         if last is not None and ip.contains(last.network, block.network):
             yield Problem(name, f"lies inside {subject(last)}: each of its addresses is there twice")

@@ -117,7 +117,9 @@ def import_(session: Session, source: str, dry_run: bool, filename: str | None, 
     result = (
         None
         if dry_run
-        else importing.carry_out(plan, session.repo().store, lambda each: _progress("Importing", each, len(each)))
+        else importing.carry_out(
+            plan, session.repo(may_make=True).store, lambda each: _progress("Importing", each, len(each))
+        )
     )
     told = outcome.tree(plan, result)
     if filename is not None:

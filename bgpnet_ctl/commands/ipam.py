@@ -110,7 +110,7 @@ def configure(
         "ipCooldownSeconds": ip_cooldown_seconds,
     }
     changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
-    repo = session.repo()
+    repo = session.repo(may_make=bool(changes))
     if not changes:
         click.echo(settings.shown(repo, output), nl=False)
         return
@@ -144,7 +144,7 @@ def reserve(session: Session, cidrs: tuple[str, ...], name: str | None, unwanted
         raise click.UsageError("say what to reserve: bgpnetctl ipam reserve CIDR... --name NAME")
     from bgpnet_ctl import settings
 
-    repo = session.repo()
+    repo = session.repo(may_make=bool(cidrs))
     if unwanted is not None:
         click.echo(settings.unreserve(repo, unwanted))
     elif not cidrs:
@@ -166,7 +166,8 @@ def split(session: Session, number: int, name: str | None, cidr: str | None) -> 
     """Make N pools of one, N a power of two, under running pods: blocks and addresses stay as they are.
 
     The new pools are called split-POOL-0, split-POOL-1, ..., and are like the old one but for their CIDR. Nothing is
-    locked. Who asks for the old pool by name must ask for a new one then.
+    locked. Who asks for the old pool by name must ask for a new one then. Ended half-way, by a kill or because the
+    datastore went away, it is finished by the same command.
 
     \b
     Example:
@@ -174,12 +175,20 @@ def split(session: Session, number: int, name: str | None, cidr: str | None) -> 
     """
     if (name is None) == (cidr is None):
         raise click.UsageError("say which pool to split: either --name POOL or --cidr CIDR")
+    from bgpnet.errors import NotFound
     from bgpnet_ctl import splitting
 
     repo = session.repo()
-    pool = splitting.found(repo, name, cidr)
-    made = splitting.split(repo, pool, number)
-    click.echo(f"Successfully split pool {pool.metadata.name} ({pool.spec.cidr}) into {len(made)}:")
+    try:
+        pool = splitting.found(repo, name, cidr)
+    except NotFound:
+        made = splitting.finished(repo, name, cidr, number)
+        if not made:
+            raise
+        click.echo(f"Pool {name or cidr} is split into {len(made)} already:")
+    else:
+        made = splitting.split(repo, pool, number)
+        click.echo(f"Successfully split pool {pool.metadata.name} ({pool.spec.cidr}) into {len(made)}:")
     for one in made:
         click.echo(f"  {one.metadata.name} ({one.spec.cidr})")
 

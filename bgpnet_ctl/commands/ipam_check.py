@@ -71,9 +71,9 @@ def check(
     """Compare what is recorded about addresses with what is there, and say everything that is wrong.
 
     Three sources: the datastore; the nodes, each about its own kernel (this machine's agent is asked, the others are
-    taken at the word they publish, and a node that is silent is unknown, never a leak); and this machine's container
-    runtime, where crictl is installed. Nothing is locked: what seems wrong is looked at again a little later, and
-    only what is still the same is reported.
+    taken at the word they publish; the addresses of a silent node are a warning, never a leak); and this machine's
+    container runtime, where crictl is installed. Nothing is locked: what seems wrong is looked at again a little
+    later, and only what is still the same is reported.
 
     --repair asks the owner of each leaked address to release it, and waits; nothing else is ever changed.
 

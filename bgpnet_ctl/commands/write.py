@@ -115,7 +115,7 @@ def _write(session: Session, verb: Verb, filenames: tuple[str, ...], recursive: 
     if not resources:
         click.echo("No resources specified")
         return
-    outcome = changes.write(session.repo(), verb, resources)
+    outcome = changes.write(session.repo(may_make=verb is not changes.REPLACE), verb, resources)
     for warning in changes.warnings(outcome.done):
         warn(warning)
     _tell(outcome)

@@ -20,7 +20,7 @@ from time import monotonic
 import pytest
 from agents import Cluster, Machine, Pod, Said, cluster, eventually
 
-from bgpnet import ipam
+from bgpnet import integrity
 from bgpnet.lab.probe import listeners, reach
 
 pytestmark = pytest.mark.root
@@ -205,7 +205,7 @@ def assert_all_is_well(two: Cluster, alive: list[Pod]) -> None:
     wanted = {pod.address: pod.container for pod in alive}
     assert len(wanted) == len(alive)
     eventually(lambda: two.live() == wanted, lambda: f"{two.live()} is not {wanted}")
-    assert [problem for block in two.blocks().values() for problem in ipam.check(block)] == []
+    assert [problem for block in two.blocks().values() for problem in integrity.check(block)] == []
     for machine in two.machines:
         here = sorted(pod.link for pod in alive if pod.node == machine.name)
         eventually(lambda machine=machine, here=here: machine.cali() == here, lambda m=machine: f"{m.cali()}")

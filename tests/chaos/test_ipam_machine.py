@@ -204,7 +204,15 @@ class Ipam(RuleBasedStateMachine):
 
     @rule(disabled=st.booleans(), turns=TURNS, seed=SEEDS)
     def pool_comes_or_is_disabled(self, disabled: bool, turns: int, seed: int) -> None:
-        self.cluster.put_pool("more", "10.9.1.0/28", 30, disabled=disabled)
+        self.cluster.put_pool("more", "10.9.1.0/28", self.cluster.size_of("more", 30), disabled=disabled)
+        self.then(turns, seed)
+
+    @rule(size=st.sampled_from([29, 30, 31]), turns=TURNS, seed=SEEDS)
+    def pool_gets_other_blocks(self, size: int, turns: int, seed: int) -> None:
+        """As a script does it, in one go: claims may be under way, and who is cut off hears of it late."""
+        before = self.cluster.size_of("more", size)
+        for blocks, disabled in ((before, True), (size, True), (size, False)):
+            self.cluster.put_pool("more", "10.9.1.0/28", blocks, disabled=disabled)
         self.then(turns, seed)
 
     @rule(seconds=SECONDS, turns=TURNS, seed=SEEDS)

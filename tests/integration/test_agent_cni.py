@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from agents import MORE, POOL_TEXT, Cluster, Machine, Pod, Said, cluster, eventually
 
-from bgpnet import ipam
+from bgpnet import integrity
 from bgpnet.agent import journal
 from bgpnet.errors import AgentAway
 from bgpnet.names import pod_link
@@ -395,7 +395,7 @@ def forty_pods(one: Machine) -> None:
     assert codes == [0] * 40
     assert_nothing_left(one)
     deleted = writes(one.cluster)
-    assert [problem for block in one.cluster.blocks().values() for problem in ipam.check(block)] == []
+    assert [problem for block in one.cluster.blocks().values() for problem in integrity.check(block)] == []
     assert resting(one.cluster) == rested | set(wanted)
     assert added - start <= FEW
     assert deleted - added <= FEW

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from agents import POOL, POOL_TEXT, Cluster, Machine, Pod, Process, cluster, eventually
+from agents import POOL, POOL_TEXT, SHARED, Cluster, Machine, Pod, Process, cluster, eventually
 from etcd_servers import ETCDS, FAST
 
 from bgpnet.client import AgentClient
@@ -22,6 +23,15 @@ ADDRESSES = ("192.0.2.201", "192.0.2.202", "192.0.2.203")
 URL = f"etcd://{','.join(f'{address}:2379' for address in ADDRESSES)}"
 QUICK = 6.0
 """Seconds that a pod's ADD may take: fewer than a call of the datastore tries; it takes a few milliseconds."""
+BACKUP = f"{SHARED}/backup.yaml"
+EMPTY = f"""
+from bgpnet.store.factory import open_store
+store = open_store({URL!r})
+for entry in store.list("/bgpnet/").entries:
+    store.delete(entry.key, None)
+store.close()
+"""
+"""A program that deletes every key of ours; inside a node, from where the members are reached."""
 BACK = 60.0
 """Seconds in which everything is written that waited for the datastore."""
 
@@ -115,6 +125,17 @@ def answers(machine: Machine) -> bool:
         return False
 
 
+def warnings(machine: Machine) -> list[str]:
+    """What its status warns of."""
+    found: list[str] = machine.status()["warnings"]
+    return found
+
+
+def ours(machine: Machine) -> list[str]:
+    """The routes that are the agent's, learned ones included."""
+    return sorted(line for line in machine.routes() if "proto bgpnet" in line)
+
+
 def told(machine: Machine) -> list[str]:
     """What its log says of the datastore."""
     return [line for line in machine.log().splitlines() if "the datastore is " in line] or [""]
@@ -181,3 +202,32 @@ def test_an_agent_that_starts_while_all_members_are_away(nodes: OnEtcd) -> None:
             machine.ready(peers=1)
     assert pings.sent > 0
     assert pings.lost == 0
+
+
+def test_all_keys_are_deleted_under_running_agents_and_an_import_brings_them_back(nodes: OnEtcd) -> None:
+    first, second = nodes.made.machines
+    near, far = first.add("near"), second.add("far")
+    nodes.recorded(near, far)
+    for machine in nodes.made.machines:
+        eventually(lambda machine=machine: len(ours(machine)) == 3, machine.routes, BACK)
+    first.ctl("--datastore", URL, "datastore", "export", "-o", BACKUP)
+    before = [ours(machine) for machine in nodes.made.machines]
+    with first.ping(near, far.address) as pings:
+        first.run(sys.executable, "-c", EMPTY)
+        emptied = "the datastore has no IPPool, although pods of this node live in"
+        for machine in nodes.made.machines:
+            eventually(lambda machine=machine: any(emptied in one for one in warnings(machine)), machine.log, BACK)
+        late = second.add("late", timeout=QUICK)
+        nodes.recorded(near, far, late)  # the agents write what is theirs
+        before[1] = sorted([*before[1], f"{late.address} dev {late.link} proto bgpnet scope link"])
+        assert [ours(machine) for machine in nodes.made.machines] == before
+        first.ctl("--datastore", URL, "datastore", "import", BACKUP)
+        for machine in nodes.made.machines:
+            eventually(lambda machine=machine: warnings(machine) == [], machine.status, BACK)
+            machine.ready(peers=1)
+        nodes.recorded(near, far, late)
+        assert [ours(machine) for machine in nodes.made.machines] == before
+    assert pings.sent > 0
+    assert pings.lost == 0
+    nodes.recorded(near, far, late, first.add("more1"), second.add("more2"))
+    assert "pods" in first.ctl("--datastore", URL, "get", "ippool", "-o", "name")

@@ -12,7 +12,7 @@ from agent_inside import Counting, Inside
 from agent_parts import eventually
 from msgspec import structs
 
-from bgpnet import ipam
+from bgpnet import integrity, ipam
 from bgpnet.agent.records import LATEST
 from bgpnet.kernel.fake import FakeKernel
 from bgpnet.model import ip, kinds
@@ -136,7 +136,7 @@ def test_pods_come_and_go_while_the_datastore_is_away_and_an_agent_restarts_mean
     one.store.away = False
     wanted = {address: name for name, address in pods.items()}
     eventually(lambda: one.live() == wanted, lambda: f"{one.live()} is not {wanted}")
-    assert [problem for block in one.blocks() for problem in ipam.check(block)] == []
+    assert [problem for block in one.blocks() for problem in integrity.check(block)] == []
     assert sorted(line.split()[0] for line in str(one.kernel).splitlines() if "cali" in line) == sorted(wanted)
 
 

@@ -22,6 +22,7 @@ POOL = "apiVersion: bgpnet.io/v1\nkind: IPPool\nmetadata: {name: NAME}\nspec: {c
 
 @pytest.fixture
 def env(tmp_path: Path) -> dict[str, str]:
+    open_store(f"sqlite://{tmp_path}/store.db").close()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BGPNET_")}
     return kept | {"BGPNET_DATASTORE": f"sqlite://{tmp_path}/store.db", "BGPNET_RUN_DIR": str(tmp_path)}
 

@@ -14,7 +14,7 @@ from gates import CountedStore
 from machines import Machine, State
 from tasks import Task
 
-from bgpnet import ipam
+from bgpnet import integrity
 from bgpnet.agent import leaks
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import AlreadyExists, Invalid
@@ -110,10 +110,17 @@ class Cluster:
     def put_pool(self, name: str, cidr: str, size: int, *, disabled: bool = False) -> None:
         """Create or change a pool."""
         spec = IPPoolSpec(cidr=cidr, blockSize=size, ipipMode=Encap.ALWAYS, disabled=disabled)
+        before = self.repo.find(kinds.IPPOOL, name)
         try:
             self.repo.apply(IPPool(metadata=Metadata(name=name), spec=spec))
+            self.counts["pools reshaped"] += isinstance(before, IPPool) and before.block_size != size
         except Invalid as problem:
             self.say(f"the pool is refused: {problem}")
+
+    def size_of(self, name: str, default: int) -> int:
+        """A pool's block size, where it exists."""
+        pool = self.repo.find(kinds.IPPOOL, name)
+        return pool.block_size if isinstance(pool, IPPool) else default
 
     def restart_store(self, *, compact: bool) -> None:
         """Every connection breaks; compacted: watches that were behind have to list again."""
@@ -204,7 +211,7 @@ class Cluster:
     def check(self) -> None:
         """Everything that must hold after every step; raises AssertionError with a sentence for each breach."""
         blocks = self.blocks()
-        problems = [text for block in blocks.values() for text in ipam.check(block)]
+        problems = [text for block in blocks.values() for text in integrity.check(block)]
         for machine in self.machines:
             problems += machine.problems
             problems += self._views(machine, blocks)
@@ -228,7 +235,7 @@ class Cluster:
         if machine.life is not None and machine.serving:
             own = machine.life.world.blocks
         for block in own.values():
-            yield from ipam.check(block)
+            yield from integrity.check(block)
         for one in machine.live():
             assert one.address is not None
             if not one.unlinked and not machine.leads_to(one):

@@ -9,7 +9,7 @@ import pytest
 import worlds
 from calico_store import IPAM, V3, block, exported, keys, pod, resource
 
-from bgpnet import ipam
+from bgpnet import integrity, ipam
 from bgpnet.agent import facts
 from bgpnet.calico import convert, instants, note, raw
 from bgpnet.calico.note import Note, Outcome
@@ -30,7 +30,7 @@ def one_block(*args: Any, beside: dict[str, str] | None = None, **more: Any) -> 
     key, value = block(*args, **more)
     found, notes = converted({key: json.dumps(value), **(beside or {})})
     (made,) = (each for each in found.values() if isinstance(each, IPAMBlock))
-    assert ipam.check(made) == []
+    assert integrity.check(made) == []
     return made, [str(each) for each in notes if each.key == key]
 
 

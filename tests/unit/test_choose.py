@@ -12,7 +12,7 @@ from worlds import BLOCK, NOW, block, effects, fresh, later, pool, run, synced
 
 from bgpnet import ipam, reservations
 from bgpnet.agent import choose, events
-from bgpnet.agent.events import Answer, JournalReserved, TakeBack, WirePod
+from bgpnet.agent.events import Answer, JournalReserved, TakeBack, Warn, WirePod
 from bgpnet.agent.world import CLAIM_PATIENCE, World
 from bgpnet.annotations import ADDRESSES, POOLS, Meta
 from bgpnet.cnispec import Attachment
@@ -244,6 +244,38 @@ def test_the_longest_resting_address_of_all_blocks_is_pressed() -> None:
     assert given(effects(world, asked())[1]) == "10.244.0.127"
 
 
+def test_a_rest_that_is_cut_short_is_said_once_a_minute() -> None:
+    full = held(BLOCK, 0)
+    gone = range(3)
+    for number in gone:
+        full = ipam.release(full, f"t{number}", "x", NOW - 4)
+    world = configured(working(blocks=(full,)), strictAffinity=True, maxBlocksPerHost=1)
+    said = []
+    for number in gone:
+        world, found = effects(world, asked(f"n{number}", number=number + 1, pod=f"a/n{number}"))
+        assert given(found)
+        said += [one.sentence for one in found if isinstance(one, Warn)]
+        world = replace(world, clock=world.clock + 59 * number)  # 0, then 59 s, then 118 s later
+    assert said[:1] == [
+        "10.244.0.0 is given away 4 s after its release, although addresses rest 30 s, because node node1 has no "
+        "other: node node1 gets no further block because it has 1, 3 addresses in them unused: raise "
+        "spec.maxBlocksPerHost (1) of IPAMConfiguration default, or delete pods"
+    ]
+    assert len(said) == 1
+    world = replace(world, blocks={NET: ipam.release(world.blocks[NET], "n0", "eth0", NOW)})
+    world, found = effects(world, asked("n9", number=9, pod="a/n9"))
+    assert [one.sentence.partition(",")[0] for one in found if isinstance(one, Warn)] == [
+        "10.244.0.0 is given away 0 s after its release"
+    ]
+
+
+def test_an_address_that_has_rested_is_given_away_without_a_word() -> None:
+    full = ipam.release(held(BLOCK, 0), "t0", "x", NOW - 31)
+    _, found = effects(configured(working(blocks=(full,)), strictAffinity=True, maxBlocksPerHost=1), asked())
+    assert given(found)
+    assert not [one for one in found if isinstance(one, Warn)]
+
+
 def test_twenty_blocks_where_nothing_is_set() -> None:
     blocks = tuple(held(f"10.244.{n}.0/26", 0) for n in range(20))
     assert claims(effects(working(blocks=blocks[:19]), asked())[1])
@@ -391,7 +423,11 @@ def test_with_the_datastore_away_a_resting_address_is_better_than_none() -> None
     first = Attachment("c1", "eth0")
     world = run(world, events.StoreAway("it is off"))
     world = run(replace(world, claiming=False), events.PodUnwired(0, first), events.Reaped((first,)))
-    assert given(effects(world, asked("c3", pod="shop/c3"))[1]) == "10.244.0.0"
+    served = effects(world, asked("c3", pod="shop/c3"))[1]
+    assert given(served) == "10.244.0.0"
+    assert [one.sentence.rpartition(" has no other: ")[2] for one in served if isinstance(one, Warn)] == [
+        "the datastore is away (it is off)"
+    ]
     held_all, found = effects(run(world, asked("c3", pod="shop/c3")), asked("c4", pod="shop/c4", number=4))
     assert not [one for one in found if isinstance(one, WirePod | Answer)]
     assert held_all.waiting  # until the datastore is back, or the runtime's patience ends

@@ -32,6 +32,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.repo = Repo(MemoryStore())
+        self.pool = self.repo.create(SMALL)
         self.folder = folder
         self.heard: list[Event] = []
 
@@ -177,6 +178,27 @@ def test_the_block_of_an_address_is_claimed_and_no_other(site: Site) -> None:
 def test_a_claim_whose_answer_got_lost_is_ours(site: Site) -> None:
     first = mine(site.claim("n1", wanted="10.0.0.16/29"))
     assert mine(site.claim("n1", known=[], wanted="10.0.0.16/29")) == first
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"blockSize": 30}, "pool pods has another cidr or blockSize by now"),
+        ({"disabled": True}, "pool pods was disabled"),
+        (None, "pool pods was deleted"),
+    ],
+)
+def test_a_pool_that_changed_behind_our_back_gives_no_block_and_keeps_none(
+    site: Site, now: dict[str, object] | None, said: str
+) -> None:
+    """A partitioned node claims by the pool as it last heard it, which was closed and reshaped since."""
+    site.repo.remove(site.pool)
+    if now is not None:
+        site.repo.create(replace(SMALL, spec=replace(SMALL.spec, **now)))
+    work = ClaimBlock((SMALL,), site.owner("n1"), (), NONE, None)
+    lost = failure(site.claimer("n1").claim(work, NOW))
+    assert (lost.exhausted, said in lost.reason) == (False, True), lost
+    assert (site.blocks(), in_journal(site, "n1")) == ([], set())
 
 
 def test_a_datastore_that_is_away_is_no_exhaustion(site: Site) -> None:

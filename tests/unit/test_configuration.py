@@ -13,6 +13,7 @@ from bgpnet.agent.main import _with_datastore as agents
 from bgpnet.errors import UsageError
 from bgpnet.store import choice, etcd_options
 from bgpnet.store.choice import Choice
+from bgpnet.store.factory import open_store
 from bgpnet_ctl import configuration
 from bgpnet_ctl.configuration import Asked, find
 from bgpnet_ctl.main import cli
@@ -247,13 +248,14 @@ def test_the_command_line_names_a_file_on_either_side_of_the_command(
     run: Callable[..., Result], tmp_path: Path
 ) -> None:
     path = config(tmp_path, f"datastore: sqlite://{tmp_path}/other.db")
+    open_store(f"sqlite://{tmp_path}/other.db").close()
     for args in (("-c", path, "get", "node"), ("get", "node", "-c", path), ("get", "node", "--config", path)):
         assert run(*args).stdout == "NAME\n\n"
-    assert (tmp_path / "other.db").exists()
-    assert not (tmp_path / "store.db").exists()
+    assert f"sqlite://{tmp_path}/store.db does not exist" in run("get", "node").stderr
 
 
 def test_a_url_on_the_command_line_beats_what_a_file_says_of_places(run: Callable[..., Result], tmp_path: Path) -> None:
+    open_store(f"sqlite://{tmp_path}/other.db").close()
     for line in ("datastoreType: kubernetes", "etcdDiscoverySrv: example.com", "etcdEndpoints: https://a:1"):
         path = config(tmp_path, line)
         assert run("-c", path, "get", "node").exit_code == 2

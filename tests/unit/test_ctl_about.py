@@ -89,6 +89,7 @@ def test_a_table_from_sqlite_loads_no_yaml_no_rules_and_no_other_datastore(tmp_p
         "yaml rich netaddr socket asyncio grpc etcd3 hashlib ctypes bgpnet.rules.table bgpnet.selector"
         " bgpnet.document.reader bgpnet.store.etcd_options bgpnet_ctl.configuration_file"
     )
+    open_store(f"sqlite://{tmp_path}/store.db").close()
     program = (
         "import sys\nfrom bgpnet_ctl.main import cli\n"
         f"cli(['--datastore', 'sqlite://{tmp_path}/store.db', 'get', 'ippool'], standalone_mode=False)\n"

@@ -11,13 +11,15 @@ from click.testing import CliRunner, Result
 from ipam_worlds import block, node, pool, slot, tunnel
 from msgspec import structs
 
-from bgpnet.errors import BgpnetError
+from bgpnet.errors import BgpnetError, StoreUnreachable
 from bgpnet.model import kinds
 from bgpnet.model.ipamconfiguration import IPAMConfiguration, IPAMConfigurationSpec
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.resource import Metadata
+from bgpnet.store.api import ABSENT, Listing, Revision
 from bgpnet.store.factory import open_store
+from bgpnet.store.memory import MemoryStore
 from bgpnet.store.repo import Repo
 from bgpnet_ctl import splitting
 from bgpnet_ctl.main import cli
@@ -187,21 +189,131 @@ def test_split_refuses(run: Run, repo: Repo, words: tuple[str, ...], code: int, 
     assert pools(repo) == {"blue": "10.0.0.0/24"}
 
 
-def test_split_of_a_pool_that_changed_meanwhile_leaves_it_as_it_is(repo: Repo) -> None:
+HALVES = {"split-blue-0": "10.0.0.0/25", "split-blue-1": "10.0.0.128/25"}
+
+
+def disabled(repo: Repo, name: str) -> bool:
+    stored = repo.get(kinds.IPPOOL, name)
+    assert isinstance(stored, IPPool)
+    return stored.spec.disabled
+
+
+def test_split_of_a_pool_that_changed_meanwhile_makes_pools_like_the_changed_one(repo: Repo) -> None:
     repo.create(pool("blue", "10.0.0.0/24"))
     seen = splitting.found(repo, "blue", None)
     repo.apply(structs.replace(seen, spec=structs.replace(seen.spec, disabled=True)))
-    with pytest.raises(BgpnetError, match="pool blue was not split"):
-        splitting.split(repo, seen, 2)
-    assert pools(repo) == {"blue": "10.0.0.0/24"}
+    splitting.split(repo, seen, 2)
+    assert pools(repo) == HALVES
+    assert [disabled(repo, name) for name in HALVES] == [True, True]
+
+
+def test_split_of_a_pool_that_another_split_finished_leaves_the_new_pools(repo: Repo) -> None:
+    repo.create(pool("blue", "10.0.0.0/24"))
+    seen = splitting.found(repo, "blue", None)
+    splitting.split(repo, seen, 2)
+    assert [one.metadata.name for one in splitting.split(repo, seen, 2)] == list(HALVES)
+    assert pools(repo) == HALVES
 
 
 def test_split_that_was_killed_is_finished(run: Run, repo: Repo) -> None:
     repo.create(pool("blue", "10.0.0.0/24"))
     seen = splitting.found(repo, "blue", None)
     repo.write(splitting.parts(seen, 2, [])[0])
+    repo.apply(structs.replace(seen, spec=structs.replace(seen.spec, disabled=True)))
     assert run("ipam", "split", "2", "--name", "blue").exit_code == 0
-    assert pools(repo) == {"split-blue-0": "10.0.0.0/25", "split-blue-1": "10.0.0.128/25"}
+    assert pools(repo) == HALVES
+    assert disabled(repo, "split-blue-0")
+
+
+def test_split_into_another_number_names_the_one_to_finish_first(run: Run, repo: Repo) -> None:
+    repo.create(pool("blue", "10.0.0.0/24"))
+    repo.write(splitting.parts(splitting.found(repo, "blue", None), 4, [])[0])
+    refused = run("ipam", "split", "2", "--name", "blue")
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        "pool blue was not split: IPPool(split-blue-0) exists and has CIDR 10.0.0.0/26, not 10.0.0.0/25: "
+        "pool blue is half split into 4, finish that with bgpnetctl ipam split 4 --name blue\n",
+    )
+    assert pools(repo) == {"blue": "10.0.0.0/24", "split-blue-0": "10.0.0.0/26"}
+
+
+def test_split_beside_a_pool_of_such_a_name_writes_nothing(run: Run, repo: Repo) -> None:
+    repo.create(pool("blue", "10.0.0.0/24"))
+    repo.create(pool("split-blue-1", "10.9.0.0/25"))
+    refused = run("ipam", "split", "2", "--name", "blue")
+    assert "IPPool(split-blue-1) exists and has CIDR 10.9.0.0/25, not 10.0.0.128/25: delete that one" in refused.stderr
+    assert pools(repo) == {"blue": "10.0.0.0/24", "split-blue-1": "10.9.0.0/25"}
+
+
+@pytest.mark.parametrize("which", [("--name", "blue"), ("--cidr", "10.0.0.0/24")])
+def test_split_repeated_says_that_it_is_done(run: Run, repo: Repo, which: tuple[str, str]) -> None:
+    repo.create(pool("blue", "10.0.0.0/24"))
+    assert run("ipam", "split", "2", *which).exit_code == 0
+    again = run("ipam", "split", "2", *which)
+    assert (again.exit_code, again.stdout) == (
+        0,
+        f"Pool {which[1]} is split into 2 already:\n  split-blue-0 (10.0.0.0/25)\n  split-blue-1 (10.0.0.128/25)\n",
+    )
+    assert run("ipam", "split", "4", *which).exit_code == 1
+    assert pools(repo) == HALVES
+
+
+class Failing(MemoryStore):
+    """Goes away at one write and stays away until it is told: that one was carried out, or was not."""
+
+    def __init__(self, at: int, *, done: bool) -> None:
+        super().__init__()
+        self.left, self.done, self.away = at, done, False
+
+    def put(self, key: str, value: bytes, expected: Revision | None) -> Revision:
+        return self._write(lambda: super(Failing, self).put(key, value, expected))
+
+    def delete(self, key: str, expected: Revision | None) -> Revision:
+        return self._write(lambda: super(Failing, self).delete(key, expected))
+
+    def list(self, prefix: str) -> Listing:
+        self._answer()
+        return super().list(prefix)
+
+    def _write(self, write: Callable[[], Revision]) -> Revision:
+        self._answer()
+        self.left -= 1
+        if self.left:
+            return write()
+        if self.done:
+            write()
+        self.away = True
+        return self._answer()
+
+    def _answer(self) -> Revision:
+        if self.away:
+            raise StoreUnreachable("the datastore does not answer")
+        return ABSENT
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("at", range(1, 6))
+def test_split_goes_on_whenever_the_datastore_goes_away(at: int, done: bool) -> None:
+    store = Failing(at + 1, done=done)
+    repo = Repo(store)
+    repo.create(pool("blue", "10.0.0.0/24"))
+    with pytest.raises(BgpnetError) as ended:
+        splitting.split(repo, splitting.found(repo, "blue", None), 4)
+    written = (
+        f"is half split, which harms nobody: {at - 1} of the 4 new pools are written, perhaps one more,"
+        if at < 5
+        else "is nearly split, which harms nobody: all 4 new pools are written, and the old one may be there still"
+    )
+    assert written in str(ended.value)
+    assert "the datastore does not answer; run the same command again" in str(ended.value)
+    store.away = False
+    assert ("blue" in pools(repo)) == (at < 5 or not done)
+    if "blue" in pools(repo):
+        made = splitting.split(repo, splitting.found(repo, "blue", None), 4)
+    else:
+        made = splitting.finished(repo, "blue", None, 4)
+    assert [one.spec.cidr for one in made] == ["10.0.0.0/26", "10.0.0.64/26", "10.0.0.128/26", "10.0.0.192/26"]
+    assert list(pools(repo)) == [f"split-blue-{number}" for number in range(4)]
 
 
 def test_split_does_not_part_a_block() -> None:

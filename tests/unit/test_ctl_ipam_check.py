@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 from ctl_parts import Agent, Owner
 from ipam_worlds import block, pool, slot, tunnel
+from msgspec import structs
 
-from bgpnet.model import kinds
+from bgpnet.model import instant, kinds
 from bgpnet.model.clusterinformation import ClusterInformation, ClusterInformationSpec
 from bgpnet.model.ipamblock import IPAMBlock
-from bgpnet.model.node import Identity, Node, NodeBGP, NodeSpec, NodeStatus
+from bgpnet.model.node import Identity, Node, NodeBGP, NodeIPAM, NodeSpec, NodeStatus
 from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec, ReleaseRequestStatus
 from bgpnet.model.resource import Metadata
 from bgpnet.store.factory import open_store
@@ -50,12 +52,21 @@ def run(url: str, tmp_path: Path) -> Run:
     return run
 
 
-def node(name: str, heartbeat: str = "2000-01-01T00:00:00.000Z") -> Node:
+LONG_AGO = "2000-01-01T00:00:00.000Z"
+
+
+def node(name: str, heartbeat: str = LONG_AGO, told: NodeIPAM | None = None) -> Node:
     return Node(
         metadata=Metadata(name=name),
         spec=NodeSpec(bgp=NodeBGP(ipv4Address="192.0.2.1/24", ipv4IPIPTunnelAddr="10.0.0.0" if name == "n1" else "")),
-        status=NodeStatus(identity=Identity(uuid=f"uid-{name}", heartbeat=heartbeat)),
+        status=NodeStatus(identity=Identity(uuid=f"uid-{name}", heartbeat=heartbeat), ipam=told),
     )
+
+
+def alive(name: str) -> Node:
+    """A node whose agent spoke just now, and finds nothing wrong."""
+    now = instant.stamp(time.time())
+    return node(name, now, NodeIPAM(checkedAt=now))
 
 
 def named(address: str, container: str, sequence: int, pod: str, **more: str) -> Says:
@@ -65,11 +76,11 @@ def named(address: str, container: str, sequence: int, pod: str, **more: str) ->
 
 @pytest.fixture
 def says(repo: Repo) -> Says:
-    """Two nodes; n1's agent is here, n2 is silent. What n1's agent says, which tests change."""
+    """Two nodes; n1's agent is here, n2's publishes its word. What n1's agent says, which tests change."""
     repo.create(pool("blue", "10.0.0.0/16"))
     repo.create(ClusterInformation(metadata=Metadata(name="default"), spec=ClusterInformationSpec(clusterGUID=GUID)))
     repo.write(node("n1"))
-    repo.write(node("n2"))
+    repo.write(alive("n2"))
     mine = {0: tunnel(), 1: slot("c1", 11, "default/a"), 2: slot("c2", 12, "default/b")}
     repo.write(block("10.0.0.0/26", "n1", mine))
     repo.write(block("10.0.0.64/26", "n2", {1: slot("c5", 21)}))
@@ -139,7 +150,52 @@ def test_nothing_is_wrong(run: Run) -> None:
         "\n"
         "Check complete; found 0 problems.\n"
     )
-    assert "Node n2: unknown, so nothing there counts as a leak: its agent was last heard of " in clean.stdout
+    assert "Node n2: by what it published " in clean.stdout
+
+
+@pytest.fixture
+def silent(repo: Repo, says: Says) -> None:
+    """The agent of n2 is dead."""
+    assert says
+    stored = repo.get(kinds.NODE, "n2")
+    repo.write(structs.replace(node("n2"), metadata=stored.metadata))
+
+
+@pytest.mark.usefixtures("agent", "silent")
+def test_a_silent_node_with_addresses_is_a_problem_and_no_leak(run: Run, repo: Repo) -> None:
+    found = run("check", *QUICK, "--repair", "--show-all-ips")
+    assert found.exit_code == 3
+    assert "Node n2: unknown, so nothing there counts as a leak: its agent was last heard of " in found.stdout
+    assert f"Warning node-silent: node n2 says nothing of its addresses since {LONG_AGO} (its agent" in found.stdout
+    assert "), and nobody else vouches for those in use there: 1\n  Remedy: start or restart the agent" in found.stdout
+    assert "| 10.0.0.65 | n2   | c5           | unknown |\n" in found.stdout
+    assert "Not for --repair: node-silent Node(n2): start or restart the agent of node n2" in found.stdout
+    assert "There was nothing to repair." in found.stdout
+    assert requests(repo) == []
+    assert stored(repo, "10-0-0-64-26").spec.allocations[1].freedAt is None
+    report = json.loads(run("check", *QUICK, "-o", "json").stdout)
+    assert [(one["code"], one["object"], one["node"]) for one in report["problems"]] == [
+        ("node-silent", "Node(n2)", "n2")
+    ]
+    assert report["sources"]["nodes"][1]["at"] == LONG_AGO
+    assert {one["ip"]: one["inUse"] for one in report["allocations"]}["10.0.0.65"] is None
+
+
+@pytest.mark.usefixtures("silent")
+def test_the_only_node_is_silent(run: Run, repo: Repo) -> None:
+    repo.remove(repo.get(kinds.NODE, "n2"))
+    repo.remove(stored(repo, "10-0-0-64-26"))
+    found = run("check", *QUICK)
+    assert found.exit_code == 3
+    assert "Warning node-silent: node n1 says nothing of its addresses" in found.stdout
+    assert "vouches for those in use there: 3\n" in found.stdout
+
+
+@pytest.mark.usefixtures("agent")
+def test_a_node_by_hand_that_owns_nothing_is_not_missed(run: Run, repo: Repo) -> None:
+    repo.create(Node(metadata=Metadata(name="n3"), spec=NodeSpec(bgp=NodeBGP(ipv4Address="192.0.2.3/24"))))
+    checked = run("check")
+    assert (checked.exit_code, "Node n3: unknown" in checked.stdout) == (0, True)
 
 
 @pytest.mark.usefixtures("leaking")
@@ -154,7 +210,7 @@ def test_a_leak_is_a_problem_with_a_remedy_and_exit_code_3(run: Run, repo: Repo)
     assert requests(repo) == []
     every = run("check", *QUICK, "--show-all-ips").stdout
     assert "| 10.0.0.1  | n1   | default/a    | in use         |\n" in every
-    assert "| 10.0.0.65 | n2   | c5           | unknown        |\n" in every
+    assert "| 10.0.0.65 | n2   | c5           | in use         |\n" in every
 
 
 def test_what_is_gone_at_the_second_look_is_nothing(run: Run, says: Says, agent: Agent) -> None:
@@ -190,7 +246,10 @@ def test_the_report_is_stable(run: Run, tmp_path: Path, words: tuple[str, ...]) 
         "errors": 0,
         "warnings": 1,
     }
-    assert [(one["node"], one["source"]) for one in report["sources"]["nodes"]] == [("n1", "agent"), ("n2", "unknown")]
+    assert [(one["node"], one["source"]) for one in report["sources"]["nodes"]] == [
+        ("n1", "agent"),
+        ("n2", "published"),
+    ]
     (problem,) = report["problems"]
     assert problem["code"] == "leaked-address"
     assert (problem["address"], problem["sequence"], problem["node"]) == ("10.0.0.2", 12, "n1")
@@ -198,7 +257,7 @@ def test_the_report_is_stable(run: Run, tmp_path: Path, words: tuple[str, ...]) 
         ("10.0.0.0", True),
         ("10.0.0.1", True),
         ("10.0.0.2", False),
-        ("10.0.0.65", None),
+        ("10.0.0.65", True),
     ]
 
 
@@ -249,9 +308,11 @@ def test_a_repair_of_nothing(run: Run) -> None:
 
 def test_without_an_agent_the_rest_is_checked(run: Run, says: Says) -> None:
     assert says["node"] == "n1"
-    checked = run("check")
-    assert checked.exit_code == 0
+    checked = run("check", *QUICK)
+    assert checked.exit_code == 3
     assert "Note: this machine's agent was not asked" in checked.stdout
+    assert "Warning node-silent: node n1 says nothing of its addresses" in checked.stdout
+    assert "Check complete; found 1 problem.\n" in checked.stdout
 
 
 def test_a_datastore_that_is_away_is_exit_code_1(run: Run) -> None:
@@ -260,8 +321,9 @@ def test_a_datastore_that_is_away_is_exit_code_1(run: Run) -> None:
 
 def test_an_agent_of_another_version(run: Run, says: Says, agent: Agent) -> None:
     agent.says = lambda: says | {"blocks": 7}
-    checked = run("check")
-    assert checked.exit_code == 0
+    checked = run("check", *QUICK)
+    assert checked.exit_code == 3
+    assert "Warning node-silent: node n1 says nothing of its addresses" in checked.stdout
     assert "Note: this machine's agent does not say what it has" in checked.stdout
     assert "install one version of both" in checked.stdout
 

@@ -155,7 +155,8 @@ def test_what_was_for_a_deleted_node_alone_is_named(run: Run) -> None:
     ]
 
 
-def test_namespaces_are_for_namespaced_kinds(run: Run) -> None:
+def test_namespaces_are_for_namespaced_kinds(run: Run, url: str) -> None:
+    open_store(url).close()
     both = run("get", "wep", "-A", "-n", "a")
     assert both.exit_code == 2
     assert "cannot use both --namespace and --all-namespaces flags at the same time" in both.stderr

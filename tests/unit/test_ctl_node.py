@@ -237,7 +237,8 @@ def test_release_does_not_guess_a_yes(run: Run, tmp_path: Path) -> None:
     assert status.identity is not None
 
 
-def test_release_of_a_node_that_does_not_exist(run: Run) -> None:
+def test_release_of_a_node_that_does_not_exist(run: Run, tmp_path: Path) -> None:
+    open_store(f"sqlite://{tmp_path}/store.db").close()
     missing = run("node", "release", "n9", "--yes")
     assert missing.exit_code == 1
     assert missing.stderr.startswith("resource does not exist: Node(n9)")

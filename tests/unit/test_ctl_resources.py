@@ -43,6 +43,12 @@ def url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def empty(url: str) -> None:
+    """A datastore that is there and has nothing."""
+    open_store(url).close()
+
+
+@pytest.fixture
 def run(url: str) -> Run:
     def run(*args: str, stdin: str | None = None) -> Result:
         env = {"BGPNET_DATASTORE": url, "BGPNET_RUN_DIR": None}
@@ -95,6 +101,52 @@ def test_json_is_json_and_a_single_resource_is_no_list(run: Run) -> None:
     assert [item["metadata"]["name"] for item in listed["items"]] == ["blue", "red"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("get", "ippool"),
+        ("get", "ippool", "x", "y"),
+        ("get", "wep", "-A"),
+        ("replace", "-f", "-"),
+        ("delete", "ippool", "blue", "-s"),
+        ("node", "release", "n1", "--yes"),
+        ("ipam", "show"),
+        ("ipam", "check"),
+        ("ipam", "configure"),
+        ("ipam", "reserve"),
+        ("ipam", "reserve", "--delete", "r"),
+        ("ipam", "split", "2", "--name", "blue"),
+        ("datastore", "export"),
+        ("datastore", "check"),
+    ],
+    ids=" ".join,
+)
+def test_who_only_looks_makes_no_datastore(run: Run, url: str, words: tuple[str, ...]) -> None:
+    missing = run(*words, stdin=POOLS)
+    assert missing.exit_code == 1
+    assert f"datastore {url} does not exist: bgpnet agent makes it, and so do bgpnetctl create, apply" in missing.stderr
+    assert "name it with --datastore URL, -c FILE or BGPNET_DATASTORE" in missing.stderr
+    assert not Path(url.removeprefix("sqlite://")).exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("create", "-f", "-"),
+        ("apply", "-f", "-"),
+        ("ipam", "configure", "--max-blocks-per-host", "4"),
+        ("ipam", "reserve", "10.244.0.0/29"),
+        ("datastore", "import", "-"),
+    ],
+    ids=" ".join,
+)
+def test_who_writes_something_new_makes_the_datastore(run: Run, words: tuple[str, ...]) -> None:
+    made = run(*words, stdin=POOLS)
+    assert (made.exit_code, made.stderr.startswith("datastore ")) == (0, False)
+    assert run("get", "ippool").exit_code == 0
+
+
+@pytest.mark.usefixtures("empty")
 @pytest.mark.parametrize("output", ["table", "wide", "yaml", "json", "name"])
 @pytest.mark.parametrize("kind", ["ippool", "bgppeer", "bgpconfiguration", "node", "ipamblock"])
 def test_none_is_an_empty_table_or_list(run: Run, kind: str, output: str) -> None:
@@ -197,6 +249,7 @@ def test_values_that_are_not_built_are_stored_with_a_warning(run: Run) -> None:
     assert "natOutgoing: true" in run("get", "ippool", "a", "-o", "yaml").stdout
 
 
+@pytest.mark.usefixtures("empty")
 def test_replace_wants_it_there_and_minds_the_revision(run: Run) -> None:
     missing = run("replace", "-f", "-", stdin=pool("a", "10.1.0.0/16"))
     assert missing.exit_code == 1
@@ -238,6 +291,7 @@ def test_delete_goes_on_after_what_is_missing_and_says_so(run: Run) -> None:
     assert names(run) == ["ippool/red"]
 
 
+@pytest.mark.usefixtures("empty")
 def test_get_names_everything_that_is_missing(run: Run) -> None:
     missing = run("get", "ippool", "x", "y")
     assert missing.exit_code == 1

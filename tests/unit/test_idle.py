@@ -10,7 +10,7 @@ from asks import NET, asked, given, held, idle, working
 from msgspec import structs
 from worlds import BLOCK, NOW, PEER, block, effects, found, later, node, pool, run, state
 
-from bgpnet import ipam
+from bgpnet import integrity, ipam
 from bgpnet.agent import events, journal
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import Answer, ClaimBlock, DropBlock, Effect, JournalIdle, TakeBack, WirePod
@@ -226,7 +226,7 @@ def test_an_idle_block_has_no_slots_and_its_queue_keeps_the_order() -> None:
         ipam.idle(one, NOW)
     one = ipam.release(ipam.release(one, "b", "eth0", NOW + 1), "a", "eth0", NOW + 2)
     empty = ipam.idle(one, NOW + 60)
-    assert (empty.spec.free, empty.spec.allocations, ipam.check(empty)) == ((2, 3, 4, 5, 6, 7, 1, 0), {}, [])
+    assert (empty.spec.free, empty.spec.allocations, integrity.check(empty)) == ((2, 3, 4, 5, 6, 7, 1, 0), {}, [])
     assert empty.spec.sequence > one.spec.sequence
 
 

@@ -18,7 +18,7 @@ from asks import asked
 from msgspec import structs
 from worlds import NOW, pool
 
-from bgpnet import ipam
+from bgpnet import integrity
 from bgpnet.agent import events, journal
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import Changed, Effect, Event, Gone
@@ -358,7 +358,7 @@ class Model:
         self.quiet(3, 6)
         live = {seen.address: name for name, agent in self.agents.items() for seen in agent.kernel.values()}
         assert recorded(self.blocks()) == live
-        assert [problem for block in self.blocks() for problem in ipam.check(block)] == []
+        assert [problem for block in self.blocks() for problem in integrity.check(block)] == []
         for name, agent in self.agents.items():
             assert agent.world is not None
             mine = {block.network for block in self.blocks() if block.spec.owner and block.spec.owner.name == name}

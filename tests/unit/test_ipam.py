@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bgpnet import ipam
+from bgpnet import integrity, ipam
 from bgpnet.errors import AllocationRefused
 from bgpnet.ipam import REST, Claimant, Usage
 from bgpnet.model import ip
@@ -50,7 +50,7 @@ def with_spec(block: IPAMBlock, **changes: object) -> IPAMBlock:
 def test_every_size_of_block_from_its_first_address_to_its_last(cidr: str) -> None:
     net = ip.network(cidr)
     block = block_of(cidr)
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
     assert ipam.usage(block, NOW) == Usage(net.num_addresses, 0, 0, net.num_addresses)
     block, first = taken(block, 0, NOW)
     assert first == str(net.network_address)
@@ -64,7 +64,7 @@ def test_every_size_of_block_from_its_first_address_to_its_last(cidr: str) -> No
     assert ipam.assign(block, claimant(2), NOW) is None
     assert ipam.usage(block, NOW) == Usage(net.num_addresses, net.num_addresses, 0, 0)
     assert ipam.assignable(block, NOW) == 0
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def test_a_new_block() -> None:
@@ -130,7 +130,7 @@ def test_several_that_have_rested_come_back_the_oldest_first() -> None:
     assert address == "10.0.0.2"
     assert block.spec.free == (0,)
     assert ipam.usage(block, NOW + 2 + REST) == Usage(4, 2, 1, 1)
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def test_the_rest_is_over_exactly_then() -> None:
@@ -157,7 +157,7 @@ def test_under_pressure_the_longest_resting_address_is_taken() -> None:
     block, address = taken(block, 9, NOW + 4, pressed=True)
     assert address == "10.0.0.2"
     assert taken(block, 10, NOW + 4, pressed=True)[1] == "10.0.0.0"
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def test_pressure_takes_no_resting_address_while_others_are_free() -> None:
@@ -229,7 +229,7 @@ def test_a_journal_is_replayed_whatever_the_queue_says() -> None:
     assert ipam.restore(block, ip.address("10.0.0.2"), journalled("a", later)) is block
     block = ipam.restore(block, ip.address("10.0.0.3"), journalled("b", 1))
     assert block.spec.sequence == later
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def test_a_journal_does_not_take_another_ones_address() -> None:
@@ -249,7 +249,7 @@ def test_a_restored_claimant_has_one_address_and_its_older_one_rests() -> None:
     assert found is not None
     assert str(found[0]) == "10.0.0.3"
     assert ipam.usage(block, NOW) == Usage(4, 1, 1, 2)
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def test_a_journal_can_put_an_address_to_rest() -> None:
@@ -257,7 +257,7 @@ def test_a_journal_can_put_an_address_to_rest() -> None:
     block = ipam.restore(idle, ip.address("10.0.0.0"), journalled("a", 1, freed=stamp(NOW)))
     assert ipam.usage(block, NOW) == Usage(2, 0, 1, 1)
     assert block.spec.state is BlockState.IDLE
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def test_check_names_everything_that_is_wrong() -> None:
@@ -266,7 +266,7 @@ def test_check_names_everything_that_is_wrong() -> None:
     spoiled = with_spec(
         block, free=(0, 2, 2, 9), allocations={0: slot, 1: slot, 7: replace(slot, container="x", sequence=2**60)}
     )
-    assert ipam.check(replace(spoiled, metadata=replace(block.metadata, name="b"))) == [
+    assert integrity.check(replace(spoiled, metadata=replace(block.metadata, name="b"))) == [
         "block 10.0.0.0/30: ordinal 7 is outside the block of 4 addresses",
         "block 10.0.0.0/30: ordinal 9 is outside the block of 4 addresses",
         "block 10.0.0.0/30: ordinal 2 is 2 times in the queue",
@@ -280,7 +280,10 @@ def test_check_names_everything_that_is_wrong() -> None:
 
 @dataclass
 class Plain:
-    """The same, as one would write it on paper: a queue, who lives where, who rests since when (milliseconds)."""
+    """The same, as one would write it on paper: a queue, who lives where, who rests since when (milliseconds).
+
+    Who rests is in the order of release.
+    """
 
     free: list[int]
     live: dict[int, int] = field(default_factory=dict)
@@ -289,10 +292,10 @@ class Plain:
     def assign(self, who: int, at: int, pressed: bool) -> int | None:
         if who in self.live:
             return self.live[who]
-        rested = sorted(one for one in self.resting if one[0] + REST * 1000 <= at)
+        rested = sorted((one for one in self.resting if one[0] + REST * 1000 <= at), key=lambda one: one[0])
         queue = self.free + [ordinal for _, ordinal in rested]
         if not queue and pressed and self.resting:
-            queue = [min(self.resting)[1]]
+            queue = [min(self.resting, key=lambda one: one[0])[1]]
         if not queue:
             return None
         self.live[who] = queue[0]
@@ -344,7 +347,7 @@ def test_long_histories_double_nothing_lose_nothing_and_keep_the_order(cidr: str
                 block = ipam.discard(block, found[0]) if found else block
             case "wait":
                 at += WAITS[number]
-        assert ipam.check(block) == []
+        assert integrity.check(block) == []
         assert block is before or block.spec.sequence > before.spec.sequence
         counted = ipam.usage(block, at / 1000)
         assert counted.in_use == len(plain.live)
@@ -369,7 +372,7 @@ def test_a_journal_of_the_living_brings_every_block_back(steps: list[tuple[str, 
     for ordinal, slot in living.items():
         replayed = ipam.restore(replayed, new.network[ordinal], slot)
     assert replayed.spec.allocations == living
-    assert ipam.check(replayed) == []
+    assert integrity.check(replayed) == []
     while got := ipam.assign(replayed, Claimant(f"n{len(replayed.spec.free)}", "eth0"), NOW):
         replayed = got[0]
     assert ipam.usage(replayed, NOW).in_use == 8
@@ -389,7 +392,7 @@ def test_a_reserved_slot_is_nobodys_to_find_and_is_never_assigned() -> None:
     block, own = taken(block, 1, NOW)
     assert own == "10.0.0.1"
     assert ipam.assign(block, claimant(2), NOW + 1e9, pressed=True) is None
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
     assert not ipam.is_empty(reserved()[0])
     assert ipam.usage(block, NOW).in_use == 2
     assert str(address) == "10.0.0.0"

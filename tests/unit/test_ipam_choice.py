@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from bgpnet import ipam
+from bgpnet import integrity, ipam, stored
 from bgpnet.errors import AddressRests, AllocationRefused
 from bgpnet.ipam import REST, Claimant, Usage
-from bgpnet.model import ip
+from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ip import Address
 from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Owner, Use
@@ -50,7 +50,7 @@ def test_reserved_addresses_are_passed_over_and_keep_their_place_in_the_queue() 
     assert ipam.usage(block, NOW, reserved=kept) == Usage(8, 2, 0, 4, 2)
     assert ipam.assignable(block, NOW, reserved=kept) == 4
     assert given_to(block, 3).spec.allocations.keys() == {0, 1, 3}  # the reservation is gone
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def test_what_is_reserved_later_stays_with_who_has_it_and_is_counted_once() -> None:
@@ -75,7 +75,7 @@ def test_an_address_by_name_is_given_once_and_again_to_who_has_it() -> None:
     assert found[0] == at(5)
     assert block.spec.free == (0, 1, 2, 3, 4, 6, 7)
     assert ipam.take(block, at(5), who(1), NOW + 9) is block
-    assert ipam.check(block) == []
+    assert integrity.check(block) == []
 
 
 def slot(use: Use, freed: str | None = None) -> Allocation:
@@ -111,7 +111,7 @@ def test_an_address_that_rests_is_refused_until_exactly_then() -> None:
     taken = ipam.take(block, at(3), who(1), NOW + REST)
     assert ipam.find(taken, "c1", "eth0") is not None
     assert ipam.find(ipam.take(block, at(3), who(1), NOW, rest=0), "c1", "eth0") is not None
-    assert ipam.check(taken) == []
+    assert integrity.check(taken) == []
 
 
 def test_who_has_another_address_and_what_is_elsewhere_or_idle() -> None:
@@ -133,7 +133,7 @@ def test_an_idle_block_changes_hands_with_a_later_sequence_and_what_rests_goes_o
     assert over.spec.free == idle.spec.free
     assert ipam.usage(over, NOW + 5) == Usage(8, 0, 1, 7)
     assert ipam.take_over(idle, THEIRS, 0.0).spec.sequence == idle.spec.sequence + 1  # by a clock that lags
-    assert ipam.check(over) == []
+    assert integrity.check(over) == []
 
 
 HANDS = [
@@ -193,7 +193,7 @@ def test_nobody_is_given_what_is_reserved_unasked_or_live_or_resting(steps: list
                 block = ipam.release(block, f"c{number}", "eth0", now)
             case _:
                 kept = kept ^ {number}
-        assert ipam.check(block) == []
+        assert integrity.check(block) == []
         counted = ipam.usage(block, now, reserved=kept)
         assert counted.total == counted.in_use + counted.resting + counted.free + counted.reserved
 
@@ -211,3 +211,62 @@ def test_released_addresses_come_back_in_the_order_of_their_release(order: list[
         block = got[0]
         back.append(int(got[1]) - int(at(0)))
     assert back == [number for number in order if number not in kept]
+
+
+def at_rest(order: list[int]) -> IPAMBlock:
+    """All eight were given away, and these released within one millisecond, in that order."""
+    block = new()
+    for number in range(8):
+        block = given_to(block, number)
+    for at, number in enumerate(order):
+        block = ipam.release(block, f"c{number}", "eth0", NOW + at * 0.0001)
+    assert len({one.freedAt for one in block.spec.allocations.values() if one.freedAt}) == bool(order)
+    return block
+
+
+def taken(block: IPAMBlock, count: int, now: float, *, pressed: bool = False) -> list[int]:
+    found = []
+    for number in range(count):
+        assigned = ipam.assign(block, who(100 + number), now, pressed=pressed)
+        assert assigned is not None
+        block, address = assigned
+        found.append(int(address) - int(block.network.network_address))
+    assert integrity.check(block) == []
+    return found
+
+
+ORDER = [6, 2, 5, 0]
+
+
+def test_addresses_freed_in_one_millisecond_come_back_in_the_order_of_freeing() -> None:
+    block = at_rest(ORDER)
+    assert taken(block, 4, NOW + REST + 1) == ORDER
+    assert taken(block, 4, NOW + 1, pressed=True) == ORDER
+    assert ipam.assign(block, who(100), NOW + 1) is None
+
+
+def test_the_order_of_freeing_outlives_the_datastore_and_the_journal() -> None:
+    block = at_rest(ORDER)
+    stored_block = stored.decode_stored(kinds.IPAMBLOCK, stored.encode(block), "1")
+    assert isinstance(stored_block, IPAMBlock)
+    assert taken(stored_block, 4, NOW + REST + 1) == ORDER
+    replayed = at_rest([])
+    for number in ORDER:
+        replayed = ipam.restore(replayed, at(number), block.spec.allocations[number])
+    assert taken(replayed, 4, NOW + REST + 1) == ORDER
+
+
+def test_an_empty_block_queues_its_addresses_in_the_order_of_freeing() -> None:
+    order = [*ORDER, 7, 1, 4, 3]
+    assert ipam.idle(at_rest(order), NOW + REST + 1).spec.free == tuple(order)
+
+
+def test_who_asks_for_the_tunnels_address_is_told_what_the_node_needs_it_for() -> None:
+    block = ipam.restore(new(), at(3), slot(Use.TUNNEL))
+    with pytest.raises(AllocationRefused) as refused:
+        ipam.take(block, at(3), who(1), NOW)
+    assert str(refused.value) == (
+        "10.0.0.3 is taken by the tunnel eth0 since 2025-11-21T02:07:03.500Z: ask for another address: the node needs "
+        "this one to reach pods of other nodes, and takes another only when the pool of block 10.0.0.0/29 is disabled "
+        "or its allowedUses have no Tunnel"
+    )

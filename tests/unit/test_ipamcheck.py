@@ -29,10 +29,10 @@ from ipam_worlds import (
 from msgspec import structs
 
 from bgpnet import ipam
-from bgpnet.ipamcheck import check
+from bgpnet.ipamcheck import check, words
 from bgpnet.ipamcheck.picture import Holder, Picture, Runtime, Sandbox, Source, Word
 from bgpnet.model import instant, ip
-from bgpnet.model.ipamblock import IPAMBlock, Owner
+from bgpnet.model.ipamblock import IPAMBlock, Owner, Use
 from bgpnet.model.ipreservation import IPReservation, IPReservationSpec
 from bgpnet.model.node import NodeBGP, NodeSpec
 from bgpnet.model.resource import Metadata
@@ -181,7 +181,32 @@ CASES: dict[str, tuple[Picture, Expected]] = {
         with_word(replace(PUBLISHED, leaked=(has("10.0.0.1", "c1", 11),))),
         [],
     ),
-    "a silent node": (with_word(UNKNOWN), []),
+    "a silent node": (with_word(UNKNOWN), [("node-silent", "Node(n2)")]),
+    "a node that no agent was ever on, with addresses": (
+        with_word(Word("n2", Source.UNKNOWN, reason="no agent holds its name")),
+        [("node-silent", "Node(n2)")],
+    ),
+    "a silent node that owns nothing": (with_word(Word("n3", Source.UNKNOWN, reason="silent")), []),
+    "a silent node with an empty block": (
+        replace(
+            with_block(block("10.0.1.0/26", "n3", {1: slot("c", 5, freed=NOW - 1)})),
+            nodes=(*HEALTHY.nodes, node("n3")),
+            words={**HEALTHY.words, "n3": Word("n3", Source.UNKNOWN, reason="silent")},
+        ),
+        [],
+    ),
+    "a silent node with what an import reserved": (
+        replace(
+            with_block(block("10.0.1.0/26", "n3", {1: structs.replace(slot("c", 5), use=Use.RESERVED)})),
+            nodes=(*HEALTHY.nodes, node("n3")),
+            words={**HEALTHY.words, "n3": Word("n3", Source.UNKNOWN, reason="silent")},
+        ),
+        [],
+    ),
+    "a deleted node with addresses": (
+        replace(HEALTHY, nodes=HEALTHY.nodes[:1], words={"n1": AGENT}),
+        [("node-gone", "IPAMBlock(10-0-0-128-26)")],
+    ),
     # pods without allocation
     "a pod without allocation, published": (
         with_word(replace(PUBLISHED, unrecorded=(has("10.0.0.150", "c8"),))),
@@ -261,7 +286,10 @@ CASES: dict[str, tuple[Picture, Expected]] = {
     ),
     # alarms
     "an alarm": (with_word(replace(PUBLISHED, alarms=("block x is heard from n3",))), [("alarm", "Node(n2)")]),
-    "an alarm of a silent node": (with_word(replace(UNKNOWN, alarms=("block x is heard from n3",))), []),
+    "an alarm of a silent node": (
+        with_word(replace(UNKNOWN, alarms=("block x is heard from n3",))),
+        [("node-silent", "Node(n2)")],
+    ),
 }
 
 
@@ -271,9 +299,9 @@ def test_each_code(picture: Picture, expected: Expected) -> None:
 
 
 CODES = (
-    "address-twice alarm block-size idle-in-use journal-differs leaked-address malformed-block node-gone other-machine",
-    "outside-pools overlapping-blocks ownerless-block reserved-in-use rests-too-long sandbox-gone too-many-blocks",
-    "tunnel-elsewhere tunnel-unallocated tunnel-unused two-addresses unrecorded-pod",
+    "address-twice alarm block-size idle-in-use journal-differs leaked-address malformed-block node-gone node-silent",
+    "other-machine outside-pools overlapping-blocks ownerless-block reserved-in-use rests-too-long sandbox-gone",
+    "too-many-blocks tunnel-elsewhere tunnel-unallocated tunnel-unused two-addresses unrecorded-pod",
 )
 
 
@@ -302,6 +330,30 @@ def test_a_second_look_confirms_only_the_very_same() -> None:
     assert check.confirmed(first, check.problems(HEALTHY)) == []
 
 
+def test_a_silent_node_is_named_with_its_last_sign_of_life_and_what_nobody_vouches_for() -> None:
+    dead = node("n2", "10.0.0.128", age=70.0)
+    heard = dead.status.identity.heartbeat if dead.status and dead.status.identity else ""
+    (one,) = check.problems(with_word(words.of_node(dead, NOW)))
+    assert one.sentence == (
+        f"node n2 says nothing of its addresses since {heard} (its agent was last heard of 70 s ago), and nobody else "
+        "vouches for those in use there: 2"
+    )
+    assert "start or restart the agent of node n2" in one.remedy
+    assert "bgpnetctl delete node n2, then bgpnetctl node release n2" in one.remedy
+    assert check.is_wrong([one])
+    # The second look finds the same silence, a little longer; a node that was heard meanwhile and fell silent is new.
+    later = check.problems(with_word(words.of_node(dead, NOW + 2)))
+    assert check.confirmed([one], later) == later
+    assert check.confirmed([one], check.problems(with_word(words.of_node(node("n2", age=60.0), NOW)))) == []
+
+
+def test_an_agent_that_lives_and_has_published_nothing_yet_is_not_silent() -> None:
+    starting = words.of_node(node("n2", age=59.9), NOW)
+    assert "its agent publishes nothing about its addresses" in starting.reason
+    assert found(with_word(starting)) == []
+    assert found(with_word(words.of_node(node("n2", age=60.0), NOW))) == [("node-silent", "Node(n2)")]
+
+
 def test_worth_knowing_is_not_wrong() -> None:
     assert not check.is_wrong(check.problems(reserving("10.0.0.133/32")))
     assert check.is_wrong(check.problems(with_word(replace(PUBLISHED, alarms=("x",)))))
@@ -309,6 +361,8 @@ def test_worth_knowing_is_not_wrong() -> None:
 
 def test_only_leaks_are_repaired() -> None:
     leak = with_word(replace(PUBLISHED, leaked=(has("10.0.0.133", "c5", 21),), alarms=("x",)))
+    silent = Word("n1", Source.UNKNOWN, leaked=(has("10.0.0.1", "c1", 11),), reason="silent")
+    leak = replace(leak, words={**leak.words, "n1": silent})
     (one,) = check.repairable(check.problems(leak))
     assert (one.node, one.holder and one.holder.sequence) == ("n2", 21)
 

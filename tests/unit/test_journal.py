@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpnet import ipam
+from bgpnet import integrity, ipam
 from bgpnet.agent import journal
 from bgpnet.agent.journal import BlockIs, Journal, Kept, PodWent, came
 from bgpnet.agent.world import Phase, Pod
@@ -79,7 +79,7 @@ def test_what_was_appended_is_there_again(tmp_path: Path) -> None:
     assert found[pods[0].attachment] == pods[0]
     live = {o for o, allocation in blocks[NET].spec.allocations.items() if allocation.freedAt is None}
     assert live == {0, 2}
-    assert ipam.check(blocks[NET]) == []
+    assert integrity.check(blocks[NET]) == []
     assert block.spec.owner == blocks[NET].spec.owner
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 from worlds import NOW, effects, later, pool, run
 
-from bgpnet import annotations, ipam
+from bgpnet import annotations, integrity, ipam
 from bgpnet.agent import events, journal
 from bgpnet.agent.events import Answer, CniAsked, Effect, Reap, UnwirePod, WirePod
 from bgpnet.agent.world import CLAIM_PATIENCE, World
@@ -250,7 +250,7 @@ def test_whatever_happens_a_kept_address_is_its_pods(moves: list[tuple[str, str,
                 kept[pod] = (address, now + seconds_)
         elif move == "add" and pod not in live:
             block = expect(block, pod, keep, now, number, live, kept)
-        assert ipam.check(block) == []
+        assert integrity.check(block) == []
 
 
 def expect(

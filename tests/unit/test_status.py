@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from asks import configured
+from msgspec import structs
 from worlds import OTHER, PEER, block, ended, found, fresh, node, pod, pool, run, state, synced, told
 
 from bgpnet import ipam
@@ -104,3 +106,21 @@ def test_an_unknown_question_is_answered_with_what_is_known() -> None:
 def test_the_status_is_plain_data() -> None:
     world = synced(blocks=[block()])
     assert json.loads(json.dumps(status(world, plan(world)))) == status(world, plan(world))
+
+
+def test_pods_outside_every_pool_are_said_and_what_to_do() -> None:
+    world = synced(pool("other", "10.9.0.0/24"), blocks=[block()])
+    world = replace(world, pods={one.attachment: one for one in (pod(f"c{n}", f"10.244.0.{n}") for n in range(7))})
+    [warning] = of(world)["warnings"]  # type: ignore[misc]
+    assert "10.244.0.0, 10.244.0.1, 10.244.0.2, 10.244.0.3, 10.244.0.4 and 2 more; create their pool" in warning
+
+
+def test_a_tunnel_that_cannot_move_out_of_a_disabled_pool_says_why() -> None:
+    first = pool("a", "10.1.0.0/24", Encap.ALWAYS)
+    world = synced(first, pool("b", "10.2.0.0/24", Encap.ALWAYS), blocks=[block("10.1.0.0/26")])
+    world = configured(world, autoAllocateBlocks=False)
+    off = structs.replace(first, spec=structs.replace(first.spec, disabled=True))
+    world = run(world, events.Changed(kinds.IPPOOL, off))
+    [warning] = of(world)["warnings"]  # type: ignore[misc]
+    assert warning.startswith("tunl0 has 10.1.0.0, whose pool does not serve this node any more, and gets no other: ")
+    assert "autoAllocateBlocks" in warning

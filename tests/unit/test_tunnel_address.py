@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from asks import NET, claims, idle, keeping, working
+from asks import NET, asked, claims, configured, given, idle, keeping, working
 from msgspec import structs
 from worlds import BLOCK, NOW, block, effects, machine, node, pool, run, synced
 from worlds import applied as carried_out
@@ -94,3 +94,14 @@ def test_the_tunnels_address_is_no_reserved_one_and_comes_from_an_idle_block_onc
     world = run(synced(TUNNELLED, blocks=(idle(),)), events.Tick(NOW + 1, 1001.0))
     assert world.taking_back == {NET}
     assert tunnel(run(world, events.TakenBack(ipam.take_back(idle(), NOW)))) == "10.244.0.0/32"
+
+
+def test_a_block_that_is_to_go_does_not_count_against_the_limit() -> None:
+    """With one block a node and its pool disabled, tunnel and pods move to the next pool."""
+    world = configured(working(TUNNELLED, NEXT), maxBlocksPerHost=1)
+    off = structs.replace(TUNNELLED, spec=structs.replace(TUNNELLED.spec, disabled=True))
+    world, found = effects(world, events.Changed(kinds.IPPOOL, off))
+    assert [claim.pools for claim in claims(found)] == [(NEXT,)]
+    world = run(world, events.Claimed(block("10.250.0.0/26")))
+    assert tunnel(world) == "10.250.0.0/32"
+    assert given(effects(world, asked())[1]) == "10.250.0.1"
