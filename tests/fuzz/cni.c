@@ -5,14 +5,14 @@
  * The program is included whole and unchanged; the system calls that it makes are replaced by macros, so that nothing
  * outside the process is touched, `_exit` comes back here, and time passes only where a call waits.
  *
- * The input:  8 bytes `weather` (what the calls do: see next()), 1 byte `world` (what is there: see WORLD)
+ * The input:  8 bytes `weather` (what the calls do), 1 byte `world` (what is there): see world.c
  *             NAME=value NUL … NUL    the environment
  *             … 0xFF 0xFF             standard input, up to two bytes that no UTF-8 has
  *             …                       what the agent says
  *
  * Asserted of every input, besides what the sanitizers see: it ends with 0 or 1, by its deadline; what it printed is
  * nothing, the agent's answer, a CNI version result, or a CNI error with the specification's fields; what it sent and
- * what it left as a tombstone is the request, whole; JSON is accepted exactly where the reader below accepts it.
+ * what it left as a tombstone is the request, whole; JSON is accepted exactly where reader.c accepts it.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
