@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test soak bench cni install format clean
+.PHONY: help demo lab check test soak fuzz bench cni install format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,6 +26,10 @@ test: check cni .etcd-ready ## everything that CI runs: the quick checks, then r
 
 soak: .test-ready cni .etcd-ready ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
+
+fuzz: .test-ready ## the CNI programs: a million inputs in process, 10,000 by execution of both
+	@$(PY) tests/fuzz/cni_fuzzer.py
+	@BGPNET_SOAK=1 $(PY) -m pytest tests/integration/test_cni_fuzz.py -q -k "not in_process"
 
 bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter, etcd (build/bench.json)
 	@$(PY) -m benchmarks.cni

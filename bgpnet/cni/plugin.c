@@ -110,8 +110,11 @@ static void send_request(int agent, int netns)
         ssize_t sent = sendmsg(agent, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent > 0)
             done += (size_t)sent;
-        else if (errno != EAGAIN && errno != EINTR)
+        else if (errno == EPIPE || errno == ECONNRESET)
             return;
+        else if (errno != EAGAIN && errno != EINTR)
+            fail(later(), "socket = ", show(socket_path), ": the request cannot be sent (", words(errno), "); try again",
+                 NULL);
         else if (!ready(agent, POLLOUT))
             fail_late();
     }
@@ -132,6 +135,20 @@ static void receive(int agent, size_t *have, size_t size)
     }
 }
 
+/* Whether a runtime can read the agent's answer: it is an object with a version, and of an error its code and message;
+   of a success, nothing where nothing is to be said. */
+static bool is_answer(const unsigned char *text, size_t size, int status)
+{
+    struct field said[] = {{.name = "cniVersion"}, {.name = "code"}, {.name = "msg"}, {.name = NULL}};
+    const struct value *code = &said[1].value;
+    if (!size)
+        return !status && command != ADD;
+    if (!read_object(text, size, said) || said[0].value.type != '"')
+        return false;
+    return !status || (said[2].value.type == '"' && code->type == '0' && code->size < 10 && code->text[0] != '0' &&
+                       strspn(code->text, "0123456789") == code->size);
+}
+
 /* Prints the agent's answer, once it is known to be one that a runtime can read; the plugin's exit code. */
 static int relay(int agent)
 {
@@ -142,8 +159,7 @@ static int relay(int agent)
     bool good = size <= LIMIT && status <= 1;
     if (good)
         receive(agent, &have, ANSWER_HEAD + size);
-    struct field none[] = {{.name = NULL}};
-    if (!good || !(read_object(answer + ANSWER_HEAD, size, none) || (!size && !status && command != ADD)))
+    if (!good || !is_answer(answer + ANSWER_HEAD, size, status))
         fail(DECODING, "socket = ", show(socket_path),
              ": what answered is not a bgpnet agent of this version; name its socket, or restart it", NULL);
     return print(answer + ANSWER_HEAD, size) ? status : 1;

@@ -339,8 +339,10 @@ def send_request(call: Call, agent: _socket.socket, netns: int) -> None:
         except BlockingIOError as error:
             if not ready(call, agent.fileno(), select.POLLOUT):
                 raise call.late() from error
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
             return
+        except OSError as error:
+            raise call.fail(call.later(), f"the request cannot be sent ({reason(error)}); try again") from error
 
 
 def receive(call: Call, agent: _socket.socket, size: int) -> bytes:
@@ -361,13 +363,25 @@ def receive(call: Call, agent: _socket.socket, size: int) -> bytes:
     return bytes(answer)
 
 
+def is_answer(call: Call, text: bytes, status: int) -> bool:
+    """Whether a runtime can read the agent's answer: see plugin.c."""
+    if not text:
+        return not status and call.command != "ADD"
+    said = read_object(text)
+    if said is None or not isinstance(said.get("cniVersion"), str):
+        return False
+    code = said.get("code")
+    known = isinstance(code, bytes) and len(code) < 10 and code[:1] != b"0" and not code.strip(b"0123456789")
+    return not status or (known and isinstance(said.get("msg"), str))
+
+
 def relay(call: Call, agent: _socket.socket) -> int:
     """Prints the agent's answer, once it is known to be one that a runtime can read; the plugin's exit code."""
     head = receive(call, agent, ANSWER_HEAD)
     size, status = int.from_bytes(head[:4], "big"), head[4]
     good = size <= LIMIT and status <= 1
     body = receive(call, agent, size) if good else b""
-    if not good or (read_object(body) is None and (body or status or call.command == "ADD")):
+    if not good or not is_answer(call, body, status):
         raise call.fail(DECODING, "what answered is not a bgpnet agent of this version; name its socket, or restart it")
     return status if say(call, body) else 1
 
