@@ -38,7 +38,6 @@ class Traces:
     namespaces: frozenset[str]
     mounts: frozenset[str]
     processes: frozenset[str]
-    cgroups: frozenset[str]
 
 
 class Calling:
@@ -63,9 +62,8 @@ class Calling:
             lines("ip", "-4", "route", "show", "table", "all"),
             lines("ip", "-4", "neighbour", "show", "nud", "permanent"),
             lines("sh", "-c", "ls /run/netns 2>/dev/null || true"),
-            lines("cat", "/proc/self/mounts", pattern=r"\S+ (\S+)"),
+            lines("cat", "/proc/self/mounts", pattern=r"\S+ (?!/run/netns )(\S+)"),  # that one is made by ip netns
             lines("ps", "-eo", "args", without="ps -eo", pattern=r"(?!nsenter|\[)(.*)"),
-            frozenset(str(path) for path in self._cgroups()),
         )
 
     def gone(self, before: Traces) -> None:
@@ -85,10 +83,6 @@ class Calling:
             others = " ".join(pids)
             loop = f"for one in {others}; do ping -n -q -c 1 -W 10 $one >/dev/null || echo lost $one; done"
             assert self.one.run("nsenter", "-t", str(pid), "-n", "sh", "-c", loop) == ""
-
-    def _cgroups(self) -> Iterator[Path]:
-        """Those of the pods; their folder is ours."""
-        return (path for path in cgroups(self.cgroups) if path.name != self.cgroups)
 
 
 def cgroups(name: str) -> Iterator[Path]:

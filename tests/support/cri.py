@@ -47,20 +47,20 @@ SECONDS = 60.0
 
 
 def _messages() -> dict[str, Any]:
-    Field = descriptor_pb2.FieldDescriptorProto
+    kinds = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="cri.proto", package="runtime.v1", syntax="proto3")
     for line in MESSAGES.strip().splitlines():
         name, _, fields = line.partition(":")
         message = file.message_type.add(name=name)
         for one in filter(None, fields.split(",")):
             kind, field, number = one.split()
-            label = Field.LABEL_REPEATED if kind.endswith("*") else Field.LABEL_OPTIONAL
+            label = kinds.LABEL_REPEATED if kind.endswith("*") else kinds.LABEL_OPTIONAL
             made = message.field.add(name=field, number=int(number), label=label)
             kind = kind.removesuffix("*")
             if kind.islower() or kind[-2:].isdigit():
-                made.type = getattr(Field, f"TYPE_{kind.upper()}")
+                made.type = getattr(kinds, f"TYPE_{kind.upper()}")
             else:
-                made.type, made.type_name = Field.TYPE_MESSAGE, f".runtime.v1.{kind}"
+                made.type, made.type_name = kinds.TYPE_MESSAGE, f".runtime.v1.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     found = pool.FindFileByName("cri.proto").message_types_by_name

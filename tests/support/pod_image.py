@@ -1,4 +1,4 @@
-"""The image of the tests' pods, made on the spot: one static program (pod_program.c), as an archive of `docker save`."""
+"""The image of the tests' pods, made on the spot: a static program (pod_program.c), as an archive of `docker save`."""
 
 from __future__ import annotations
 
