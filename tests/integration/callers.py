@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,9 +20,12 @@ from pathlib import Path
 
 from agents import SHARED, Cluster, Machine, cluster, eventually, plugin
 
+from bgpnet.errors import AgentAway
+
 BINS = f"{SHARED}/bin"
 NETWORKS = f"{SHARED}/net.d"
 CONFLIST = "10-bgpnet.conflist"
+CHAINED = Path("/usr/lib/cni")
 CGROUPS = Path("/sys/fs/cgroup")
 PODS = 20
 _NUMBERS = itertools.count(1)
@@ -63,7 +67,7 @@ class Calling:
             lines("ip", "-4", "neighbour", "show", "nud", "permanent"),
             lines("sh", "-c", "ls /run/netns 2>/dev/null || true"),
             lines("cat", "/proc/self/mounts", pattern=r"\S+ (?!/run/netns )(\S+)"),  # that one is made by ip netns
-            lines("ps", "-eo", "args", without="ps -eo", pattern=r"(?!nsenter|\[)(.*)"),
+            lines("ps", "-wweo", "args", without="ps -wweo", pattern=r"(?!nsenter|\[)(.*)"),
         )
 
     def gone(self, before: Traces) -> None:
@@ -76,6 +80,13 @@ class Calling:
         """What is there now and was not, or the other way round."""
         both = zip(astuple(before), astuple(self.traces()), strict=True)
         return "\n".join(one for then, now in both for one in sorted(then ^ now))
+
+    def answers(self) -> bool:
+        """Whether the agent does."""
+        try:
+            return bool(self.one.status())
+        except AgentAway:
+            return False
 
     def mesh(self, pids: Mapping[str, int]) -> None:
         """Every pod pings every other one. pids: by its address, a process of it, as the node sees it."""
@@ -113,6 +124,10 @@ def calling(folder: Path, plugins: str = "none") -> Iterator[Calling]:
     """The node with a ready agent, its conflist and the installed plugin. plugins: what is chained after ours."""
     name = f"callers{os.getpid()}x{next(_NUMBERS)}"
     plugin()
+    (folder / "bin").mkdir()
+    for one in ("loopback", "portmap"):
+        assert (CHAINED / one).is_file(), "run `scripts/install test`, or `apt-get install containernetworking-plugins`"
+        shutil.copy(CHAINED / one, folder / "bin" / one)
     with cgroups_removed(name), cluster(folder, 1, name, rest=1.0) as made:
         one = made[0]
         one.agent.env |= {"BGPNET_CNI_CONF_DIR": NETWORKS, "BGPNET_CNI_BIN_DIR": BINS, "BGPNET_CNI_PLUGINS": plugins}

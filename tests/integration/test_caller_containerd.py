@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,7 +111,6 @@ def running(folder: Path, version: str) -> Iterator[Runtime]:
     assert shutil.which("runc"), "runc is missing; run `scripts/install test`, or `apt-get install runc`"
     with calling(folder) as node:
         one = node.one
-        shutil.copy("/usr/lib/cni/loopback", folder / "bin" / "loopback")
         (folder / "containerd.toml").write_text(NEW if version == "2" else OLD)
         archive = pod_image.build(folder)
         path = f"PATH={Path(program).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -187,6 +186,44 @@ def test_an_agent_away(runtime: Runtime) -> None:
     early = runtime.run("early")
     eventually(lambda: list(node.made.live().values()) == [early], node.made.live)
     runtime.end(early)
+    node.gone(before)
+
+
+def test_pods_start_while_the_agent_is_killed_again_and_again(runtime: Runtime) -> None:
+    """As the kubelet does it: what is refused is asked for again. Each refusal is a DEL of containerd's own, too."""
+    node, agent = runtime.node, runtime.node.one.agent
+    before = node.traces()
+    names = [f"pod{number}" for number in range(PODS)]
+    sandboxes: dict[str, str] = {}
+    refusals: list[str] = []
+
+    def grown(what: Sized, to: int) -> None:
+        eventually(lambda: len(what) >= to, runtime.log)
+
+    def stubborn(name: str) -> None:
+        while name not in sandboxes:
+            try:
+                sandboxes[name] = runtime.run(name)
+            except cri.Refused as problem:
+                refusals.append(str(problem))
+                eventually(node.answers, node.one.log)
+
+    with ThreadPoolExecutor(5) as threads:
+        asked = [threads.submit(stubborn, name) for name in names]
+        for kill in range(4):
+            grown(sandboxes, (kill + 1) * PODS // 6)
+            agent.end()
+            grown(refusals, len(refusals) + 1)
+            agent.start()
+        for one in asked:
+            one.result(120)
+    node.one.ready()
+    assert len(refusals) >= 4
+    addresses = {name: runtime.cri.address(sandbox) for name, sandbox in sandboxes.items()}
+    eventually(lambda: node.made.live() == {addresses[name]: sandboxes[name] for name in names}, node.made.live)
+    node.mesh({addresses[name]: runtime.pid(sandboxes[name]) for name in names})
+    for sandbox in sandboxes.values():
+        runtime.end(sandbox)
     node.gone(before)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,18 +68,25 @@ class Podman:
         return str(told["NetworkSettings"]["Networks"]["bgpnet"]["IPAddress"]), int(told["State"]["Pid"])
 
 
-@pytest.fixture
-def podman(tmp_path: Path) -> Iterator[Podman]:
-    """A node and podman with the image of the pods."""
+@contextmanager
+def running(folder: Path, plugins: str) -> Iterator[Podman]:
+    """A node and podman with the image of the pods. plugins: Debian's, chained after ours."""
     for program in ("podman", "runc", "conmon"):
         assert shutil.which(program), (
             f"{program} is missing; run `scripts/install test`, or `apt-get install {program}`"
         )
-    (tmp_path / "containers.conf").write_text(SETTINGS)
-    archive = pod_image.build(tmp_path)
-    with calling(tmp_path) as node:
+    (folder / "containers.conf").write_text(SETTINGS)
+    archive = pod_image.build(folder)
+    with calling(folder, plugins) as node:
         made = Podman(node)
         made.run("load", "--input", f"{SHARED}/{archive.name}")
+        yield made
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[Podman]:
+    """Without any plugin but ours."""
+    with running(tmp_path, "none") as made:
         yield made
 
 
@@ -125,6 +133,18 @@ def test_an_address_that_is_asked_for(podman: Podman) -> None:
     podman.pod("p", "--ip", "10.244.0.99")
     assert podman.infra("p")[0] == "10.244.0.99"
     podman.run("pod", "rm", "--force", "--time", "5", "p")
+
+
+def test_a_port_is_published_by_the_chained_plugin(tmp_path: Path) -> None:
+    with running(tmp_path, "portmap") as podman:
+        one = podman.node.one
+        podman.pod("p", "--publish", "8081:8080")
+        podman.container("p", "server", "serve", "8080", "hello")
+        asked = ["ip", "netns", "exec", "other", f"{SHARED}/pod", "ask", one.address, "8081"]
+        other = one.add("other")
+        eventually(lambda: one.run(*asked, check=False) == f"hello to {other.address}", one.log)
+        podman.run("pod", "rm", "--force", "--time", "5", "p")
+        assert "8081" not in one.run("iptables", "-t", "nat", "-S")
 
 
 def test_an_agent_away(podman: Podman) -> None:
