@@ -21,10 +21,10 @@ check: .test-ready ## the quick checks: format, types, import contracts, unit te
 	@lint-imports
 	@$(PY) -m pytest tests/unit -q
 
-test: check cni .etcd-ready ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
+test: check cni .built-ready ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
 	@$(PY) -m pytest tests/contract tests/integration tests/chaos -q --durations=10
 
-soak: .test-ready cni .etcd-ready ## the long chaos runs: more kills, more seeds
+soak: .test-ready cni .built-ready ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
 
 fuzz: .test-ready ## the CNI programs: a million inputs in process, 10,000 by execution of both
@@ -55,7 +55,7 @@ format: .test-ready ## rewrite the sources in their one format
 clean: ## what make made
 	@rm -rf build $(VENV) *.egg-info
 
-.PHONY: .demo-ready .test-ready .etcd-ready
+.PHONY: .demo-ready .test-ready .built-ready
 .demo-ready:
 	@scripts/install demo
 	@$(MAKE) --no-print-directory $(VENV)/installed
@@ -64,8 +64,8 @@ clean: ## what make made
 	@scripts/install test
 	@$(MAKE) --no-print-directory $(VENV)/installed-dev
 
-.etcd-ready:
-	@scripts/etcd >/dev/null
+.built-ready:
+	@for name in etcd containerd cnitool; do scripts/gobuild $$name >/dev/null || exit 1; done
 
 $(VENV)/installed: pyproject.toml
 	@echo "making the virtual environment"
