@@ -71,6 +71,10 @@ class Call:
         return self.fail(self.later(), f"the agent did not answer within {self.seconds} s; see its log, then try again")
 
 
+class HungUp(Exception):
+    """The agent ended before it had answered a DEL."""
+
+
 def reason(error: OSError) -> str:
     """What the system says of it."""
     return posix.strerror(error.errno or 0)
@@ -346,7 +350,7 @@ def send_request(call: Call, agent: _socket.socket, netns: int) -> None:
 
 
 def receive(call: Call, agent: _socket.socket, size: int) -> bytes:
-    """So many bytes of the answer."""
+    """So many bytes of the answer; raises HungUp where a DEL's agent ends before."""
     answer = bytearray()
     while len(answer) < size:
         try:
@@ -357,6 +361,8 @@ def receive(call: Call, agent: _socket.socket, size: int) -> bytes:
             continue
         except OSError:
             piece = b""
+        if not piece and call.command == "DEL":
+            raise HungUp
         if not piece:
             raise call.fail(call.later(), "the agent hung up before it had answered; see its log, then try again")
         answer += piece
@@ -415,18 +421,25 @@ def write_tombstone(call: Call) -> bytes:
 
 
 def dial_or_note(call: Call) -> _socket.socket | None:
-    """No agent: a DEL is noted, and asked again in case the agent came up meanwhile and has read the notes already."""
+    """A connection to the agent; None where a DEL is left at its note."""
     try:
         return dial(call)
     except OSError as error:
         why = reason(error)
     if call.command != "DEL":
         raise call.fail(call.later(), f"no agent answers ({why}); start it with `bgpnet agent`, then try again")
+    return note(call, True)
+
+
+def note(call: Call, once_more: bool) -> _socket.socket | None:
+    """A DEL that nobody answered: see plugin.c."""
     try:
         tombstone = write_tombstone(call)
     except OSError as error:
         problem = f"no agent answers, and no tombstone can be written beside it ({reason(error)})"
         raise call.fail(call.later(), f"{problem}; start it with `bgpnet agent`, then try again") from error
+    if not once_more:
+        return None
     try:
         agent = dial(call)
     except OSError:
@@ -447,11 +460,15 @@ def run(call: Call) -> int:
         check_environment(call.command)
     read_config(call)
     netns = open_netns(call.command)
-    agent = dial_or_note(call)
-    if agent is None:
-        return 0
-    send_request(call, agent, netns)
-    return relay(call, agent)
+    agent, once_more = dial_or_note(call), True
+    while agent is not None:
+        send_request(call, agent, netns)
+        try:
+            return relay(call, agent)
+        except HungUp:
+            agent.close()
+        agent, once_more = note(call, once_more), False
+    return 0
 
 
 def main() -> int:

@@ -151,11 +151,10 @@ static void judge(int code)
         }
     } else if (command == VERSION) {
         MUST(is_object(printed.at, printed.size) && strstr((char *)printed.at, "\"supportedVersions\":[\"0.3.1\","));
-    } else if (reply.taken) {
-        MUST(whole);
-        MUST(printed.size ? !reply_code(false) : command != ADD);
+    } else if (whole) {
+        MUST(!note_named && (printed.size ? !reply_code(false) : command != ADD));
     } else {
-        MUST(command == DEL && (note_named || dials == 2) && !printed.size);
+        MUST(command == DEL && note_named && !printed.size); /* no agent, or one that hung up */
     }
 }
 
@@ -177,7 +176,7 @@ static void restart(void)
     turn = stalls = 0;
     dials = 0;
     now = told = 0;
-    note_named = gone = unsendable = false;
+    note_named = gone = unsendable = mute = false;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -18,6 +18,7 @@ from cni_stub import (
     RESULT,
     TWIN,
     Behaviour,
+    Stub,
     answering,
     compiled,
     config,
@@ -117,8 +118,30 @@ def test_whatever_the_verb_a_hostile_agent_gets_an_error(
     text = config(tmp_path / "agent.sock", timeout=seconds, filler="x" * 500_000, cniVersion="1.1.0")
     with stub(tmp_path / "agent.sock", behave):
         done = execute(plugin, environment(command), text)
+    if command == "DEL" and message == HUNG_UP:
+        assert (done.code, done.out, len(notes(tmp_path))) == (0, b"", 1)
+        return
     wanted = 50 if code == 11 and command == "STATUS" else code
     assert done.error == (wanted, f"socket = {shown(tmp_path / 'agent.sock')}: {message}")
+
+
+def notes(folder: Path) -> list[Path]:
+    there = folder / "tombstones"
+    return sorted(there.iterdir()) if there.exists() else []
+
+
+def test_a_del_whose_agent_ends_is_asked_again_of_its_successor(plugin: list[str], tmp_path: Path) -> None:
+    """containerd deletes at once what could not be added, often from an agent that is just being killed."""
+
+    def behave(peer: socket.socket, agent: Stub) -> None:
+        agent.hear(peer)
+        if len(agent.seen) > 1:
+            peer.sendall(wire.answer(0, b""))
+
+    with stub(tmp_path / "agent.sock", behave) as agent:
+        done = execute(plugin, environment("DEL"), config(tmp_path / "agent.sock"))
+    assert (done.code, done.out, notes(tmp_path)) == (0, b"", [])
+    assert [one.call.env["CNI_COMMAND"] for one in agent.seen] == ["DEL", "DEL"]
 
 
 @pytest.mark.parametrize("behave", [hesitating, endless])
