@@ -20,6 +20,8 @@ from pathlib import Path
 
 from agents import SHARED, Cluster, Machine, cluster, eventually, plugin
 
+from bgpnet.errors import AgentAway
+
 BINS = f"{SHARED}/bin"
 NETWORKS = f"{SHARED}/net.d"
 CONFLIST = "10-bgpnet.conflist"
@@ -78,6 +80,13 @@ class Calling:
         """What is there now and was not, or the other way round."""
         both = zip(astuple(before), astuple(self.traces()), strict=True)
         return "\n".join(one for then, now in both for one in sorted(then ^ now))
+
+    def answers(self) -> bool:
+        """Whether the agent does."""
+        try:
+            return bool(self.one.status())
+        except AgentAway:
+            return False
 
     def mesh(self, pids: Mapping[str, int]) -> None:
         """Every pod pings every other one. pids: by its address, a process of it, as the node sees it."""

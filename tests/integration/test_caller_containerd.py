@@ -189,6 +189,43 @@ def test_an_agent_away(runtime: Runtime) -> None:
     node.gone(before)
 
 
+def test_pods_start_while_the_agent_is_killed_again_and_again(runtime: Runtime) -> None:
+    """As the kubelet does it: what is refused is asked for again. Each refusal is a DEL of containerd's own, too."""
+    node, agent = runtime.node, runtime.node.one.agent
+    before = node.traces()
+    names = [f"pod{number}" for number in range(PODS)]
+    sandboxes: dict[str, str] = {}
+    refusals: list[str] = []
+
+    def stubborn(name: str) -> None:
+        while name not in sandboxes:
+            try:
+                sandboxes[name] = runtime.run(name)
+            except cri.Refused as problem:
+                refusals.append(str(problem))
+                eventually(node.answers, node.one.log)
+
+    with ThreadPoolExecutor(5) as threads:
+        asked = [threads.submit(stubborn, name) for name in names]
+        for _ in range(4):
+            more = min(PODS, len(sandboxes) + 3)
+            eventually(lambda more=more: len(sandboxes) >= more, runtime.log)
+            more = len(refusals) + 1
+            agent.end()
+            eventually(lambda more=more: len(refusals) >= more or len(sandboxes) == PODS, runtime.log)
+            agent.start()
+        for one in asked:
+            one.result(120)
+    node.one.ready()
+    assert refusals
+    addresses = {name: runtime.cri.address(sandbox) for name, sandbox in sandboxes.items()}
+    eventually(lambda: node.made.live() == {addresses[name]: sandboxes[name] for name in names}, runtime.log)
+    node.mesh({addresses[name]: runtime.pid(sandboxes[name]) for name in names})
+    for sandbox in runtime.cri.sandboxes():  # the kubelet ends what it finds, also what a refusal left
+        runtime.end(sandbox)
+    node.gone(before)
+
+
 def test_a_runtime_that_is_killed_finds_its_pods_again(runtime: Runtime) -> None:
     node = runtime.node
     before = node.traces()

@@ -22,6 +22,9 @@ PodSandboxStatusRequest: string pod_sandbox_id 1, bool verbose 2
 PodSandboxNetworkStatus: string ip 1
 PodSandboxStatus: string id 1, PodSandboxNetworkStatus network 5
 PodSandboxStatusResponse: PodSandboxStatus status 1, Pair* info 2
+PodSandbox: string id 1
+ListPodSandboxRequest:
+ListPodSandboxResponse: PodSandbox* items 1
 StopPodSandboxRequest: string pod_sandbox_id 1
 StopPodSandboxResponse:
 RemovePodSandboxRequest: string pod_sandbox_id 1
@@ -96,6 +99,10 @@ class Cri:
         """What the runtime itself knows of a sandbox, a JSON object."""
         said = self._call("PodSandboxStatus", pod_sandbox_id=sandbox, verbose=True)
         return str(next(pair.value for pair in said.info if pair.key == "info"))
+
+    def sandboxes(self) -> set[str]:
+        """ListPodSandbox: the ids of all that the runtime knows."""
+        return {str(one.id) for one in self._call("ListPodSandbox").items}
 
     def stop(self, sandbox: str) -> None:
         """StopPodSandbox."""
