@@ -10,7 +10,6 @@ import logging
 import queue
 import threading
 from collections.abc import Sequence
-from dataclasses import replace
 from time import monotonic, time
 
 from bgpnet.agent import facts, status
@@ -22,7 +21,7 @@ from bgpnet.agent.records import Records
 from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.step import Happening, step
-from bgpnet.agent.world import World
+from bgpnet.agent.world import World, replace
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import KernelState
