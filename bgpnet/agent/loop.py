@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from time import monotonic, time
 
 from bgpnet.agent import facts, status
-from bgpnet.agent.apply import Applied, apply
-from bgpnet.agent.events import Alarm, Answer, Asked, Effect, KernelApplied, Stop, Tick
+from bgpnet.agent.apply import Applied, apply, remains
+from bgpnet.agent.events import Alarm, Answer, Asked, Effect, KernelApplied, PodUnwired, PodWired, Reaped, Stop, Tick
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
@@ -22,6 +22,7 @@ from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.step import Happening, step
 from bgpnet.agent.world import World, replace
+from bgpnet.cnispec import Attachment
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import KernelState
@@ -57,6 +58,7 @@ class Loop:
         self._planned = 0.0
         self._audited = 0.0
         self._audit = True
+        self._handled: set[str] = set()
         self._stop = threading.Event()
         self.reason = ""
 
@@ -112,6 +114,11 @@ class Loop:
 
     def _step(self, event: Happening, server: Server, workers: Workers) -> None:
         before = self._world if isinstance(event, Tick) else replace(self._world, now=time(), clock=monotonic())
+        if isinstance(event, PodWired | PodUnwired):
+            self._note(event.attachment)
+        elif isinstance(event, Reaped):
+            for attachment in event.attachments:
+                self._note(attachment)
         self._world, effects = step(before, event)
         _tell_of_datastore(before.store_away, self._world.store_away)
         for effect in effects:
@@ -122,6 +129,11 @@ class Loop:
                 self._touch()
         elif self._world is not before:
             self._touch()
+
+    def _note(self, attachment: Attachment) -> None:
+        """A worker has put this pod's link as the next plan will want it."""
+        if (pod := self._world.pods.get(attachment)) is not None:
+            self._handled.add(pod.link)
 
     def _carry_out(self, effect: Effect, server: Server, workers: Workers) -> None:
         match effect:
@@ -143,7 +155,8 @@ class Loop:
         if self._planned - self._audited >= AUDIT:
             self._audit = True
         wish = plan(self._world)
-        if self._audit or wish.kernel != self._plan.kernel:
+        handled, self._handled = self._handled | wish.hold_links, set()
+        if self._audit or remains(self._plan.kernel, wish.kernel, handled):
             self._apply(wish, workers)
         self._plan = wish
         records.set(wish.records, since)
