@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from bgpnet.agent.events import PodUnwired, PodWired, Reaped
 from bgpnet.agent.plan import Plan
+from bgpnet.agent.world import World
+from bgpnet.cnispec import Attachment
 from bgpnet.diff import diff
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import (
@@ -50,6 +53,18 @@ def apply(plan: Plan, kernel: Kernel) -> Applied:
             refusals.append(str(problem))
     lost = lost_links(plan, have)
     return Applied(len(changes), (*refusals, *lost.values()), stale, frozenset(lost))
+
+
+def handled_by(world: World, event: object) -> set[str]:
+    """The pod links that a worker has put as the next plan will want them, by what it reports; world: before that."""
+    match event:
+        case PodWired() | PodUnwired():
+            attachments: tuple[Attachment, ...] = (event.attachment,)
+        case Reaped(attachments):
+            pass
+        case _:
+            return set()
+    return {world.pods[one].link for one in attachments if one in world.pods}
 
 
 def remains(before: KernelState, wish: KernelState, handled: Set[str]) -> bool:

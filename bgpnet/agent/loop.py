@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from time import monotonic, time
 
 from bgpnet.agent import facts, status
-from bgpnet.agent.apply import Applied, apply, remains
-from bgpnet.agent.events import Alarm, Answer, Asked, Effect, KernelApplied, PodUnwired, PodWired, Reaped, Stop, Tick
+from bgpnet.agent.apply import Applied, apply, handled_by, remains
+from bgpnet.agent.events import Alarm, Answer, Asked, Effect, KernelApplied, Stop, Tick
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
@@ -22,7 +22,6 @@ from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.step import Happening, step
 from bgpnet.agent.world import World, replace
-from bgpnet.cnispec import Attachment
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import KernelState
@@ -114,11 +113,7 @@ class Loop:
 
     def _step(self, event: Happening, server: Server, workers: Workers) -> None:
         before = self._world if isinstance(event, Tick) else replace(self._world, now=time(), clock=monotonic())
-        if isinstance(event, PodWired | PodUnwired):
-            self._note(event.attachment)
-        elif isinstance(event, Reaped):
-            for attachment in event.attachments:
-                self._note(attachment)
+        self._handled |= handled_by(before, event)
         self._world, effects = step(before, event)
         _tell_of_datastore(before.store_away, self._world.store_away)
         for effect in effects:
@@ -129,11 +124,6 @@ class Loop:
                 self._touch()
         elif self._world is not before:
             self._touch()
-
-    def _note(self, attachment: Attachment) -> None:
-        """A worker has put this pod's link as the next plan will want it."""
-        if (pod := self._world.pods.get(attachment)) is not None:
-            self._handled.add(pod.link)
 
     def _carry_out(self, effect: Effect, server: Server, workers: Workers) -> None:
         match effect:
