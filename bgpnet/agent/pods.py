@@ -60,6 +60,8 @@ Emit = Callable[[Event], None]
 Netns = Callable[[int], int | None]
 """The open descriptor of the pod's namespace that came with a request, by the request's number."""
 
+GATHER = 0.1
+"""Seconds that marked links are left to gather: while the kernel deletes some, for 20 ms, nobody can make another."""
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
@@ -273,6 +275,7 @@ class Workers:
         batch: list[Attachment | None] = []
         while True:
             batch.append(self._marked.get())
+            self._pause.wait(GATHER)
             while not self._marked.empty():
                 batch.append(self._marked.get_nowait())
             if self._hands.reap(batch):
