@@ -84,7 +84,7 @@ class Journal:
         self._lines = 0
         self._fd = -1
         self._torn = False  # a write failed half-way or is owed: the next one begins with a fresh file
-        self._telling = threading.Lock()
+        self._telling = threading.RLock()  # who is told may write to the journal at once
         self._refusal = ""
         self._told: Callable[[str], None] = _nobody
         self._live = Contents(boot)

@@ -117,6 +117,7 @@ class Loop:
                 if not self._stop.is_set():
                     self._replan(workers, records, speech)
             self._work()
+        self._turn.acquire()  # for good: whoever is stepping an event ends it, and nobody begins another
         return self.reason
 
     def _work(self) -> None:
