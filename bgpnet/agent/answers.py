@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bgpnet import cnispec
 from bgpnet.agent.events import Answer
-from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World
+from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World, replace
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import CniError, one_line
 

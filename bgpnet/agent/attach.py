@@ -7,7 +7,6 @@ datastore follows behind (records).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from bgpnet import cnispec, ipam, names, resting
 from bgpnet.agent import adopt, answers, choose, claims, facts, overlaps
@@ -30,7 +29,7 @@ from bgpnet.agent.events import (
     WirePod,
     Workloads,
 )
-from bgpnet.agent.world import Phase, Pod, Waiting, World
+from bgpnet.agent.world import Phase, Pod, Waiting, World, replace
 from bgpnet.annotations import Meta, Wish
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import AddressRests, AllocationRefused, CniError, NoAddress

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replaced
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from bgpnet.agent.watched import Watch
 from bgpnet.annotations import KEPT, Meta
@@ -133,7 +135,7 @@ class Unheard:
     since: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class World:
     """One consistent picture. `resources` is the datastore as last heard; `blocks` are our own, ahead of it.
 
@@ -200,3 +202,19 @@ class World:
     def is_synced(self, *kinds: Kind) -> bool:
         """Whether all of these kinds have been listed at least once."""
         return all(kind.plural in self.synced for kind in kinds)
+
+
+if TYPE_CHECKING:
+    from dataclasses import replace as replace
+else:
+
+    def replace(one, /, **changes):
+        """dataclasses.replace, and for a World at a tenth of its cost: every event makes several of them."""
+        if type(one) is not World:
+            return replaced(one, **changes)
+        values = vars(one)
+        if not changes.keys() <= values.keys():
+            raise TypeError(f"a World has no {', '.join(sorted(changes.keys() - values.keys()))}")
+        other = object.__new__(World)
+        vars(other).update(values, **changes)
+        return other

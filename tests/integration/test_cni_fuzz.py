@@ -161,7 +161,9 @@ def test_any_answer(
     repeater.reply = whole[: cut or None]
     ours, twin = (execute(plugin, environment(command), config(repeater.path)) for plugin in (shipped, TWIN))
     assert (ours.code, ours.out, ours.err) == (twin.code, twin.out, b"")
-    if ours.out == text:
+    if command == "DEL" and cut and len(repeater.reply) < len(whole):
+        assert (ours.code, ours.out) == (0, b"")  # noted
+    elif ours.out == text:
         assert (cut, ours.code) == (0, status)
         assert {"cniVersion"} <= ours.value.keys() if text else command != "ADD"
         assert not status or {"code", "msg"} <= ours.value.keys()
