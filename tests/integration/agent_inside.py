@@ -14,10 +14,11 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
+from bgpnet import reservations
 from bgpnet.agent import feeds
 from bgpnet.agent.events import KernelLooked
 from bgpnet.agent.facts import seen
-from bgpnet.agent.journal import Journal, restore
+from bgpnet.agent.journal import Journal, Kept, restore
 from bgpnet.agent.loop import Loop
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
@@ -115,10 +116,21 @@ class Inside:
         journal = Journal(self.journal, self.boot)
         contents, now = journal.load(), time()
         blocks, pods = restore(contents, self.boot, now) if contents else ({}, {})
-        journal.start(blocks.values(), pods.values(), contents.reserved if contents else ())
+        kept = contents.kept if contents else Kept(())
+        journal.start(blocks.values(), pods.values(), kept)
         address = ip.interface(f"192.0.2.{self.number}/24")
         me = Me(self.name, f"uuid-{self.name}", address, "eth1", 1500, "0", rest=self.rest)
-        self.loop = loop = Loop(World(me=me, now=now, clock=monotonic(), blocks=blocks, pods=pods), self.kernel)
+        world = World(
+            me=me,
+            now=now,
+            clock=monotonic(),
+            blocks=blocks,
+            pods=pods,
+            journalled=contents is not None,
+            reserved=reservations.of_networks(kept.cidrs),
+            cooldown=kept.cooldown,
+        )
+        self.loop = loop = Loop(world, self.kernel)
         loop.emit(KernelLooked(seen(self.kernel.read())))
         repo, self.over = Repo(self.store), threading.Event()
         server = Server(self._socket, loop.emit)

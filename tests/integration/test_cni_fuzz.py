@@ -161,7 +161,7 @@ def test_any_answer(
     repeater.reply = whole[: cut or None]
     ours, twin = (execute(plugin, environment(command), config(repeater.path)) for plugin in (shipped, TWIN))
     assert (ours.code, ours.out, ours.err) == (twin.code, twin.out, b"")
-    if command == "DEL" and cut and len(repeater.reply) < len(whole):
+    if command == "DEL" and cut and (status <= 1 or len(repeater.reply) < wire.ANSWER.size):
         assert (ours.code, ours.out) == (0, b"")  # noted
     elif ours.out == text:
         assert (cut, ours.code) == (0, status)

@@ -328,7 +328,8 @@ def test_an_interrupted_deploy_undoes_itself(folder: Path) -> None:
         PAIR.replace("- echo said by exec", "- sh -c 'touch /srv/shared/x; sleep 1000'")
     )
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    argv = [sys.executable, "-m", "bgpnet.lab.main", "deploy"]
+    # A shell that starts us in the background has us, and so whom we start, ignore the signal.
+    argv = ["env", "--default-signal=INT", sys.executable, "-m", "bgpnet.lab.main", "deploy"]
     with subprocess.Popen(argv, cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         until((folder / "shared" / "x").exists, "the deploy's exec line")
         process.send_signal(signal.SIGINT)
