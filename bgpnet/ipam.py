@@ -347,6 +347,11 @@ def assignable(block: IPAMBlock, now: float, rest: float = REST, reserved: froze
     return 0 if block.spec.state is BlockState.IDLE else usage(block, now, rest, reserved).free
 
 
+def is_free(block: IPAMBlock, address: Address) -> bool:
+    """Whether an address of the block is in its queue: nobody has it, and it does not rest."""
+    return _offset(block, address) not in block.spec.allocations
+
+
 def longest_rest(block: IPAMBlock) -> float:
     """When the address that rests longest was freed, or was kept until; infinite when none rests."""
     queue = resting.queue(block.spec, 0.0)

@@ -58,6 +58,9 @@ def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
         live = allocation.freedAt is None and allocation.use is Use.WORKLOAD
         if live and _address(world, attachment, block.network[ordinal]) != block.network[ordinal]:
             block = ipam.release(block, attachment.container, attachment.ifname, world.now)
+    for address, slot in world.freed.items():
+        if ip.contains(block.network, address) and ipam.is_free(block, address):
+            block = ipam.restore(block, address, slot)
     for pod in world.pods.values():
         block = claims.entered(block, pod.attachment, pod.address, pod.pod, pod.since, pod.keep)
     living: list[Pod] = []

@@ -35,7 +35,7 @@ from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import AddressRests, AllocationRefused, CniError, NoAddress
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
-from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
+from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Use
 from bgpnet.model.ippool import IPPool
 
 PRESSED = 60.0
@@ -448,4 +448,23 @@ def released(world: World, attachment: Attachment) -> World:
         else block
         for net, block in world.blocks.items()
     }
-    return replace(world, pods=pods, blocks=blocks, links=links)
+    freed = world.freed if choose.own(world, pod.address) else {**_still_resting(world), pod.address: _left(world, pod)}
+    return replace(world, pods=pods, blocks=blocks, links=links, freed=freed)
+
+
+def _left(world: World, pod: Pod) -> Allocation:
+    attachment = pod.attachment
+    return Allocation(
+        container=attachment.container,
+        ifname=attachment.ifname,
+        pod=pod.pod,
+        since=pod.since,
+        sequence=pod.sequence,
+        freedAt=stamp(world.now),
+        keep=pod.keep,
+    )
+
+
+def _still_resting(world: World) -> dict[ip.Address, Allocation]:
+    rest = choose.rest(world)
+    return {address: slot for address, slot in world.freed.items() if resting.until(slot, rest) > world.now}

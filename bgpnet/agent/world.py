@@ -16,7 +16,7 @@ from bgpnet.annotations import KEPT, Meta
 from bgpnet.bgp.rib import Table
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.model.ip import Address, Interface, Network
-from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.ipamblock import Allocation, IPAMBlock
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.reservations import NONE, Reservations
 
@@ -147,6 +147,7 @@ class World:
     journalled: a journal was there at the start: what is reserved is known from it. reserved: all IPReservations
     together. cooldown: the cluster's ipCooldownSeconds, None where it says nothing.
 
+    freed: addresses that pods of ours left while their block was not ours: should it be again, they have to rest.
     namespaces, workloads (`namespace/name`): what an orchestrator says of them; None where there is none. taking_back:
     own idle blocks that are being made usable again. dropping: a block of ours that is being deleted. empty: own
     blocks that are empty, at which sequence, and since which clock. ahead_after: the clock before which no block is
@@ -165,6 +166,7 @@ class World:
     broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     store_away: str = ""
     blocks: Mapping[Network, IPAMBlock] = field(default_factory=dict)
+    freed: Mapping[Address, Allocation] = field(default_factory=dict)
     adopted: bool = False
     links: Mapping[Attachment, Seen] = field(default_factory=dict)
     pods: Mapping[Attachment, Pod] = field(default_factory=dict)

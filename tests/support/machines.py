@@ -179,10 +179,13 @@ class Machine:
         self.kernel.strangers.add_link(UPLINK, f"192.0.2.{self.number}/24")
 
     def lose_journal(self) -> None:
-        """The file goes, and with it all memory of pods whose links are gone, too."""
+        """The file goes, and with it all memory of pods whose links are gone, or a newer sandbox's by now."""
         self.counts["journals lost"] += 1
         self.left = {}
         self.journal.unlink(missing_ok=True)
+        for one in self.containers:
+            if one.state is State.OLD:
+                one.address = None
         for one in self.live():
             if one.unlinked:
                 one.state = State.DEAD

@@ -184,3 +184,16 @@ def test_a_pod_whose_line_the_journal_lost_keeps_link_and_address() -> None:
     other = ipam.take(block("10.244.3.0/26"), net[9], ipam.Claimant("c7", "eth0"), NOW)
     taken = synced(start=replace(start, blocks={net: other}), blocks=(other,))
     assert "cali1" not in plan(taken).kernel.pods  # it would be the second of that address
+
+
+def test_an_address_that_was_left_while_its_block_was_another_nodes_rests_when_the_block_is_ours_again() -> None:
+    address = NET[7]
+    world = run(working(blocks=(recorded(),)), asked("alive", address=str(address)))
+    world = run(world, events.PodWired(1, Attachment("alive", "eth0"), "1.0.0"))
+    world = run(world, events.Changed(kinds.IPAMBLOCK, revised(recorded(owner="node2", uid="uuid-2"), "6"), read=True))
+    pod = world.pods[Attachment("alive", "eth0")]
+    world = run(world, events.PodUnwired(0, pod.attachment), events.Reaped((pod.attachment,)))
+    assert (len(world.pods), list(world.freed)) == (0, [address])
+    world = run(world, events.Claimed(revised(block(CIDR), "9")))
+    slot = world.blocks[NET].spec.allocations[7]
+    assert (slot.container, slot.freedAt is not None) == ("alive", True)
