@@ -9,8 +9,10 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from bgpnet.errors import Finding, Invalid
+from bgpnet.model.bgppeer import NextHopMode
 from bgpnet.model.ip import Address
 
 SETTING = "#! "
@@ -24,10 +26,23 @@ RESTART_LIMIT = 4095  # twelve bits on the wire (RFC 4724, section 3)
 _QUOTED = frozenset(" \t\r\n#;{}[](),\"'\\")
 
 
+class PeerKind(StrEnum):
+    """What a session comes from, in calicoctl's words: the mesh, a BGPPeer of some nodes, or one of every node."""
+
+    MESH = "node-to-node mesh"
+    NODE = "node specific"
+    GLOBAL = "global"
+
+
 @dataclass(frozen=True, slots=True)
 class Neighbour:
     """One BGP session. Times in seconds, a restart time of 0 meaning no graceful restart; `port` is where the neighbour
-    listens; `password` is TCP MD5's (RFC 2385)."""
+    listens; `password` is TCP MD5's (RFC 2385).
+
+    What follows `families` is not ExaBGP's, but for import, export and the status. name: the BGPPeer, or in the mesh
+    the Node, that it comes from. in_cluster: the peer's address is a Node's. filters: names of BGPFilters, in order.
+    allowed_own_as: how often the own AS number may stand in the path of a route from there.
+    """
 
     address: Address
     local_address: Address
@@ -39,6 +54,13 @@ class Neighbour:
     restart_time: int = 120
     password: str | None = field(default=None, repr=False)
     families: tuple[str, ...] = (IPV4_UNICAST,)
+    name: str = ""
+    kind: PeerKind = PeerKind.MESH
+    in_cluster: bool = True
+    filters: tuple[str, ...] = ()
+    next_hop_mode: NextHopMode = NextHopMode.AUTO
+    keep_next_hop: bool = False
+    allowed_own_as: int = 0
 
 
 @dataclass(frozen=True, slots=True)
