@@ -62,13 +62,17 @@ NO_CHANGES = Changes()
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a filter says of a route. rule: its index in the list `field`, such as importV4."""
+    """What a filter says of a route. rule: its index in the list `field`, such as importV4.
+
+    remote: the rule is for what was learned by BGP alone (`source: RemotePeers`).
+    """
 
     filter: str
     field: str
     rule: int
     accepted: bool
     changes: Changes = NO_CHANGES
+    remote: bool = False
 
     def __str__(self) -> str:
         """`BGPFilter(tor) spec.importV4[2], action Reject`."""
@@ -125,7 +129,14 @@ def compiled(name: str, spec: BGPFilterSpec, direction: Direction, version: int)
     return tuple(
         Rule(
             tuple(_conditions(rule)),
-            Verdict(name, listed, index, rule.action is Action.ACCEPT, changes(rule.operations)),
+            Verdict(
+                filter=name,
+                field=listed,
+                rule=index,
+                accepted=rule.action is Action.ACCEPT,
+                changes=changes(rule.operations),
+                remote=rule.source is not None,
+            ),
         )
         for index, rule in enumerate(rules)
     )

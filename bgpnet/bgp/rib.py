@@ -57,11 +57,12 @@ class Table:
     A change costs a copy of one peer's paths, whatever it changes in them.
     """
 
-    __slots__ = ("_best", "_peers")
+    __slots__ = ("_best", "_peers", "memo")
 
     def __init__(self, paths: Iterable[Path] = ()) -> None:
         self._peers: dict[Address, dict[Key, Path]] = {}
         self._best: Mapping[Network, Path] | None = None
+        self.memo: dict[str, object] = {}  # what was worked out of this table or an earlier one, by who worked it out
         for path in paths:
             self._peers.setdefault(path.peer, {})[path.prefix, path.path_id] = path
 
@@ -116,22 +117,19 @@ class Table:
     def _with(self, peer: Address, paths: dict[Key, Path]) -> Table:
         table = Table()
         table._peers = {**self._peers, peer: paths}
+        table.memo = self.memo
         if not paths:
             del table._peers[peer]
         return table
 
 
 def best(table: Table) -> Mapping[Network, Path]:
-    """The one path to use for each prefix. Computed once for a table."""
+    """The one path to use for each prefix, as they came. Computed once for a table."""
     if table._best is None:
-        chosen: dict[Network, Path] = {}
         rivals: dict[Network, list[Path]] = {}
         for path in table.paths():
-            if chosen.setdefault(path.prefix, path) is not path:
-                rivals.setdefault(path.prefix, [chosen[path.prefix]]).append(path)
-        for prefix, paths in rivals.items():
-            chosen[prefix] = decide(paths)
-        table._best = chosen
+            rivals.setdefault(path.prefix, []).append(path)
+        table._best = {prefix: decide(paths) for prefix, paths in rivals.items()}
     return table._best
 
 
@@ -146,13 +144,26 @@ def decide(paths: Iterable[Path]) -> Path:
       7. the lowest BGP identifier, ORIGINATOR_ID in its place where there is one, the peer's address where it has none;
       8. the shortest CLUSTER_LIST;                    9. the lowest peer address; and the lowest path identifier.
     """
-    least = min(map(_before_med, paths := list(paths)))
+    return equals(paths)[0]
+
+
+def equals(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """The best path, and after it those that are as good by the steps 1 to 6 of `decide`: several ways for one route.
+
+    What the later steps compare is only there to choose one.
+    """
+    paths = list(paths)
+    if len(paths) == 1:
+        return (paths[0],)
+    least = min(map(_before_med, paths))
     equal = [path for path in paths if _before_med(path) == least]
     lowest: dict[object, int] = {}
     for path in equal:
         neighbour = _neighbour_as(path)
         lowest[neighbour] = min(lowest.get(neighbour, path.med or 0), path.med or 0)
-    return min((path for path in equal if (path.med or 0) == lowest[_neighbour_as(path)]), key=_after_med)
+    left = [path for path in equal if (path.med or 0) == lowest[_neighbour_as(path)]]
+    left.sort(key=_after_med)
+    return tuple(path for path in left if path.external is left[0].external)
 
 
 def _before_med(path: Path) -> tuple[bool, int, int, int]:

@@ -19,7 +19,7 @@ from msgspec.structs import replace as changed
 
 from bgpnet.bgp import commands
 from bgpnet.bgp.conf import IPV4_UNICAST
-from bgpnet.bgp.export import Advert
+from bgpnet.bgp.export import Advert, Attributes
 from bgpnet.bgp.lines import (
     Ack,
     Dumped,
@@ -33,7 +33,7 @@ from bgpnet.bgp.lines import (
     RefreshRequest,
     parse,
 )
-from bgpnet.bgp.rib import Path, Table, Update
+from bgpnet.bgp.rib import LOCAL_PREF, Path, Table, Update
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Network
 
@@ -154,8 +154,7 @@ class Talk:
         if self._awaited[0] == commands.SHOW_LEARNED:
             self._dump.append(path)
         elif self._awaited[0] == commands.SHOW_TOLD:
-            advert = Advert(path.prefix, path.next_hop, path.communities + path.large_communities)
-            self._told.setdefault(path.peer, {})[path.prefix] = _normal(advert, state)
+            self._told.setdefault(path.peer, {})[path.prefix] = _normal(_told(path), state)
 
     def _read_dump(self) -> None:
         """Put what was dumped so far in the table, before something else is heard."""
@@ -268,30 +267,30 @@ class Talk:
             return []
         self._dirty = False
         drops: dict[tuple[Network, ...], list[Address]] = {}
-        puts: dict[tuple[Address | None, tuple[str, ...], tuple[Network, ...]], list[Address]] = {}
+        puts: dict[tuple[Attributes, tuple[Network, ...]], list[Address]] = {}
         for peer in sorted((one for one, state in self._peers.items() if state.up), key=int):
             if peer not in self._wish:
                 continue
             dropped, put = self._difference(peer, self._wish[peer])
             if dropped:
                 drops.setdefault(dropped, []).append(peer)
-            for (next_hop, communities), prefixes in put.items():
-                puts.setdefault((next_hop, communities, tuple(prefixes)), []).append(peer)
+            for attributes, prefixes in put.items():
+                puts.setdefault((attributes, tuple(prefixes)), []).append(peer)
         said = [line for prefixes, peers in drops.items() for line in commands.withdraw(peers, prefixes)]
-        for (next_hop, communities, same), peers in puts.items():
-            said += commands.announce(peers, same, next_hop, communities)
+        for (attributes, same), peers in puts.items():
+            said += commands.announce(peers, same, Advert(same[0], *attributes))
         return said
 
     def _difference(
         self, peer: Address, wish: frozenset[Advert]
-    ) -> tuple[tuple[Network, ...], dict[tuple[Address | None, tuple[str, ...]], list[Network]]]:
+    ) -> tuple[tuple[Network, ...], dict[Attributes, list[Network]]]:
         """The prefixes to withdraw, and those to announce by their attributes; the peer counts as told from now on."""
         want = {advert.prefix: _normal(advert, self._peers[peer]) for advert in wish}
         have = self._told.get(peer, {})
-        put: dict[tuple[Address | None, tuple[str, ...]], list[Network]] = {}
+        put: dict[Attributes, list[Network]] = {}
         new = [prefix for prefix in want if peer in self._fresh or have.get(prefix) != want[prefix]]
         for prefix in sorted(new, key=ip.order):
-            put.setdefault((want[prefix].next_hop, want[prefix].communities), []).append(prefix)
+            put.setdefault(want[prefix].attributes, []).append(prefix)
         if peer in self._fresh:
             self._fresh.discard(peer)
             self._ending.add(peer)
@@ -317,5 +316,28 @@ def _from_peer(paths: Sequence[Path], state: PeerState) -> Sequence[Path]:
 
 def _normal(advert: Advert, state: PeerState) -> Advert:
     """The one way to say it, so that what was told can be compared with what is wanted."""
-    own = advert.next_hop == state.local
-    return Advert(advert.prefix, None if own else advert.next_hop, tuple(sorted(advert.communities)))
+    changes: dict[str, object] = {}
+    if advert.next_hop is not None and advert.next_hop == state.local:
+        changes["next_hop"] = None
+    if len(advert.communities) > 1:
+        changes["communities"] = tuple(sorted(set(advert.communities)))
+    if advert.local_pref is not None and (state.external or advert.local_pref == LOCAL_PREF):
+        changes["local_pref"] = None
+    if any(isinstance(one, tuple) for one in advert.as_path):
+        changes["as_path"] = tuple(tuple(sorted(one)) if isinstance(one, tuple) else one for one in advert.as_path)
+    return replace(advert, **changes) if changes else advert  # type: ignore[arg-type]  # each name has its type
+
+
+def _told(path: Path) -> Advert:
+    """A dumped announcement of ours."""
+    return Advert(
+        prefix=path.prefix,
+        next_hop=path.next_hop,
+        communities=path.communities + path.large_communities,
+        as_path=path.as_path,
+        local_pref=path.local_pref,
+        med=path.med,
+        origin=path.origin,
+        originator_id=path.originator_id,
+        cluster_list=path.cluster_list,
+    )
