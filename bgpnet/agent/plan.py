@@ -6,22 +6,21 @@ The whole wish, from scratch, every time. What is not known yet is left out, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import choose, facts, leaks, releases
+from bgpnet.agent import choose, facts, leaks, policies, releases
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import Neighbour, SpeakerConf
 from bgpnet.bgp.export import Advert, exports
+from bgpnet.bgp.imports import Imported, Refusal
 from bgpnet.bgp.mesh import mesh
-from bgpnet.bgp.rib import Path, best
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock
-from bgpnet.model.ippool import Encap, IPPool
 from bgpnet.model.kinds import Resource
 from bgpnet.model.node import Identity, Node, NodeBGP, NodeSpec, NodeStatus
 from bgpnet.model.resource import Metadata
@@ -37,7 +36,7 @@ class Plan:
     """The wish. None: not known yet, leave it as it is.
 
     hold: destinations and pod links that workers are busy with; nobody else touches them now.
-    refused: learned routes that are not installed, with the reason, for the status.
+    refused: learned paths that are not taken, each with its reason, for the status.
     """
 
     kernel: KernelState
@@ -46,15 +45,15 @@ class Plan:
     announcements: Mapping[ip.Address, frozenset[Advert]] | None = None
     speaker: SpeakerConf | None = None
     records: tuple[Resource, ...] = ()
-    refused: Mapping[ip.Network, str] = field(default_factory=dict)
+    refused: tuple[Refusal, ...] = ()
 
 
 def plan(world: World) -> Plan:
     """Everything that should exist in this World."""
-    learned, refused = learned_routes(world)
+    taken = policies.learned(world, mesh_peers(world))
     routes: dict[Owner, Mapping[ip.Network, Route]] = {Owner.LOCAL: local_routes(world)}
-    if learned is not None:
-        routes[Owner.LEARNED] = learned
+    if taken is not None:
+        routes[Owner.LEARNED] = policies.routes(world, taken)
     busy = [pod for pod in world.pods.values() if pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT)]
     return Plan(
         kernel=KernelState(
@@ -68,10 +67,10 @@ def plan(world: World) -> Plan:
         ),
         hold=frozenset(ip.host(pod.address) for pod in busy),
         hold_links=frozenset(pod.link for pod in busy),
-        announcements=announcements(world),
+        announcements=announcements(world, taken),
         speaker=speaker(world),
         records=records(world),
-        refused=refused,
+        refused=taken.refused if taken is not None else (),
     )
 
 
@@ -116,46 +115,6 @@ def local_routes(world: World) -> dict[ip.Network, Route]:
             dst = ip.host(pod.address)
             routes[dst] = Route(dst, (Hop(pod.link),))
     return routes
-
-
-def learned_routes(world: World) -> tuple[dict[ip.Network, Route] | None, dict[ip.Network, str]]:
-    """What the peers taught us and policy permits, as kernel routes; and what it does not permit, with the reason."""
-    if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
-        return None, {}
-    pools = sorted(facts.lingering_pools(world), key=lambda pool: -pool.network.prefixlen)
-    gateways = {node.ipv4.ip for node in facts.lingering_nodes(world) if node.ipv4}
-    routes: dict[ip.Network, Route] = {}
-    refused: dict[ip.Network, str] = {}
-    for prefix, path in best(world.table).items():
-        pool = next((one for one in pools if ip.contains(one.network, prefix)), None)
-        verdict = _import(world, path, pool, gateways)
-        if isinstance(verdict, str):
-            refused[prefix] = verdict
-        else:
-            routes[prefix] = Route(prefix, (verdict,))
-    return routes, refused
-
-
-def _import(world: World, path: Path, pool: IPPool | None, gateways: set[ip.Address]) -> Hop | str:
-    """Where a learned route goes, or why it is refused (ARCHITECTURE.md: default-deny import)."""
-    if pool is None:
-        return f"{path.prefix} from {path.peer} is in no pool: routes outside the pools are not taken from the mesh"
-    if any(ip.contains(net, path.prefix) or ip.contains(path.prefix, net) for net in world.blocks):
-        return f"{path.prefix} from {path.peer} covers or lies in a block of this node's own: it is not taken"
-    if path.next_hop == world.me.address.ip:
-        return f"{path.prefix} from {path.peer} has this node itself as its next hop"
-    near = ip.contains(world.me.address.network, path.next_hop)
-    mode = pool.spec.ipipMode
-    tunnelled = mode is Encap.ALWAYS or (mode is Encap.CROSS_SUBNET and not near)
-    if tunnelled and path.next_hop in gateways:
-        return Hop(names.TUNNEL, path.next_hop, onlink=True)
-    if tunnelled:
-        return (
-            f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is no known node, so no tunnel leads there"
-        )
-    if not near:
-        return f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is outside {world.me.address.network}"
-    return Hop(world.me.uplink, path.next_hop)
 
 
 def tunnels(world: World) -> dict[str, Tunnel]:
@@ -207,12 +166,13 @@ def mesh_peers(world: World) -> tuple[Neighbour, ...]:
     return mesh(me, facts.lingering_nodes(world), facts.cluster_as(world), facts.listen_port(world))
 
 
-def announcements(world: World) -> Mapping[ip.Address, frozenset[Advert]] | None:
-    """Own blocks, for every peer; None until we know what is ours."""
-    if not world.adopted or not world.is_synced(kinds.IPPOOL, kinds.NODE):
+def announcements(world: World, taken: Imported | None = None) -> Mapping[ip.Address, frozenset[Advert]] | None:
+    """What each peer is told, by policy; None until we know what is ours and what may be told."""
+    peers = mesh_peers(world)
+    if not world.adopted or not world.is_synced(kinds.IPPOOL, kinds.NODE) or not policies.filters_known(world, peers):
         return None
-    peers = [peer.address for peer in mesh_peers(world)]
-    return exports(world.blocks, facts.lingering_pools(world), peers)
+    passed_on = taken if any(peer.filters for peer in peers) else None  # without a filter, nothing learned is
+    return exports(policies.offer(world, passed_on), policies.targets(world, peers))
 
 
 def speaker(world: World) -> SpeakerConf | None:

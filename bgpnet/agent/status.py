@@ -9,6 +9,7 @@ from bgpnet.agent import choose, facts, ipamview, leaks
 from bgpnet.agent.plan import Plan, mesh_peers
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import Neighbour
+from bgpnet.bgp.imports import QUIET, counts
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 
@@ -21,6 +22,7 @@ NEEDED = (
     kinds.IPPOOL,
     kinds.NODE,
     kinds.BGPCONFIGURATION,
+    kinds.BGPFILTER,
     kinds.IPAMCONFIGURATION,
     kinds.IPRESERVATION,
     kinds.IPAMBLOCK,
@@ -53,6 +55,7 @@ def status(world: World, plan: Plan) -> dict[str, object]:
         "pods": sum(pod.phase is Phase.READY for pod in world.pods.values()),
         "peers": _peers(world, plan),
         "warnings": _warnings(world, plan),
+        "refused": _refused(plan),
         "speaker": f"away: {world.speaker_away}" if world.speaker_away else "connected",
         "datastore": f"away: {world.store_away}" if world.store_away else _sync(world),
     }
@@ -100,6 +103,7 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
     received: dict[ip.Address, int] = {}
     for path in world.table.paths() if world.table is not None else ():
         received[path.peer] = received.get(path.peer, 0) + 1
+    refused = counts(plan.refused)
     rows: list[dict[str, object]] = []
     for peer in mesh_peers(world):
         session = world.sessions.get(peer.address)
@@ -113,6 +117,7 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
                 "since": stamp(session.since) if session else "",
                 "info": _info(world, session, peer),
                 "received": received.get(peer.address, 0),
+                "refused": {str(reason): count for reason, count in refused.get(peer.address, {}).items()},
                 "advertised": len((plan.announcements or {}).get(peer.address, ())) if up else 0,
             }
         )
@@ -125,6 +130,14 @@ def _info(world: World, session: Session | None, peer: Neighbour) -> str:
     if session is None:
         return "Passive" if peer.passive else "Connect"
     return session.info
+
+
+def _refused(plan: Plan) -> list[dict[str, str]]:
+    """The learned paths that are not taken; the peers' rows count them all."""
+    shown = plan.refused[:WARNINGS]
+    return [
+        {"peer": str(one.peer), "prefix": str(one.prefix), "reason": str(one.reason), "text": one.text} for one in shown
+    ]
 
 
 def _outside(world: World) -> list[str]:
@@ -162,6 +175,7 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         for name in names
     ]
     own = [*replaced, *leaks.alarms(world), *_outside(world), *_stuck(world), *world.conflist]
-    listed = [*own, *broken, *world.refusals, *plan.refused.values()]
+    loud = [one.text for one in plan.refused if one.reason not in QUIET]
+    listed = [*own, *broken, *world.refusals, *loud]
     hidden = len(listed) - WARNINGS
     return [*listed[:WARNINGS], f"and {hidden} more"] if hidden > 0 else listed

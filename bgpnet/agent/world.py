@@ -16,6 +16,7 @@ from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.model.ip import Address, Interface, Network
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Kind, Resource
+from bgpnet.model.service import Endpoint, Service
 from bgpnet.reservations import NONE, Reservations
 
 CLAIM_PATIENCE = 10.0
@@ -150,6 +151,7 @@ class World:
     departed: Nodes and pools that were deleted just now, by kind and name, each with the clock until which it lingers.
     unjournalled: why the disk refuses the journal; while it does, some of what is here is owed to it.
     conflist: what is wrong with the CNI configuration that runtimes read.
+    services, endpoints: of an orchestrator, by `namespace/name`; None where there is none.
     """
 
     me: Me
@@ -187,6 +189,8 @@ class World:
     replaced: str = ""
     watch: Watch = field(default_factory=Watch)
     conflist: tuple[str, ...] = ()
+    services: Mapping[str, Service] | None = None
+    endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None
 
     def of_kind(self, kind: Kind) -> Mapping[str, Resource]:
         """What the datastore holds of a kind, by name, as last heard."""

@@ -224,7 +224,7 @@ def _advert(route: Candidate, path: Path | None, target: Target, done: Changes) 
 
 
 def _next_hop(path: Path | None, target: Target) -> Address | None:
-    """Ours for what begins here. What is passed on inside the AS keeps its own (RFC 4271, 5.1.3), if nobody says otherwise."""
+    """Ours for what begins here; inside the AS, what is passed on keeps its own (RFC 4271, 5.1.3) by default."""
     if path is None or target.next_hop_mode is NextHopMode.SELF:
         return None
     keep = target.next_hop_mode is NextHopMode.KEEP or (target.keep_next_hop and target.external)
