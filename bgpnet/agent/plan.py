@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import choose, facts, leaks, releases
+from bgpnet.agent import choose, facts, leaks, peers, releases
 from bgpnet.agent.world import Phase, Session, World
-from bgpnet.bgp.conf import Neighbour, SpeakerConf
+from bgpnet.bgp.conf import RESTART_TIME, SpeakerConf
 from bgpnet.bgp.export import Advert, exports
-from bgpnet.bgp.mesh import mesh
+from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.rib import Path, best
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
 from bgpnet.model import ip, kinds
@@ -23,7 +23,7 @@ from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.ippool import Encap, IPPool
 from bgpnet.model.kinds import Resource
-from bgpnet.model.node import Identity, Node, NodeBGP, NodeSpec, NodeStatus
+from bgpnet.model.node import Identity, Node, NodeBGP, NodeStatus
 from bgpnet.model.resource import Metadata
 
 HEARTBEAT = 20.0
@@ -37,7 +37,7 @@ class Plan:
     """The wish. None: not known yet, leave it as it is.
 
     hold: destinations and pod links that workers are busy with; nobody else touches them now.
-    refused: learned routes that are not installed, with the reason, for the status.
+    refused: learned routes that are not installed, with the reason, for the status. peerings: None as for the others.
     """
 
     kernel: KernelState
@@ -47,14 +47,17 @@ class Plan:
     speaker: SpeakerConf | None = None
     records: tuple[Resource, ...] = ()
     refused: Mapping[ip.Network, str] = field(default_factory=dict)
+    peerings: Peerings | None = None
 
 
 def plan(world: World) -> Plan:
     """Everything that should exist in this World."""
     learned, refused = learned_routes(world)
+    found = peers.of(world)
+    ways = peers.routes(world, found)
     routes: dict[Owner, Mapping[ip.Network, Route]] = {Owner.LOCAL: local_routes(world)}
-    if learned is not None:
-        routes[Owner.LEARNED] = learned
+    if learned is not None or ways:
+        routes[Owner.LEARNED] = {**(learned or {}), **ways}
     busy = [pod for pod in world.pods.values() if pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT)]
     return Plan(
         kernel=KernelState(
@@ -63,46 +66,43 @@ def plan(world: World) -> Plan:
             neighbours=neighbours(world),
             sysctls=sysctls(world),
             pods=pod_links(world),
-            sweep=swept(world),
+            sweep=swept(world, found),
             sweep_pods=world.adopted,
         ),
         hold=frozenset(ip.host(pod.address) for pod in busy),
         hold_links=frozenset(pod.link for pod in busy),
-        announcements=announcements(world),
-        speaker=speaker(world),
+        announcements=announcements(world, found),
+        speaker=peers.speaker(world, found),
         records=records(world),
         refused=refused,
+        peerings=found,
     )
 
 
-def swept(world: World) -> frozenset[Owner]:
+def swept(world: World, found: Peerings | None) -> frozenset[Owner]:
     """Whose tables are known in full: only there may something be dropped for being absent."""
     known = set()
     if world.adopted:
         known.add(Owner.LOCAL)
-    if learned_is_complete(world):
+    if learned_is_complete(world, found):
         known.add(Owner.LEARNED)
     return frozenset(known)
 
 
-def learned_is_complete(world: World) -> bool:
+def learned_is_complete(world: World, found: Peerings | None) -> bool:
     """Every peer that should speak has once ended its table (End-of-RIB), or has had its time.
 
     Once: what a lost peer taught us is in our table, stale, for as long as it is waited for, and is wanted.
     """
-    if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
+    if world.table is None or found is None or not world.is_synced(kinds.IPPOOL):
         return False
-    return all(_has_spoken(world, world.sessions.get(peer.address)) for peer in mesh_peers(world))
+    return all(_has_spoken(world, world.sessions.get(peer.address)) for peer in found.neighbours)
 
 
 def _has_spoken(world: World, session: Session | None) -> bool:
     if session is None:
         return world.clock >= world.heard + RESTART_TIME
     return session.known or (session.deadline is not None and world.clock >= session.deadline)
-
-
-RESTART_TIME = 120
-"""Seconds of graceful restart, as BIRD's default (reference/calico-behaviour.md 5.2)."""
 
 
 def local_routes(world: World) -> dict[ip.Network, Route]:
@@ -196,35 +196,11 @@ def pod_links(world: World) -> dict[str, PodLink]:
     }
 
 
-def mesh_peers(world: World) -> tuple[Neighbour, ...]:
-    """The nodes that this one speaks BGP with."""
-    if facts.bgp(world).nodeToNodeMeshEnabled is False:
-        return ()
-    me = Node(
-        metadata=Metadata(name=world.me.node),
-        spec=NodeSpec(bgp=NodeBGP(ipv4Address=str(world.me.address), asNumber=facts.own_as(world))),
-    )
-    return mesh(me, facts.lingering_nodes(world), facts.cluster_as(world), facts.listen_port(world))
-
-
-def announcements(world: World) -> Mapping[ip.Address, frozenset[Advert]] | None:
+def announcements(world: World, found: Peerings | None) -> Mapping[ip.Address, frozenset[Advert]] | None:
     """Own blocks, for every peer; None until we know what is ours."""
-    if not world.adopted or not world.is_synced(kinds.IPPOOL, kinds.NODE):
+    if not world.adopted or found is None or not world.is_synced(kinds.IPPOOL):
         return None
-    peers = [peer.address for peer in mesh_peers(world)]
-    return exports(world.blocks, facts.lingering_pools(world), peers)
-
-
-def speaker(world: World) -> SpeakerConf | None:
-    """The speaker's configuration; None until the other nodes are known, or known again."""
-    if world.replaced or not world.is_synced(kinds.NODE, kinds.BGPCONFIGURATION):
-        return None
-    return SpeakerConf(
-        router_id=world.me.address.ip,
-        local_address=world.me.address.ip,
-        listen_port=facts.listen_port(world),
-        neighbours=mesh_peers(world),
-    )
+    return exports(world.blocks, facts.lingering_pools(world), [peer.address for peer in found.neighbours])
 
 
 def records(world: World) -> tuple[Resource, ...]:
