@@ -21,7 +21,7 @@ from bgpnet.model import ip
 FILE = "/etc/bgpnet/agent.yaml"
 PREFIX = "BGPNET_"
 
-SECRET_PREFIX = "BGPNET_SECRET_"
+HIDDEN_PREFIX = "BGPNET_SECRET_"
 """Variables with BGP passwords begin so (bgp/secret.py)."""
 
 NOT_SETTINGS = frozenset({"BGPNET_SOAK", "BGPNET_UML"})
@@ -267,7 +267,7 @@ def _of_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator
         if row := _BY_ENV.get(name):
             if value:
                 yield row, f"the environment variable {name}", value
-        elif name.startswith(SECRET_PREFIX):
+        elif name.startswith(HIDDEN_PREFIX):
             continue
         elif name.startswith(PREFIX) and name not in NOT_SETTINGS and not _SERVICE_LINK.match(f"{name}={value}"):
             problems.append(f"the environment variable {name} is not a setting: {_closest(name, _BY_ENV)}")

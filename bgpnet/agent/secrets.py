@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bgpnet.agent.events import SecretsLooked
 from bgpnet.bgp.secret import Secret, Secrets, secret
-from bgpnet.config import SECRET_PREFIX
+from bgpnet.config import HIDDEN_PREFIX
 
 log = logging.getLogger("bgpnet.agent")
 
@@ -42,7 +42,7 @@ def follow(
 
 def look(directory: Path, environ: Mapping[str, str]) -> Secrets:
     """What there is now. A file that cannot be read is a secret with a problem."""
-    found = {name: secret(os.fsencode(value)) for name, value in environ.items() if name.startswith(SECRET_PREFIX)}
+    found = {name: secret(os.fsencode(value)) for name, value in environ.items() if name.startswith(HIDDEN_PREFIX)}
     try:
         for folder in _visible(directory):
             for file in _visible(folder):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bgpnet.bgp.conf import PASSWORD_LIMIT
-from bgpnet.config import SECRET_PREFIX
+from bgpnet.config import HIDDEN_PREFIX
 from bgpnet.model.resource import Password
 
 
@@ -32,7 +32,7 @@ class Secrets:
 
 def variable(name: str, key: str) -> str:
     """The environment variable of a secret: `BGPNET_SECRET_BGP_TOR` for the key `tor` of `bgp`."""
-    return SECRET_PREFIX + re.sub(r"[^A-Z0-9]", "_", f"{name}_{key}".upper())
+    return HIDDEN_PREFIX + re.sub(r"[^A-Z0-9]", "_", f"{name}_{key}".upper())
 
 
 def secret(data: bytes) -> Secret:
