@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bgpnet.agent.attach import Step
-from bgpnet.agent.plan import RESTART_TIME
 from bgpnet.agent.world import Session, World
+from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.lines import EndOfRib, Notification, Opened, PeerDown, PeerState, PeerUp, Update
 from bgpnet.bgp.rib import Table
 from bgpnet.bgp.talk import Away, SpeakerEvent, Synced

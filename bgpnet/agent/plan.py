@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import choose, facts, leaks, policies, releases
+from bgpnet.agent import choose, facts, leaks, peers, policies, releases
 from bgpnet.agent.world import Phase, Session, World
-from bgpnet.bgp.conf import Neighbour, SpeakerConf
+from bgpnet.bgp.conf import RESTART_TIME, SpeakerConf
 from bgpnet.bgp.export import Advert, exports
 from bgpnet.bgp.imports import Imported, Refusal
-from bgpnet.bgp.mesh import mesh
+from bgpnet.bgp.peering import Peerings
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Resource
-from bgpnet.model.node import Identity, Node, NodeBGP, NodeSpec, NodeStatus
+from bgpnet.model.node import Identity, Node, NodeBGP, NodeStatus
 from bgpnet.model.resource import Metadata
 
 HEARTBEAT = 20.0
@@ -36,7 +36,7 @@ class Plan:
     """The wish. None: not known yet, leave it as it is.
 
     hold: destinations and pod links that workers are busy with; nobody else touches them now.
-    refused: learned paths that are not taken, each with its reason, for the status.
+    refused: learned paths that are not taken, each with its reason, for the status. peerings: None as for the others.
     """
 
     kernel: KernelState
@@ -46,14 +46,17 @@ class Plan:
     speaker: SpeakerConf | None = None
     records: tuple[Resource, ...] = ()
     refused: tuple[Refusal, ...] = ()
+    peerings: Peerings | None = None
 
 
 def plan(world: World) -> Plan:
     """Everything that should exist in this World."""
-    taken = policies.learned(world, mesh_peers(world))
+    found = peers.of(world)
+    taken = policies.learned(world, found)
+    ways = peers.routes(world, found)
     routes: dict[Owner, Mapping[ip.Network, Route]] = {Owner.LOCAL: local_routes(world)}
-    if taken is not None:
-        routes[Owner.LEARNED] = policies.routes(world, taken)
+    if taken is not None or ways:
+        routes[Owner.LEARNED] = {**(policies.routes(world, taken) if taken is not None else {}), **ways}
     busy = [pod for pod in world.pods.values() if pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT)]
     return Plan(
         kernel=KernelState(
@@ -62,46 +65,43 @@ def plan(world: World) -> Plan:
             neighbours=neighbours(world),
             sysctls=sysctls(world),
             pods=pod_links(world),
-            sweep=swept(world),
+            sweep=swept(world, found),
             sweep_pods=world.adopted,
         ),
         hold=frozenset(ip.host(pod.address) for pod in busy),
         hold_links=frozenset(pod.link for pod in busy),
-        announcements=announcements(world, taken),
-        speaker=speaker(world),
+        announcements=announcements(world, found, taken),
+        speaker=peers.speaker(world, found),
         records=records(world),
         refused=taken.refused if taken is not None else (),
+        peerings=found,
     )
 
 
-def swept(world: World) -> frozenset[Owner]:
+def swept(world: World, found: Peerings | None) -> frozenset[Owner]:
     """Whose tables are known in full: only there may something be dropped for being absent."""
     known = set()
     if world.adopted:
         known.add(Owner.LOCAL)
-    if learned_is_complete(world):
+    if learned_is_complete(world, found):
         known.add(Owner.LEARNED)
     return frozenset(known)
 
 
-def learned_is_complete(world: World) -> bool:
+def learned_is_complete(world: World, found: Peerings | None) -> bool:
     """Every peer that should speak has once ended its table (End-of-RIB), or has had its time.
 
     Once: what a lost peer taught us is in our table, stale, for as long as it is waited for, and is wanted.
     """
-    if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
+    if world.table is None or found is None or not world.is_synced(kinds.IPPOOL):
         return False
-    return all(_has_spoken(world, world.sessions.get(peer.address)) for peer in mesh_peers(world))
+    return all(_has_spoken(world, world.sessions.get(peer.address)) for peer in found.neighbours)
 
 
 def _has_spoken(world: World, session: Session | None) -> bool:
     if session is None:
         return world.clock >= world.heard + RESTART_TIME
     return session.known or (session.deadline is not None and world.clock >= session.deadline)
-
-
-RESTART_TIME = 120
-"""Seconds of graceful restart, as BIRD's default (reference/calico-behaviour.md 5.2)."""
 
 
 def local_routes(world: World) -> dict[ip.Network, Route]:
@@ -155,36 +155,18 @@ def pod_links(world: World) -> dict[str, PodLink]:
     }
 
 
-def mesh_peers(world: World) -> tuple[Neighbour, ...]:
-    """The nodes that this one speaks BGP with."""
-    if facts.bgp(world).nodeToNodeMeshEnabled is False:
-        return ()
-    me = Node(
-        metadata=Metadata(name=world.me.node),
-        spec=NodeSpec(bgp=NodeBGP(ipv4Address=str(world.me.address), asNumber=facts.own_as(world))),
-    )
-    return mesh(me, facts.lingering_nodes(world), facts.cluster_as(world), facts.listen_port(world))
-
-
-def announcements(world: World, taken: Imported | None = None) -> Mapping[ip.Address, frozenset[Advert]] | None:
+def announcements(
+    world: World, found: Peerings | None, taken: Imported | None = None
+) -> Mapping[ip.Address, frozenset[Advert]] | None:
     """What each peer is told, by policy; None until we know what is ours and what may be told."""
-    peers = mesh_peers(world)
-    if not world.adopted or not world.is_synced(kinds.IPPOOL, kinds.NODE) or not policies.filters_known(world, peers):
+    if not world.adopted or found is None or not world.is_synced(kinds.IPPOOL):
         return None
-    passed_on = taken if any(peer.filters for peer in peers) else None  # without a filter, nothing learned is
-    return exports(policies.offer(world, passed_on), policies.targets(world, peers))
-
-
-def speaker(world: World) -> SpeakerConf | None:
-    """The speaker's configuration; None until the other nodes are known, or known again."""
-    if world.replaced or not world.is_synced(kinds.NODE, kinds.BGPCONFIGURATION):
+    if not policies.filters_known(world, found):
         return None
-    return SpeakerConf(
-        router_id=world.me.address.ip,
-        local_address=world.me.address.ip,
-        listen_port=facts.listen_port(world),
-        neighbours=mesh_peers(world),
-    )
+    passed_on = (
+        taken if any(peer.filters for peer in found.neighbours) else None
+    )  # without a filter, nothing learned is
+    return exports(policies.offer(world, passed_on), policies.targets(world, found))
 
 
 def records(world: World) -> tuple[Resource, ...]:

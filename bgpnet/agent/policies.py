@@ -11,9 +11,9 @@ from bgpnet import names
 from bgpnet.agent import facts
 from bgpnet.agent.world import World
 from bgpnet.bgp import services
-from bgpnet.bgp.conf import Neighbour
 from bgpnet.bgp.export import Offer, Target
 from bgpnet.bgp.imports import Accepted, Ground, Imported, Origin, imported
+from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.policy import Chain, Direction, chain, community
 from bgpnet.kernel.state import Hop, Route
 from bgpnet.model import ip, kinds
@@ -23,20 +23,19 @@ from bgpnet.model.ippool import IPPool
 from bgpnet.model.service import EXCLUDED
 
 
-def filters_known(world: World, neighbours: Iterable[Neighbour]) -> bool:
+def filters_known(world: World, found: Peerings) -> bool:
     """Whether every filter that some session names has been heard of, if it exists."""
-    return world.is_synced(kinds.BGPFILTER) or not any(one.filters for one in neighbours)
+    return world.is_synced(kinds.BGPFILTER) or not any(one.filters for one in found.neighbours)
 
 
-def learned(world: World, neighbours: Iterable[Neighbour]) -> Imported | None:
+def learned(world: World, found: Peerings | None) -> Imported | None:
     """What of the learned is taken; None while that cannot be known."""
-    neighbours = tuple(neighbours)
-    if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE) or not filters_known(world, neighbours):
+    if world.table is None or found is None or not world.is_synced(kinds.IPPOOL) or not filters_known(world, found):
         return None
-    return imported(world.table, ground(world), origins(world, neighbours), Origin(facts.own_as(world)))
+    return imported(world.table, ground(world, found), origins(world, found), Origin(facts.own_as(world)))
 
 
-def ground(world: World) -> Ground:
+def ground(world: World, found: Peerings) -> Ground:
     """What this node is and knows, for import."""
     node = facts.nodes(world).get(world.me.node)
     return Ground(
@@ -47,11 +46,12 @@ def ground(world: World) -> Ground:
         pools=tuple((pool.network, pool.spec.ipipMode) for pool in _pools(world)),
         nodes=frozenset(node.ipv4.ip for node in facts.lingering_nodes(world) if node.ipv4),
         services=ranges(world).all(),
+        gateways=found.gateways,
         cluster_id=node.spec.bgp.routeReflectorClusterID if node and node.spec.bgp else "",
     )
 
 
-def origins(world: World, neighbours: Iterable[Neighbour]) -> dict[ip.Address, Origin]:
+def origins(world: World, found: Peerings) -> dict[ip.Address, Origin]:
     """The sessions, for import."""
     known = filters(world)
     return {
@@ -61,16 +61,16 @@ def origins(world: World, neighbours: Iterable[Neighbour]) -> dict[ip.Address, O
             allowed_own_as=one.allowed_own_as,
             chain=chain(one.filters, known, Direction.IMPORT),
         )
-        for one in neighbours
+        for one in found.neighbours
     }
 
 
-def targets(world: World, neighbours: Iterable[Neighbour]) -> list[Target]:
+def targets(world: World, found: Peerings) -> list[Target]:
     """The sessions, for export."""
     known = filters(world)
     chains: dict[tuple[str, ...], Chain] = {}
-    found = []
-    for one in neighbours:
+    made = []
+    for one in found.neighbours:
         if one.filters not in chains:
             chains[one.filters] = chain(one.filters, known, Direction.EXPORT)
         target = Target(
@@ -81,8 +81,8 @@ def targets(world: World, neighbours: Iterable[Neighbour]) -> list[Target]:
             keep_next_hop=one.keep_next_hop,
             chain=chains[one.filters],
         )
-        found.append(target)
-    return found
+        made.append(target)
+    return made
 
 
 def offer(world: World, taken: Imported | None) -> Offer:
@@ -102,11 +102,11 @@ def offer(world: World, taken: Imported | None) -> Offer:
 
 def routes(world: World, taken: Imported) -> dict[ip.Network, Route]:
     """What is taken, as kernel routes: several next hops where several peers share a prefix."""
-    hops: dict[tuple[bool, ip.Address], tuple[Hop, ...]] = {}
+    hops: dict[tuple[bool, ip.Address | None, ip.Address], tuple[Hop, ...]] = {}
     found = {}
     for prefix, ways in taken.chosen.items():
         if len(ways) == 1:
-            key = (ways[0].tunnelled, ways[0].path.next_hop)
+            key = (ways[0].tunnelled, ways[0].via, ways[0].path.next_hop)
             if key not in hops:
                 hops[key] = (hop(world, ways[0]),)
             found[prefix] = Route(prefix, hops[key])
@@ -119,7 +119,7 @@ def hop(world: World, way: Accepted) -> Hop:
     """Where a path leads."""
     if way.tunnelled:
         return Hop(names.TUNNEL, way.path.next_hop, onlink=True)
-    return Hop(world.me.uplink, way.path.next_hop)
+    return Hop(world.me.uplink, way.via or way.path.next_hop)
 
 
 def filters(world: World) -> Mapping[str, BGPFilterSpec]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from bgpnet import ipam
-from bgpnet.agent import choose, facts, ipamview, leaks
-from bgpnet.agent.plan import Plan, mesh_peers
+from bgpnet.agent import choose, facts, ipamview, leaks, peers
+from bgpnet.agent.plan import Plan
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import Neighbour
 from bgpnet.bgp.imports import QUIET, counts
@@ -23,6 +23,7 @@ NEEDED = (
     kinds.NODE,
     kinds.BGPCONFIGURATION,
     kinds.BGPFILTER,
+    kinds.BGPPEER,
     kinds.IPAMCONFIGURATION,
     kinds.IPRESERVATION,
     kinds.IPAMBLOCK,
@@ -105,13 +106,14 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
         received[path.peer] = received.get(path.peer, 0) + 1
     refused = counts(plan.refused)
     rows: list[dict[str, object]] = []
-    for peer in mesh_peers(world):
+    for peer in plan.peerings.neighbours if plan.peerings else ():
         session = world.sessions.get(peer.address)
         up = session is not None and session.up and not world.speaker_away
         rows.append(
             {
                 "address": str(peer.address),
-                "type": "node-to-node mesh",
+                "type": str(peer.kind),
+                "name": peer.name,
                 "asNumber": peer.peer_as,
                 "state": "up" if up else "start",
                 "since": stamp(session.since) if session else "",
@@ -174,7 +176,14 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         for plural, names in world.broken.items()
         for name in names
     ]
-    own = [*replaced, *leaks.alarms(world), *_outside(world), *_stuck(world), *world.conflist]
+    own = [
+        *replaced,
+        *leaks.alarms(world),
+        *_outside(world),
+        *_stuck(world),
+        *peers.warnings(world, plan.peerings),
+        *world.conflist,
+    ]
     loud = [one.text for one in plan.refused if one.reason not in QUIET]
     listed = [*own, *broken, *world.refusals, *loud]
     hidden = len(listed) - WARNINGS

@@ -12,6 +12,7 @@ from enum import StrEnum
 from bgpnet.agent.watched import Watch
 from bgpnet.annotations import KEPT, Meta
 from bgpnet.bgp.rib import Table
+from bgpnet.bgp.secret import Secrets
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.model.ip import Address, Interface, Network
 from bgpnet.model.ipamblock import IPAMBlock
@@ -150,6 +151,7 @@ class World:
     unheard: own blocks as we last wrote them, while no watch has told of that: what watches tell is from before.
     departed: Nodes and pools that were deleted just now, by kind and name, each with the clock until which it lingers.
     unjournalled: why the disk refuses the journal; while it does, some of what is here is owed to it.
+    secrets: the BGP passwords there are; None until they were looked for.
     conflist: what is wrong with the CNI configuration that runtimes read.
     services, endpoints: of an orchestrator, by `namespace/name`; None where there is none.
     """
@@ -191,6 +193,7 @@ class World:
     conflist: tuple[str, ...] = ()
     services: Mapping[str, Service] | None = None
     endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None
+    secrets: Secrets | None = None
 
     def of_kind(self, kind: Kind) -> Mapping[str, Resource]:
         """What the datastore holds of a kind, by name, as last heard."""

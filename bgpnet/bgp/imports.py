@@ -60,11 +60,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """One path that is taken, as operations left it. tunnelled: by IP-in-IP. verdict: the filter's, if one decided."""
+    """One path that is taken, as operations left it. tunnelled: by IP-in-IP. verdict: the filter's, if one decided.
+
+    via: the machine that its next hop is reached by, where that is another one.
+    """
 
     path: Path
     tunnelled: bool = False
     verdict: Verdict | None = None
+    via: Address | None = None
 
 
 Outcome = Accepted | Refusal
@@ -83,7 +87,8 @@ class Origin:
 @dataclass(frozen=True, slots=True)
 class Ground:
     """What import asks of this node. address: its own, with its subnet. pools: the narrowest first, disabled ones too.
-    nodes: where the other nodes are. services: the configured ranges. cluster_id: as a route reflector."""
+    nodes: where the other nodes are. services: the configured ranges. gateways: the peers that are reached by another
+    machine, and its address. cluster_id: as a route reflector."""
 
     address: Interface
     uplink: str
@@ -92,6 +97,7 @@ class Ground:
     pools: tuple[tuple[Network, Encap], ...]
     nodes: frozenset[Address]
     services: tuple[Network, ...] = ()
+    gateways: Mapping[Address, Address] = field(default_factory=dict)
     cluster_id: str = ""
     limit: int = PREFIX_LIMIT
 
@@ -210,7 +216,8 @@ class Judge:
             return refusal
         if isinstance(way, Refusal):
             return way
-        return Accepted(path if verdict is None else _changed(path, verdict), way, verdict)
+        via = None if way else self._ground.gateways.get(path.next_hop)
+        return Accepted(path if verdict is None else _changed(path, verdict), way, verdict, via)
 
     def _never(self, path: Path, origin: Origin) -> Refusal | None:
         """What no filter can ask for."""
@@ -270,7 +277,8 @@ class Judge:
         hop = path.next_hop
         near = self._near.get(hop)
         if near is None:
-            near = self._near[hop] = ip.contains(self._ground.address.network, hop)
+            link, gateway = self._ground.address.network, self._ground.gateways.get(hop)
+            near = self._near[hop] = ip.contains(link, hop if gateway is None else gateway)
         if hop == self._ground.address.ip:
             return _no(path, Reason.NEXT_HOP, "has this node itself as its next hop")
         if mode is Encap.ALWAYS or (mode is Encap.CROSS_SUBNET and not near):

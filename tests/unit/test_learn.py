@@ -5,9 +5,10 @@ from __future__ import annotations
 import worlds
 from worlds import OTHER, PEER, block, ended, found, goodbye, later, lost, node, run, state, synced, told, up
 
+from bgpnet.agent import peers, plan
 from bgpnet.agent.learn import SETTLE
-from bgpnet.agent.plan import RESTART_TIME, learned_is_complete
 from bgpnet.agent.world import World
+from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.lines import Notification
 from bgpnet.bgp.rib import Table
 from bgpnet.bgp.talk import Away
@@ -24,6 +25,10 @@ def start() -> World:
 def taught() -> World:
     """The neighbour is up and has said all it has to say."""
     return run(start(), up(), told(*BLOCKS), ended())
+
+
+def learned_is_complete(world: World) -> bool:
+    return plan.learned_is_complete(world, peers.of(world))
 
 
 def learned(world: World) -> list[str]:

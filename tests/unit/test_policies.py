@@ -9,11 +9,12 @@ import worlds
 from worlds import PEER, block, found, node, run, state, synced
 
 from bgpnet.agent import events, facts, policies
-from bgpnet.agent.plan import announcements, plan
+from bgpnet.agent.plan import plan
 from bgpnet.agent.status import status
 from bgpnet.agent.world import World
 from bgpnet.bgp.conf import Neighbour, PeerKind
 from bgpnet.bgp.export import Advert, exports
+from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.rib import Path, Update
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import (
@@ -36,6 +37,10 @@ FILTER = BGPFilter(
         exportV4=(FilterRule(action=Action.REJECT, cidr="10.244.1.0/24", matchOperator=MatchOperator.IN),),
     ),
 )
+
+
+def of(*neighbours: Neighbour) -> Peerings:
+    return Peerings(neighbours)
 
 
 def tor(address: ip.Address, *filters: str) -> Neighbour:
@@ -64,7 +69,7 @@ def configured(**fields: object) -> events.Listed:
 
 def test_two_switches_with_one_default_route_are_two_next_hops() -> None:
     made = run(world(events.Listed(kinds.BGPFILTER, (FILTER,))), *(told_by(one, "0.0.0.0/0") for one in TORS))
-    taken = policies.learned(made, [tor(one, "tor") for one in TORS])
+    taken = policies.learned(made, of(*(tor(one, "tor") for one in TORS)))
     assert taken is not None
     (route,) = policies.routes(made, taken).values()
     assert str(route) == "0.0.0.0/0 via 192.0.2.201 dev eth1 nexthop via 192.0.2.202 dev eth1"
@@ -72,13 +77,13 @@ def test_two_switches_with_one_default_route_are_two_next_hops() -> None:
 
 def test_a_filter_that_is_not_heard_of_yet_is_waited_for() -> None:
     made = replace(world(), synced=world().synced - {kinds.BGPFILTER.plural})
-    assert policies.learned(made, [tor(TORS[0], "tor")]) is None
-    assert policies.learned(made, [tor(TORS[0])]) is not None
+    assert policies.learned(made, of(tor(TORS[0], "tor"))) is None
+    assert policies.learned(made, of(tor(TORS[0]))) is not None
 
 
 def test_filters_by_peer() -> None:
     made = world(events.Listed(kinds.BGPFILTER, (FILTER,)), blocks=(worlds.BLOCK, "10.244.1.0/26"))
-    neighbours = [tor(TORS[0], "tor"), tor(TORS[1])]
+    neighbours = of(tor(TORS[0], "tor"), tor(TORS[1]))
     adverts = exports(policies.offer(made, None), policies.targets(made, neighbours))
     both = {Advert(ip.network(worlds.BLOCK)), Advert(ip.network("10.244.1.0/26"))}
     assert adverts == {TORS[0]: {Advert(ip.network(worlds.BLOCK))}, TORS[1]: both}
@@ -89,7 +94,7 @@ def test_communities_by_name_and_by_value_with_the_nodes_own_before_the_clusters
     advertised = (PrefixAdvertisement(cidr="10.244.0.0/16", communities=("rack", "big", "65001:9")),)
     default = configured(communities=communities, prefixAdvertisements=advertised)
     marks = ("65001:1", "65001:1:2", "65001:9")
-    told = announcements(world(default)) or {}
+    told = plan(world(default)).announcements or {}
     assert told[PEER] == {Advert(ip.network(worlds.BLOCK), communities=marks)}
     own = BGPConfiguration(
         metadata=Metadata(name="node.node1"),
@@ -98,19 +103,19 @@ def test_communities_by_name_and_by_value_with_the_nodes_own_before_the_clusters
             prefixAdvertisements=(PrefixAdvertisement(cidr="10.244.0.0/24", communities=("rack", "big")),),
         ),
     )
-    told = announcements(run(world(default), events.Changed(kinds.BGPCONFIGURATION, own))) or {}
+    told = plan(run(world(default), events.Changed(kinds.BGPCONFIGURATION, own))).announcements or {}
     assert told[PEER] == {Advert(ip.network(worlds.BLOCK), communities=("65001:1:2", "65001:2"))}
 
 
 def test_service_addresses_of_the_world_unless_the_node_is_excluded() -> None:
     made = world(configured(serviceClusterIPs=(CidrBlock(cidr="10.96.0.0/16"),)), blocks=())
-    assert announcements(made) == {PEER: {Advert(ip.network("10.96.0.0/16"))}}
+    assert plan(made).announcements == {PEER: {Advert(ip.network("10.96.0.0/16"))}}
     local = Service(cluster_ips=("10.96.0.10",), policy=TrafficPolicy.LOCAL)
     served = replace(made, services={"a/b": local}, endpoints={"a/b": (Endpoint(node="node1"),)})
-    assert announcements(served) == {PEER: {Advert(ip.network(one)) for one in ("10.96.0.0/16", "10.96.0.10/32")}}
+    assert plan(served).announcements == {PEER: {Advert(ip.network(one)) for one in ("10.96.0.0/16", "10.96.0.10/32")}}
     mine = facts.nodes(made)["node1"]
     excluded = Node(metadata=Metadata(name="node1", labels={EXCLUDED: "true"}), spec=mine.spec, status=mine.status)
-    assert announcements(run(served, events.Changed(kinds.NODE, excluded))) == {PEER: frozenset()}
+    assert plan(run(served, events.Changed(kinds.NODE, excluded))).announcements == {PEER: frozenset()}
 
 
 def test_the_status_lists_refusals_and_counts_them() -> None:

@@ -31,7 +31,8 @@ def test_before_the_datastore_is_heard() -> None:
     said = of(fresh())
     assert said["ready"] is False
     missing = (
-        "ippools, nodes, bgpconfigurations, bgpfilters, ipamconfigurations, ipreservations, ipamblocks, releaserequests"
+        "ippools, nodes, bgpconfigurations, bgpfilters, bgppeers, ipamconfigurations, ipreservations, ipamblocks, "
+        "releaserequests"
     )
     assert said["datastore"] == f"waiting for {missing}"
     assert said["speaker"] == "away: not connected yet"
