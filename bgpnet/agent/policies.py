@@ -79,6 +79,7 @@ def targets(world: World, found: Peerings) -> list[Target]:
             external=one.local_as != one.peer_as,
             next_hop_mode=one.next_hop_mode,
             keep_next_hop=one.keep_next_hop,
+            versions=tuple(version for version in (4, 6) if f"ipv{version} unicast" in one.families),
             chain=chains[one.filters],
         )
         made.append(target)

@@ -78,6 +78,7 @@ class Stage(StrEnum):
     LEARNED = "learned"
     OUTSIDE = "outside the pools"
     NOTHING = "not here"
+    FAMILY = "address family"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +93,14 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What export asks of a session. learned: whether what was learned may be passed on where a filter asks for it."""
+    """What export asks of a session. versions: the address families that it carries."""
 
     address: Address
     local_as: int
     external: bool
     next_hop_mode: NextHopMode = NextHopMode.AUTO
     keep_next_hop: bool = False
+    versions: tuple[int, ...] = (4, 6)
     chain: Chain = Chain({4: (), 6: ()})  # noqa: RUF009 - it never changes
 
 
@@ -122,7 +124,8 @@ def exports(offer: Offer, targets: Iterable[Target]) -> Mapping[Address, frozens
     found: dict[Address, frozenset[Advert]] = {}
     for one in targets:
         passes = offer.learned and any(one.chain.rules.values())
-        alike = (one.local_as, one.external, one.next_hop_mode, one.keep_next_hop, _identity(one.chain))
+        how = (one.local_as, one.external, one.next_hop_mode, one.keep_next_hop, one.versions)
+        alike = (*how, _identity(one.chain))
         key = (*alike, one.address) if passes else alike
         if key not in told:
             told[key] = _adverts(offer, one)
@@ -148,6 +151,8 @@ def decide(offer: Offer, target: Target, prefix: Network) -> Decision:
     path, link = offer.learned.get(prefix, (None, "")) if not known else (None, "")
     if not known and path is None:
         return Decision(Stage.NOTHING, _absent(offer, prefix))
+    if prefix.version not in target.versions:
+        return Decision(Stage.FAMILY, f"the session carries no IPv{prefix.version} routes")
     if target.chain.missing:
         names = ", ".join(target.chain.missing)
         return Decision(Stage.MISSING, f"the peer's BGPFilter {names} does not exist: create it, or remove its name")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -133,7 +134,11 @@ def best(table: Table) -> Mapping[Network, Path]:
     return table._best
 
 
-def decide(paths: Iterable[Path]) -> Path:
+Identifiers = Mapping[Address, Address]
+"""The peers' BGP identifiers (of their OPEN), by their addresses."""
+
+
+def decide(paths: Iterable[Path], identifiers: Identifiers = MappingProxyType({})) -> Path:
     """The best of several paths to one prefix; at least one is given.
 
     In this order (RFC 4271, 9.1.2, with the steps of RFC 4456, 9):
@@ -141,13 +146,13 @@ def decide(paths: Iterable[Path]) -> Path:
       1. the highest LOCAL_PREF;                       2. the shortest AS_PATH, a set counting one;
       3. the lowest ORIGIN: igp, egp, incomplete;      4. the lowest MED among those of one neighbouring AS, none is 0;
       5. from another AS before from our own;          6. (interior cost: every next hop costs the same here);
-      7. the lowest BGP identifier, ORIGINATOR_ID in its place where there is one, the peer's address where it has none;
+      7. the lowest BGP identifier, in its place ORIGINATOR_ID if there is one, the peer's address if none is known;
       8. the shortest CLUSTER_LIST;                    9. the lowest peer address; and the lowest path identifier.
     """
-    return equals(paths)[0]
+    return equals(paths, identifiers)[0]
 
 
-def equals(paths: Iterable[Path]) -> tuple[Path, ...]:
+def equals(paths: Iterable[Path], identifiers: Identifiers = MappingProxyType({})) -> tuple[Path, ...]:
     """The best path, and after it those that are as good by the steps 1 to 6 of `decide`: several ways for one route.
 
     What the later steps compare is only there to choose one.
@@ -162,7 +167,7 @@ def equals(paths: Iterable[Path]) -> tuple[Path, ...]:
         neighbour = _neighbour_as(path)
         lowest[neighbour] = min(lowest.get(neighbour, path.med or 0), path.med or 0)
     left = [path for path in equal if (path.med or 0) == lowest[_neighbour_as(path)]]
-    left.sort(key=_after_med)
+    left.sort(key=lambda path: _after_med(path, identifiers))
     return tuple(path for path in left if path.external is left[0].external)
 
 
@@ -172,12 +177,15 @@ def _before_med(path: Path) -> tuple[bool, int, int, int]:
 
 
 def _neighbour_as(path: Path) -> object:
-    """The AS that the path came from, None for one of our own (RFC 4271, 9.1.2.2 c)."""
-    return path.as_path[0] if path.as_path else None
+    """The AS that the path came from, None for our own: its path is empty, or it was aggregated and begins with a set
+    (RFC 4271, 9.1.2.2 c)."""
+    first = path.as_path[0] if path.as_path else None
+    return first if isinstance(first, int) else None
 
 
-def _after_med(path: Path) -> tuple[bool, int, int, int, int, int]:
-    identifier = address(path.originator_id) if path.originator_id else path.peer
+def _after_med(path: Path, identifiers: Identifiers) -> tuple[bool, int, int, int, int, int]:
+    own = identifiers.get(path.peer, path.peer)
+    identifier = address(path.originator_id) if path.originator_id else own
     return (
         not path.external,
         int(identifier),

@@ -30,11 +30,17 @@ BUILT = frozenset(
     {
         "asNumber",
         "bindMode",
+        "communities",
         "listenPort",
         "logSeverityScreen",
         "nodeMeshMaxRestartTime",
         "nodeMeshPassword",
         "nodeToNodeMeshEnabled",
+        "prefixAdvertisements",
+        "serviceClusterIPs",
+        "serviceExternalIPs",
+        "serviceLoadBalancerAggregation",
+        "serviceLoadBalancerIPs",
     }
 )
 SERVICE_RANGES = ("serviceClusterIPs", "serviceExternalIPs", "serviceLoadBalancerIPs")

@@ -58,6 +58,7 @@ EARLIER_FIRST = [
     (path(C, origin="egp"), path(A, origin="incomplete")),
     (path(C, as_path=(7, 8)), path(A, as_path=(7, 9), med=1)),
     (path(A, as_path=(7, 8), med=9), path(C, as_path=(6, 8), med=1)),
+    (path(C, as_path=((7, 8),)), path(A, as_path=((8, 9),), med=1)),  # both aggregated in our own AS
     (path(C, as_path=(7,), external=True), path(A, as_path=(6,))),
     (path(A), path(B)),
     (path(C, originator_id="10.0.0.1"), path(B)),
@@ -77,6 +78,12 @@ def test_med_is_compared_within_one_neighbouring_as_whatever_the_order() -> None
     """The classical trap: without grouping, the winner depends on the order of arrival."""
     paths = [path(A, as_path=(1,), med=10), path(B, as_path=(2,), med=1), path(C, as_path=(1,), med=0)]
     assert {decide(order) for order in permutations(paths)} == {paths[1]}
+
+
+def test_the_identifier_of_the_peer_where_it_is_known() -> None:
+    high, low = ip.address("9.9.9.9"), ip.address("1.1.1.1")
+    assert decide([path(A), path(B)], {A: high, B: low}) == path(B)
+    assert decide([path(A, originator_id="1.0.0.0"), path(B)], {A: high, B: low}).peer == A
 
 
 def test_equal_paths_come_after_the_best_one() -> None:

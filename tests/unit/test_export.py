@@ -59,7 +59,10 @@ def test_own_blocks_as_the_pools_permit_and_service_addresses() -> None:
 
 def test_either_family() -> None:
     six = ip.network("fd00::/122")
-    assert exports(Offer(frozenset({six}), POOLS), [target(REJECT)]) == {A: {Advert(six)}}
+    offer = Offer(frozenset({six}), POOLS)
+    assert exports(offer, [target(REJECT)]) == {A: {Advert(six)}}
+    assert exports(offer, [target(versions=(4,))]) == {A: frozenset()}
+    assert decide(offer, target(versions=(4,)), six).stage is Stage.FAMILY
 
 
 @pytest.mark.parametrize(
