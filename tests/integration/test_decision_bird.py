@@ -1,5 +1,8 @@
 """The decision process, ours and a real BIRD's, over generated tables.
 
+Each round begins with an empty table: where a path replaces one of another neighbouring AS, BIRD 2.0.12 was seen to keep
+one with a longer AS_PATH as its best, and chose as the RFC has it when it heard the same paths anew.
+
 BIRD is set to the RFC where its defaults differ: `deterministic med on` (by default what it chooses depends on the
 order in which paths came, RFC 4451) and `igp metric off` (no interior routing here, so every next hop costs the same,
 as with us). `med metric off`, MED being compared within one neighbouring AS, is its default and the RFC.
@@ -39,8 +42,10 @@ PEERS: dict[Address, tuple[int, Address]] = {
 """AS and BGP identifier by address; the identifiers are not in the order of the addresses."""
 
 NEXT_HOP = ip.address("192.0.2.1")
-TABLES, ROUNDS = 120, 3
+TABLES, ROUNDS = 200, 3
 PREFIXES = [ip.network(f"10.{n // 256}.{n % 256}.0/24") for n in range(TABLES)]
+
+PREFIXES_TEXT = re.compile(r"^10\.0\.", re.MULTILINE)
 
 CONF = f"""
 router id {BIRD};
@@ -72,34 +77,37 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     lab.end()
 
 
-def path(chance: Random, prefix: Network, peer: Address) -> Learned:
-    """Of few values each, so that most steps are reached."""
+def path(chance: Random, prefix: Network, peer: Address, alike: int) -> Learned:
+    """Of few values each, and the first `alike` steps of the decision equal, so that each step decides somewhere."""
     as_number, _ = PEERS[peer]
     external = as_number != OWN_AS
     rest: list[tuple[int | tuple[int, ...], ...]] = [(), (), (65010,), ((65011, 65012),), (65010, (65011,))]
     heads: list[tuple[int | tuple[int, ...], ...]] = [(), (65001,), (65001,), (65002,), ((65001, 65002),)]
-    head = (as_number,) if external else chance.choice(heads)
-    reflected = not external and chance.random() < 0.4
+    head = (as_number,) if external else chance.choice(heads if alike < 2 else heads[1:])
+    reflected = not external and chance.random() < (0.8 if alike == 4 else 0.4)
     return Learned(
         prefix=prefix,
         next_hop=NEXT_HOP,
         peer=peer,
         external=external,
-        origin=chance.choice(["igp", "igp", "egp", "incomplete"]),
-        as_path=(*head, *chance.choice(rest)),
-        local_pref=None if external else chance.choice([None, 100, 100, 100, 101, 99]),
-        med=chance.choice([None, 0, 1, 2]),
+        origin="igp" if alike >= 3 else chance.choice(["igp", "igp", "egp", "incomplete"]),
+        as_path=(*head, *(() if alike >= 2 else chance.choice(rest))),
+        local_pref=None if external or alike >= 1 else chance.choice([None, 100, 100, 100, 101, 99]),
+        med=None if alike == 4 else chance.choice([None, 0, 1, 2]),
         originator_id=chance.choice(["9.0.0.1", "9.0.0.4", "9.0.0.9"]) if reflected else "",
         cluster_list=tuple(chance.sample(["8.0.0.1", "8.0.0.2"], chance.randint(0, 2))) if reflected else (),
     )
 
 
+def paths(chance: Random, prefix: Network) -> list[Learned]:
+    alike = chance.randint(0, 4)
+    among = [peer for peer in PEERS if PEERS[peer][0] == OWN_AS] if chance.random() < 0.3 else list(PEERS)
+    return [path(chance, prefix, peer, alike) for peer in chance.sample(among, chance.randint(2, len(among)))]
+
+
 def tables(seed: int) -> dict[Network, list[Learned]]:
     chance = Random(seed)  # noqa: S311 - not a secret: the same tables every time
-    return {
-        prefix: [path(chance, prefix, peer) for peer in chance.sample(list(PEERS), chance.randint(2, len(PEERS)))]
-        for prefix in PREFIXES
-    }
+    return {prefix: paths(chance, prefix) for prefix in PREFIXES}
 
 
 def primary(said: str) -> dict[Network, Address]:
@@ -111,17 +119,19 @@ def primary(said: str) -> dict[Network, Address]:
 def test_bird_chooses_as_we_do(lab: Lab, senders: dict[Address, Sender]) -> None:
     (port,) = free_ports(1)
     birdc = lab.bird(CONF % {"port": port})
+    until(lambda: birdc("show protocols").count("Passive") == len(PEERS), "BIRD listens")
     for peer, (as_number, router_id) in PEERS.items():
         senders[peer] = Sender(peer, as_number, (BIRD, port), router_id)
     identifiers = {peer: router_id for peer, (_, router_id) in PEERS.items()}
     chosen: set[Address] = set()
     for seed in range(ROUNDS):
         made = tables(seed)
-        for prefix, paths in made.items():
-            for one in paths:
+        for sender in senders.values():
+            sender.withdraw(PREFIXES)
+        until(lambda: not PREFIXES_TEXT.search(birdc("show route primary")), "BIRD has forgotten the last round")
+        for prefix, rivals in made.items():
+            for one in rivals:
                 senders[one.peer].announce(one)
-            for peer in PEERS.keys() - {one.peer for one in paths}:
-                senders[peer].withdraw([prefix])
         marks = {ip.network(f"10.255.{seed}.{n}/32"): peer for n, peer in enumerate(PEERS)}
         for mark, peer in marks.items():
             senders[peer].announce(
@@ -129,8 +139,8 @@ def test_bird_chooses_as_we_do(lab: Lab, senders: dict[Address, Sender]) -> None
             )
         until(lambda marks=marks: marks.items() <= primary(birdc("show route primary")).items(), "BIRD has all of it")
         theirs = primary(birdc("show route primary"))
-        for prefix, paths in made.items():
-            ours = decide(paths, identifiers)
-            assert theirs[prefix] == ours.peer, (seed, prefix, birdc(f"show route {prefix} all"), ours)
+        for prefix, rivals in made.items():
+            ours = decide(rivals, identifiers)
+            assert theirs[prefix] == ours.peer, (seed, prefix, birdc(f"show route {prefix} all"), *rivals)
             chosen.add(ours.peer)
     assert chosen == PEERS.keys()  # every session wins somewhere
