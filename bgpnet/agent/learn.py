@@ -67,7 +67,15 @@ def _found(world: World, state: PeerState) -> Session:
         # What was withdrawn meanwhile is held as stale, and no End-of-RIB need follow: it goes with the deadline.
         return replace(before, complete=False, deadline=world.clock + SETTLE)
     known = before is not None and before.known
-    session = Session(state.peer, state.asn, up=state.up, since=world.now, restart=restart, known=known)
+    session = Session(
+        address=state.peer,
+        as_number=state.asn,
+        up=state.up,
+        since=world.now,
+        restart=restart,
+        known=known,
+        router_id=state.router_id or (before.router_id if before else None),
+    )
     if state.up:
         return replace(session, info="Established", deadline=world.clock + SETTLE)
     return replace(session, info="waiting for the peer", deadline=world.clock + RESTART_TIME)
@@ -98,6 +106,7 @@ def peer_up(world: World, event: PeerUp) -> World:
         restart=restart,
         known=before.known,
         deadline=world.clock + RESTART_TIME,
+        router_id=event.opened.router_id if event.opened else before.router_id,
     )
     return _with(world, session)
 

@@ -54,12 +54,14 @@ def ground(world: World, found: Peerings) -> Ground:
 def origins(world: World, found: Peerings) -> dict[ip.Address, Origin]:
     """The sessions, for import."""
     known = filters(world)
+    met = world.sessions
     return {
         one.address: Origin(
             local_as=one.local_as,
             in_cluster=one.in_cluster,
             allowed_own_as=one.allowed_own_as,
             chain=chain(one.filters, known, Direction.IMPORT),
+            router_id=met[one.address].router_id if one.address in met else None,
         )
         for one in found.neighbours
     }

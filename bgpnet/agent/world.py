@@ -113,6 +113,7 @@ class Session:
     """A BGP session. restart: seconds of graceful restart the peer offered; complete: its End-of-RIB was heard.
 
     known: its table was complete once; since then nothing in the kernel is from it that is not in our table.
+    router_id: its BGP identifier, from its OPEN.
     deadline: while the peer is away, when its stale routes go; while it is up and not complete, when we stop waiting.
     """
 
@@ -125,6 +126,7 @@ class Session:
     complete: bool = False
     known: bool = False
     deadline: float | None = None
+    router_id: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from enum import StrEnum
 from msgspec.structs import replace
 
 from bgpnet.bgp.policy import Candidate, Chain, Verdict, preference, priority_of
-from bgpnet.bgp.rib import Key, Path, Table, equals
+from bgpnet.bgp.rib import Identifiers, Key, Path, Table, equals
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Interface, Network
 from bgpnet.model.ippool import Encap
@@ -76,12 +76,16 @@ Outcome = Accepted | Refusal
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What import asks of a session. local_as: ours in it. allowed_own_as: how often that may be in a path."""
+    """What import asks of a session. local_as: ours in it. allowed_own_as: how often that may be in a path.
+
+    router_id: the peer's BGP identifier, where it is known.
+    """
 
     local_as: int
     in_cluster: bool = True
     allowed_own_as: int = 0
     chain: Chain = NO_CHAIN
+    router_id: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +178,17 @@ def _chosen(judged: Mapping[Address, _Judged], limit: int) -> Imported:
             else:
                 rivals.setdefault(path.prefix, []).append(outcome)
     outside = {peer for peer, each in judged.items() if not each.origin.in_cluster}
-    return Imported({prefix: _choose(some, outside) for prefix, some in rivals.items()}, tuple(refused))
+    identifiers = {peer: each.origin.router_id for peer, each in judged.items() if each.origin.router_id}
+    chosen = {prefix: _choose(some, outside, identifiers) for prefix, some in rivals.items()}
+    return Imported(chosen, tuple(refused))
 
 
-def _choose(rivals: list[Accepted], outside: set[Address]) -> tuple[Accepted, ...]:
+def _choose(rivals: list[Accepted], outside: set[Address], identifiers: Identifiers) -> tuple[Accepted, ...]:
     """The best, and those of equal rank where all are from outside the cluster: in it, a block has one owner."""
     if len(rivals) == 1:
         return (rivals[0],)
     by_path = {(one.path.peer, one.path.path_id): one for one in rivals}
-    best, *others = [by_path[path.peer, path.path_id] for path in equals(one.path for one in rivals)]
+    best, *others = [by_path[path.peer, path.path_id] for path in equals((one.path for one in rivals), identifiers)]
     if best.path.peer not in outside:
         return (best,)
     return (best, *(one for one in others if one.path.peer in outside))

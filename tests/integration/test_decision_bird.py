@@ -1,7 +1,7 @@
 """The decision process, ours and a real BIRD's, over generated tables.
 
-Each round begins with an empty table: where a path replaces one of another neighbouring AS, BIRD 2.0.12 was seen to keep
-one with a longer AS_PATH as its best, and chose as the RFC has it when it heard the same paths anew.
+Each round begins with an empty table: where a path replaces one of another neighbouring AS, BIRD 2.0.12 was seen to
+keep one with a longer AS_PATH as its best, and chose as the RFC has it when it heard the same paths anew.
 
 BIRD is set to the RFC where its defaults differ: `deterministic med on` (by default what it chooses depends on the
 order in which paths came, RFC 4451) and `igp metric off` (no interior routing here, so every next hop costs the same,
@@ -129,7 +129,7 @@ def test_bird_chooses_as_we_do(lab: Lab, senders: dict[Address, Sender]) -> None
         for sender in senders.values():
             sender.withdraw(PREFIXES)
         until(lambda: not PREFIXES_TEXT.search(birdc("show route primary")), "BIRD has forgotten the last round")
-        for prefix, rivals in made.items():
+        for rivals in made.values():
             for one in rivals:
                 senders[one.peer].announce(one)
         marks = {ip.network(f"10.255.{seed}.{n}/32"): peer for n, peer in enumerate(PEERS)}

@@ -206,6 +206,13 @@ def test_equal_routes_of_outside_peers_share_and_those_of_nodes_do_not() -> None
     assert [way.path for way in taken(*blocks).chosen[blocks[0].prefix]] == blocks[:1]
 
 
+def test_the_lower_identifier_is_preferred_not_the_lower_address() -> None:
+    paths = [path("10.244.2.0/26", peer) for peer in (A, B)]
+    low = replace(MESH, router_id=ip.address("1.1.1.1"))
+    found = imported(Table(paths), GROUND, {A: replace(MESH, router_id=A), B: low}, MESH)
+    assert [way.path.peer for way in found.chosen[paths[0].prefix]] == [B]
+
+
 def test_refusals_are_counted_by_peer_and_reason() -> None:
     found = taken(path("0.0.0.0/0"), path("10.99.0.0/26"), path("10.98.0.0/26"), path("10.99.0.0/26", B))
     assert counts(found.refused) == {A: {Reason.DEFAULT: 1, Reason.OUTSIDE: 2}, B: {Reason.OUTSIDE: 1}}
