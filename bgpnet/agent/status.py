@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 
 from bgpnet import ipam
-from bgpnet.agent import choose, facts, ipamview, leaks, peers
+from bgpnet.agent import choose, explain, facts, ipamview, leaks, peers
 from bgpnet.agent.plan import Plan
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import Neighbour
 from bgpnet.bgp.imports import QUIET, counts
+from bgpnet.errors import Invalid
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 
@@ -37,7 +38,12 @@ def answer(world: World, plan: Plan, question: dict[str, object]) -> tuple[int, 
         return 0, json.dumps(status(world, plan)).encode()
     if question.get("ask") == "ipam":
         return 0, json.dumps(ipamview.view(world)).encode()
-    return 1, f"ask = {question.get('ask')!r}: this agent answers to 'status' and 'ipam'".encode()
+    if question.get("ask") == "explain":
+        try:
+            return 0, json.dumps(explain.explain(world, explain.question(question))).encode()
+        except Invalid as refusal:
+            return 1, str(refusal).encode()
+    return 1, f"ask = {question.get('ask')!r}: this agent answers to 'status', 'ipam' and 'explain'".encode()
 
 
 def status(world: World, plan: Plan) -> dict[str, object]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from dataclasses import replace as replaced
 from enum import StrEnum
 
 from msgspec.structs import replace
@@ -50,12 +51,13 @@ and every switch sends some routes back, switches announce their links, and a fi
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """One path that is not taken; `text` is the whole sentence."""
+    """One path that is not taken; `text` is the whole sentence. verdict: the filter's, if one decided."""
 
     peer: Address
     prefix: Network
     reason: Reason
     text: str
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,7 @@ class Judge:
             return refusal
         verdict = origin.chain.judge(self._candidate(path, way)) if origin.chain.rules[path.prefix.version] else None
         if verdict is not None and not verdict.accepted:
-            return _no(path, Reason.FILTER, f"is refused by {verdict}")
+            return replaced(_no(path, Reason.FILTER, f"is refused by {verdict}"), verdict=verdict)
         if verdict is None and (refusal := self._unasked(path, pool is not None)):
             return refusal
         if isinstance(way, Refusal):
