@@ -25,9 +25,13 @@ MOST = 1 << 16
 
 
 def follow(
-    directory: Path, environ: Mapping[str, str], emit: Callable[[SecretsLooked], None], stop: threading.Event
+    directory: Path,
+    environ: Mapping[str, str],
+    emit: Callable[[SecretsLooked], None],
+    stop: threading.Event,
+    pause: float = LOOK,
 ) -> None:
-    """Tell of what there is, and again whenever it is different."""
+    """Tell of what there is, and again whenever it is different. pause: seconds between two looks."""
     told: Secrets | None = None
     while True:
         found = look(directory, environ)
@@ -36,7 +40,7 @@ def follow(
                 log.info("BGP passwords changed: %s", ", ".join(_changed(told, found)))
             emit(SecretsLooked(found))
             told = found
-        if stop.wait(LOOK):
+        if stop.wait(pause):
             return
 
 

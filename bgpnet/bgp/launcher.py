@@ -11,7 +11,9 @@ The corrections, each for a fault that was reproduced with the stock release (te
 7. a SIGTERM that comes while a reload is under way is ignored: it is heeded;
 8. of a connection that the peer opens, the TTL of what arrives is not checked although `incoming-ttl` says so, and the
    listening socket answers with a TTL that a peer which checks it drops: both as RFC 5082 has it;
-9. at DEBUG, the log has every line of the configuration, passwords among them: it has none.
+9. at DEBUG, the log has every line of the configuration, passwords among them: it has none;
+10. a peer towards which the kernel chooses our address ends ExaBGP when it connects before we have, and `next-hop self`
+    fails after a reload: until there is a session, our address is the router id.
 
 A reload also follows a changed listening address or port, and a changed log level.
 """
@@ -153,11 +155,19 @@ def _run(conf: Path, settings: Mapping[str, str]) -> int:
                     self.listener.listen_on(one, None, self._port, None, False, None)
             if fresh["exabgp_log_level"] != option.level:
                 option._set_level(fresh["exabgp_log_level"])
-            return bool(super().reload())
+                option.logger.setLevel(fresh["exabgp_log_level"])
+            done = bool(super().reload())
+            for key, neighbour in self.configuration.neighbors.items():
+                if neighbour.auto_discovery:
+                    ours = _own_end(self, neighbour) or IP.create(neighbour["router-id"].top())
+                    neighbour["local-address"] = self._peers[key].neighbor["local-address"] = ours
+            return done
 
     _correct()
     log.init(getenv())
-    return int(Corrected(Configuration([str(conf)])).run())
+    reactor = Corrected(Configuration([str(conf)]))
+    _correct_self(reactor)
+    return int(reactor.run())
 
 
 def _correct() -> None:
@@ -191,6 +201,35 @@ def _correct() -> None:
     OutgoingRIB._update_rib = last_wins
     Outgoing._setup = without_delay
     Delay.increase = increase
+
+
+def _correct_self(reactor: Any) -> None:
+    """Correction 10: of an address that the kernel chose, only the neighbour of the session knows."""
+    from exabgp.bgp.neighbor import Neighbor
+    from exabgp.protocol.ip import IP
+    from exabgp.reactor.peer import Peer
+
+    ip_self, handle = Neighbor.ip_self, Peer.handle_connection
+
+    def accepted(peer: Any, connection: Any) -> Any:
+        denied = handle(peer, connection)
+        if denied is None and peer.neighbor.auto_discovery:
+            peer.neighbor["local-address"] = IP.create(connection.peer)  # which is what it calls our end
+        return denied
+
+    def of_session(neighbour: Any, afi: Any) -> Any:
+        return (neighbour.auto_discovery and _own_end(reactor, neighbour)) or ip_self(neighbour, afi)
+
+    Neighbor.ip_self = of_session
+    Peer.handle_connection = accepted
+
+
+def _own_end(reactor: Any, neighbour: Any) -> Any:
+    """Our address in the session with the neighbour, if there is one."""
+    for peer in reactor._peers.values():
+        if peer.neighbor["peer-address"] == neighbour["peer-address"] and peer.proto and peer.established():
+            return peer.proto.neighbor["local-address"]
+    return None
 
 
 def _correct_ttl() -> None:
