@@ -14,6 +14,7 @@ from bgpnet.kernel.state import KernelState
 from bgpnet.kernel.state import Owner as Mark
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
+from bgpnet.model.bgpfilter import BGPFilter, BGPFilterSpec
 from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.instant import seconds
 from bgpnet.model.ipamblock import IPAMBlock, Owner
@@ -80,6 +81,13 @@ def lingering_peers(world: World) -> list[BGPPeer]:
     there = world.of_kind(kinds.BGPPEER)
     found = [*there.values(), *_departed(world, kinds.BGPPEER, there)]
     return [one for one in found if isinstance(one, BGPPeer)]
+
+
+def lingering_filters(world: World) -> dict[str, BGPFilterSpec]:
+    """All BGPFilters by name, and those that were deleted just now: see `sync.LINGER`."""
+    there = world.of_kind(kinds.BGPFILTER)
+    found = [*_departed(world, kinds.BGPFILTER, there), *there.values()]
+    return {one.metadata.name: one.spec for one in found if isinstance(one, BGPFilter)}
 
 
 def configured(world: World) -> Mapping[str, BGPConfigurationSpec]:

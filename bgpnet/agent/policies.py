@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import cast
-
+from collections.abc import Iterable
 from msgspec import structs
 
 from bgpnet import names
@@ -18,7 +16,6 @@ from bgpnet.bgp.policy import Chain, Direction, chain, community
 from bgpnet.kernel.state import Hop, Route
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
-from bgpnet.model.bgpfilter import BGPFilter, BGPFilterSpec
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.service import EXCLUDED
 
@@ -53,7 +50,7 @@ def ground(world: World, found: Peerings) -> Ground:
 
 def origins(world: World, found: Peerings) -> dict[ip.Address, Origin]:
     """The sessions, for import."""
-    known = filters(world)
+    known = facts.lingering_filters(world)
     met = world.sessions
     return {
         one.address: Origin(
@@ -69,7 +66,7 @@ def origins(world: World, found: Peerings) -> dict[ip.Address, Origin]:
 
 def targets(world: World, found: Peerings) -> list[Target]:
     """The sessions, for export."""
-    known = filters(world)
+    known = facts.lingering_filters(world)
     chains: dict[tuple[str, ...], Chain] = {}
     made = []
     for one in found.neighbours:
@@ -123,11 +120,6 @@ def hop(world: World, way: Accepted) -> Hop:
     if way.tunnelled:
         return Hop(names.TUNNEL, way.path.next_hop, onlink=True)
     return Hop(world.me.uplink, way.via or way.path.next_hop)
-
-
-def filters(world: World) -> Mapping[str, BGPFilterSpec]:
-    """All BGPFilters."""
-    return {name: cast("BGPFilter", one).spec for name, one in world.of_kind(kinds.BGPFILTER).items()}
 
 
 def configuration(world: World) -> BGPConfigurationSpec:

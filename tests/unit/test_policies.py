@@ -14,6 +14,7 @@ from bgpnet.agent.status import status
 from bgpnet.agent.world import World
 from bgpnet.bgp.conf import Neighbour, PeerKind
 from bgpnet.bgp.export import Advert, exports
+from bgpnet.bgp.imports import Reason
 from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.rib import Path, Update
 from bgpnet.model import ip, kinds
@@ -125,3 +126,16 @@ def test_the_status_lists_refusals_and_counts_them() -> None:
     assert row["refused"] == {"outside the pools": 2, "default route": 1}
     assert [one["reason"] for one in said["refused"]] == ["outside the pools", "outside the pools", "default route"]
     assert said["refused"][0]["text"] in said["warnings"]
+
+
+def test_a_filter_that_is_deleted_lingers_and_then_nothing_passes() -> None:
+    made = run(world(events.Listed(kinds.BGPFILTER, (FILTER,))), told_by(TORS[0], "0.0.0.0/0", "10.244.9.0/26"))
+    peering = of(tor(TORS[0], "tor"))
+    gone = run(made, events.Gone(kinds.BGPFILTER, "tor"))
+    for one in (made, gone):
+        taken = policies.learned(one, peering)
+        assert taken is not None
+        assert len(taken.chosen) == 2
+    taken = policies.learned(worlds.later(gone, 3), peering)
+    assert taken is not None
+    assert (taken.chosen, {one.reason for one in taken.refused}) == ({}, {Reason.MISSING})
