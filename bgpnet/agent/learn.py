@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bgpnet.agent.attach import Step
-from bgpnet.agent.world import Session, World
+from bgpnet.agent.world import ESTABLISHED, WAITING, Session, World
+from bgpnet.bgp import causes
 from bgpnet.bgp.conf import RESTART_TIME
-from bgpnet.bgp.lines import EndOfRib, Notification, Opened, PeerDown, PeerState, PeerUp, Update
+from bgpnet.bgp.lines import EndOfRib, Failed, Notification, Opened, PeerDown, PeerState, PeerUp, Update
 from bgpnet.bgp.rib import Table
 from bgpnet.bgp.talk import Away, SpeakerEvent, Synced
 from bgpnet.model.ip import Address
@@ -37,8 +38,12 @@ def heard(world: World, event: SpeakerEvent) -> Step:
             return peer_down(world, event), []
         case EndOfRib():
             return ended(world, event.peer), []
+        case Failed():
+            return _with(
+                world, replace(_session(world, event.peer), info=causes.of_down(event.reason, was_up=False))
+            ), []
         case Notification():
-            told = f"the peer said: {event.message or f'code {event.code}, subcode {event.subcode}'}"
+            told = causes.of_notification(event.code, event.subcode, event.message)
             return _with(world, replace(_session(world, event.peer), info=told)), []
         case _:
             return world, []
@@ -77,8 +82,8 @@ def _found(world: World, state: PeerState) -> Session:
         router_id=state.router_id or (before.router_id if before else None),
     )
     if state.up:
-        return replace(session, info="Established", deadline=world.clock + SETTLE)
-    return replace(session, info="waiting for the peer", deadline=world.clock + RESTART_TIME)
+        return replace(session, info=ESTABLISHED, deadline=world.clock + SETTLE)
+    return replace(session, info=WAITING, deadline=world.clock + RESTART_TIME)
 
 
 def _held(world: World, table: Table, sessions: dict[Address, Session]) -> Table:
@@ -102,7 +107,7 @@ def peer_up(world: World, event: PeerUp) -> World:
         as_number=event.asn,
         up=True,
         since=world.now,
-        info="Established",
+        info=ESTABLISHED,
         restart=restart,
         known=before.known,
         deadline=world.clock + RESTART_TIME,
@@ -115,7 +120,9 @@ def peer_down(world: World, event: PeerDown) -> World:
     """Lost, its routes wait for it as long as it asked; gone for good, they go."""
     before = _session(world, event.peer)
     patience = before.restart if before.up and event.lost else None
-    session = replace(before, up=False, info=event.reason, complete=False, since=world.now)
+    told = before.up and event.reason.startswith("notification received") and before.info != ESTABLISHED
+    info = before.info if told else causes.of_down(event.reason, was_up=before.up)
+    session = replace(before, up=False, info=info, complete=False, since=world.now)
     table = world.table
     if table is not None and before.up:
         table = table.mark_stale(event.peer) if patience else table.drop(event.peer)
@@ -148,4 +155,6 @@ def _session(world: World, peer: Address) -> Session:
 
 
 def _with(world: World, session: Session) -> World:
+    if world.sessions.get(session.address) == session:
+        return world
     return replace(world, sessions={**world.sessions, session.address: session})

@@ -7,7 +7,8 @@ import json
 from bgpnet import ipam
 from bgpnet.agent import choose, explain, facts, ipamview, leaks, peers
 from bgpnet.agent.plan import Plan
-from bgpnet.agent.world import Phase, Session, World
+from bgpnet.agent.world import WAITING, Phase, Session, World
+from bgpnet.bgp import causes
 from bgpnet.bgp.conf import Neighbour
 from bgpnet.bgp.imports import QUIET, counts
 from bgpnet.errors import Invalid
@@ -18,6 +19,9 @@ SHOWN = 5
 """How many pods a warning names before it only counts the others."""
 WARNINGS = 100
 """How many warnings a status carries before it only counts the others."""
+
+PATIENCE = 10.0
+"""Seconds without any sign of a peer after which that is said; each attempt to connect takes longer to fail."""
 
 NEEDED = (
     kinds.IPPOOL,
@@ -135,9 +139,12 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
 def _info(world: World, session: Session | None, peer: Neighbour) -> str:
     if world.speaker_away:
         return "the speaker is away"
-    if session is None:
-        return "Passive" if peer.passive else "Connect"
-    return session.info
+    if session is not None and session.info not in ("Idle", WAITING):
+        return session.info
+    if peer.passive:
+        return "Passive"
+    silent = world.clock - world.heard if session is None else world.now - session.since
+    return causes.NO_ANSWER if silent >= PATIENCE else "Connect"
 
 
 def _refused(plan: Plan) -> list[dict[str, str]]:

@@ -20,6 +20,8 @@ from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.service import Endpoint, Service
 from bgpnet.reservations import NONE, Reservations
 
+ESTABLISHED = "Established"
+WAITING = "waiting for the peer"
 CLAIM_PATIENCE = 10.0
 """Seconds an ADD waits for a block (or for the datastore) before the runtime is told to try again."""
 

@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 
 from msgspec.structs import replace as changed
 
-from bgpnet.bgp import commands
+from bgpnet.bgp import causes, commands
 from bgpnet.bgp.conf import IPV4_UNICAST
 from bgpnet.bgp.export import Advert, Attributes
 from bgpnet.bgp.lines import (
     Ack,
     Dumped,
     EndOfRib,
+    Failed,
     Neighbours,
     Notification,
     Opened,
@@ -53,7 +54,7 @@ class Away:
     reason: str
 
 
-SpeakerEvent = Synced | Away | Opened | PeerUp | PeerDown | Update | EndOfRib | Notification | RefreshRequest
+SpeakerEvent = Synced | Away | Opened | PeerUp | PeerDown | Failed | Update | EndOfRib | Notification | RefreshRequest
 Exports = Mapping[Address, frozenset[Advert]]
 
 
@@ -77,6 +78,7 @@ class Talk:
         self._dump: list[Path] = []
         self._held: list[EndOfRib] = []
         self._told: dict[Address, dict[Network, Advert]] = {}
+        self._failures: dict[Address, str] = {}
         self._fresh: set[Address] = set()
         self._ending: set[Address] = set()
 
@@ -175,6 +177,7 @@ class Talk:
                 found[state.peer] = replace(state, up=up)
         self._peers = found
         self._told = {peer: told for peer, told in self._told.items() if peer in found}
+        self._failures = {peer: reason for peer, reason in self._failures.items() if peer in found}
         self._fresh &= found.keys()
         self._ending &= found.keys()
 
@@ -220,7 +223,7 @@ class Talk:
             self._up(event)
             said = [event]
         elif isinstance(event, PeerDown):
-            said = [event] if self._down(event) else []
+            said = [event] if self._down(event) else self._failed(event)
         if self.live:
             return said
         if isinstance(event, Update):
@@ -234,6 +237,7 @@ class Talk:
     def _up(self, event: PeerUp) -> None:
         """A new session: what the peer taught in the last one is void for ExaBGP; it must be told everything."""
         opened = event.opened
+        self._failures.pop(event.peer, None)
         self._peers[event.peer] = PeerState(
             peer=event.peer,
             local=event.local,
@@ -258,6 +262,14 @@ class Talk:
             return False
         self._peers[event.peer] = replace(state, up=False)
         return True
+
+    def _failed(self, event: PeerDown) -> list[SpeakerEvent]:
+        """Only what is news: attempts follow one another, and end in a refusal where the peer rests after an error."""
+        before = self._failures.get(event.peer)
+        if not self.live or before == event.reason or (before is not None and causes.is_vague(event.reason)):
+            return []
+        self._failures[event.peer] = event.reason
+        return [Failed(event.peer, event.reason)]
 
     # what is told
 

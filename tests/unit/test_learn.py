@@ -8,8 +8,9 @@ from worlds import OTHER, PEER, block, ended, found, goodbye, later, lost, node,
 from bgpnet.agent import peers, plan
 from bgpnet.agent.learn import SETTLE
 from bgpnet.agent.world import World
+from bgpnet.bgp import causes
 from bgpnet.bgp.conf import RESTART_TIME
-from bgpnet.bgp.lines import Notification
+from bgpnet.bgp.lines import Failed, Notification, PeerDown
 from bgpnet.bgp.rib import Table
 from bgpnet.bgp.talk import Away
 
@@ -153,3 +154,20 @@ def test_while_one_peer_is_waited_for_another_may_withdraw() -> None:
     world = run(world, lost(OTHER), worlds.Update(PEER, withdrawn=((worlds.ip.network(BLOCKS[0]), 0),)))
     worlds.applied(world, kernel)
     assert [line.split()[0] for line in str(kernel).splitlines() if "bgpnet-bgp" in line] == [BLOCKS[1]]
+
+
+def test_why_a_session_is_down_is_kept_with_it() -> None:
+    world = run(taught(), Notification(PEER, 6, 2, 'Shutdown Communication: "night"'), goodbye())
+    assert world.sessions[PEER].info == 'the peer says: administrative shutdown (Shutdown Communication: "night")'
+    refused = run(world, Failed(PEER, "closing connection"))
+    assert refused.sessions[PEER].info == causes.REFUSED
+    assert refused.sessions[PEER].since == world.sessions[PEER].since
+    assert run(refused, Failed(PEER, "closing connection")) is refused
+    assert run(refused, up()).sessions[PEER].info == "Established"
+    assert run(taught(), lost()).sessions[PEER].info == causes.LOST
+
+
+def test_a_session_that_ends_with_our_own_word_has_it_as_its_cause() -> None:
+    expired = PeerDown(PEER, "notification sent (4,0)", lost=True)
+    assert run(taught(), expired).sessions[PEER].info == "hold time expired: nothing was heard from the peer"
+    assert run(taught(), goodbye()).sessions[PEER].info == "the peer says: administrative shutdown"

@@ -14,7 +14,9 @@ from worlds import OTHER, block, found, later, node, pool, routes, run, state, s
 from bgpnet.agent import events, peers, secrets, status
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.world import World
+from bgpnet.bgp import causes
 from bgpnet.bgp.conf import SpeakerConf, render
+from bgpnet.bgp.lines import Failed
 from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.secret import Secret, Secrets
 from bgpnet.model import ip, kinds
@@ -151,6 +153,23 @@ def test_the_status_has_what_each_session_comes_from() -> None:
         (str(TOR), "node specific", "tor", "up", 1),
     ]
     assert status.status(heard, Plan(plan(heard).kernel))["peers"] == []
+
+
+def info(of: World, address: ip.Address) -> str:
+    rows = status.status(of, plan(of))["peers"]
+    assert isinstance(rows, list)
+    return str(next(row["info"] for row in rows if row["address"] == str(address)))
+
+
+def test_a_peer_that_gives_no_sign_is_said_to_give_none() -> None:
+    before = run(
+        world(peer("tor", f"{{peerIP: {TOR}, asNumber: 65001}}")), found(state(up=False), state(TOR, up=False))
+    )
+    assert (info(before, TOR), info(before, ip.address("192.0.2.2"))) == ("Connect", "Passive")
+    silent = later(before, 10.0)
+    assert (info(silent, TOR), info(silent, ip.address("192.0.2.2"))) == (causes.NO_ANSWER, "Passive")
+    wrong = run(silent, Failed(TOR, "notification sent (2,2)"))
+    assert info(wrong, TOR) == "wrong AS number: the peer's is not the one that is configured"
 
 
 def test_a_deleted_peering_lingers_like_a_deleted_node() -> None:
