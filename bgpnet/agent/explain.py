@@ -177,7 +177,7 @@ def _outcome(
     if isinstance(used, Sequence):
         said["used"] = any(one.peer == path.peer and one.path_id == path.path_id for one in used)
         said["with"] = [str(one.peer) for one in used if one.peer != path.peer]
-    way = policies.hop(world, outcome)
+    way = policies.hop(outcome, world.me.uplink)
     return said | {
         "reason": "filter" if asked else "pool",
         "text": pooled,

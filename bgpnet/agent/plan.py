@@ -53,10 +53,11 @@ def plan(world: World) -> Plan:
     """Everything that should exist in this World."""
     found = peers.of(world)
     taken = policies.learned(world, found)
+    learned = policies.routes(taken, world.me.uplink) if taken is not None else {}
     ways = peers.routes(world, found)
     routes: dict[Owner, Mapping[ip.Network, Route]] = {Owner.LOCAL: local_routes(world)}
     if taken is not None or ways:
-        routes[Owner.LEARNED] = {**(policies.routes(world, taken) if taken is not None else {}), **ways}
+        routes[Owner.LEARNED] = {**learned, **ways} if ways else learned
     busy = [pod for pod in world.pods.values() if pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT)]
     return Plan(
         kernel=KernelState(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from msgspec import structs
 
 from bgpnet import names
 from bgpnet.agent import facts
+from bgpnet.agent.same import Same
 from bgpnet.agent.world import World
 from bgpnet.bgp import services
 from bgpnet.bgp.export import Offer, Target
@@ -97,30 +99,38 @@ def offer(world: World, taken: Imported | None) -> Offer:
         pools=tuple((pool.network, not pool.spec.disableBGPExport) for pool in _pools(world)),
         services=frozenset() if excluded else told,
         marked=marked(configuration(world)),
-        learned={prefix: (ways[0].path, hop(world, ways[0]).dev) for prefix, ways in chosen.items()},
+        learned={prefix: (ways[0].path, hop(ways[0], world.me.uplink).dev) for prefix, ways in chosen.items()},
     )
 
 
-def routes(world: World, taken: Imported) -> dict[ip.Network, Route]:
-    """What is taken, as kernel routes: several next hops where several peers share a prefix."""
+def routes(taken: Imported, uplink: str) -> Mapping[ip.Network, Route]:
+    """What is taken, as kernel routes: several next hops where several peers share a prefix.
+
+    The same object for the same: every pod is a reason to plan, and of thousands of learned routes none is concerned.
+    """
+    return _routes(Same(taken), uplink)
+
+
+@lru_cache(maxsize=1)
+def _routes(same: Same[Imported], uplink: str) -> Mapping[ip.Network, Route]:
     hops: dict[tuple[bool, ip.Address | None, ip.Address], tuple[Hop, ...]] = {}
     found = {}
-    for prefix, ways in taken.chosen.items():
+    for prefix, ways in same.value.chosen.items():
         if len(ways) == 1:
             key = (ways[0].tunnelled, ways[0].via, ways[0].path.next_hop)
             if key not in hops:
-                hops[key] = (hop(world, ways[0]),)
+                hops[key] = (hop(ways[0], uplink),)
             found[prefix] = Route(prefix, hops[key])
         else:
-            found[prefix] = Route(prefix, tuple(sorted({hop(world, way) for way in ways})))
+            found[prefix] = Route(prefix, tuple(sorted({hop(way, uplink) for way in ways})))
     return found
 
 
-def hop(world: World, way: Accepted) -> Hop:
+def hop(way: Accepted, uplink: str) -> Hop:
     """Where a path leads."""
     if way.tunnelled:
         return Hop(names.TUNNEL, way.path.next_hop, onlink=True)
-    return Hop(world.me.uplink, way.via or way.path.next_hop)
+    return Hop(uplink, way.via or way.path.next_hop)
 
 
 def configuration(world: World) -> BGPConfigurationSpec:

@@ -72,7 +72,7 @@ def test_two_switches_with_one_default_route_are_two_next_hops() -> None:
     made = run(world(events.Listed(kinds.BGPFILTER, (FILTER,))), *(told_by(one, "0.0.0.0/0") for one in TORS))
     taken = policies.learned(made, of(*(tor(one, "tor") for one in TORS)))
     assert taken is not None
-    (route,) = policies.routes(made, taken).values()
+    (route,) = policies.routes(taken, "eth1").values()
     assert str(route) == "0.0.0.0/0 via 192.0.2.201 dev eth1 nexthop via 192.0.2.202 dev eth1"
 
 
