@@ -58,11 +58,10 @@ class Table:
     A change costs a copy of one peer's paths, whatever it changes in them.
     """
 
-    __slots__ = ("_best", "_peers", "memo")
+    __slots__ = ("_peers", "memo")
 
     def __init__(self, paths: Iterable[Path] = ()) -> None:
         self._peers: dict[Address, dict[Key, Path]] = {}
-        self._best: Mapping[Network, Path] | None = None
         self.memo: dict[str, object] = {}  # what was worked out of this table or an earlier one, by who worked it out
         for path in paths:
             self._peers.setdefault(path.peer, {})[path.prefix, path.path_id] = path
@@ -122,16 +121,6 @@ class Table:
         if not paths:
             del table._peers[peer]
         return table
-
-
-def best(table: Table) -> Mapping[Network, Path]:
-    """The one path to use for each prefix, as they came. Computed once for a table."""
-    if table._best is None:
-        rivals: dict[Network, list[Path]] = {}
-        for path in table.paths():
-            rivals.setdefault(path.prefix, []).append(path)
-        table._best = {prefix: decide(paths) for prefix, paths in rivals.items()}
-    return table._best
 
 
 Identifiers = Mapping[Address, Address]
