@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test soak bench cni install format clean
+.PHONY: help demo lab check test soak fuzz bench cni install format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -21,11 +21,15 @@ check: .test-ready ## the quick checks: format, types, import contracts, unit te
 	@lint-imports
 	@$(PY) -m pytest tests/unit -q
 
-test: check cni .etcd-ready ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
+test: check cni .built-ready ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
 	@$(PY) -m pytest tests/contract tests/integration tests/chaos -q --durations=10
 
-soak: .test-ready cni .etcd-ready ## the long chaos runs: more kills, more seeds
+soak: .test-ready cni .built-ready ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
+
+fuzz: .test-ready ## the CNI programs: a million inputs in process, 10,000 by execution of both
+	@$(PY) tests/fuzz/cni_fuzzer.py
+	@BGPNET_SOAK=1 $(PY) -m pytest tests/integration/test_cni_fuzz.py -q -k "not in_process"
 
 bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter, etcd (build/bench.json)
 	@$(PY) -m benchmarks.cni
@@ -51,7 +55,7 @@ format: .test-ready ## rewrite the sources in their one format
 clean: ## what make made
 	@rm -rf build $(VENV) *.egg-info
 
-.PHONY: .demo-ready .test-ready .etcd-ready
+.PHONY: .demo-ready .test-ready .built-ready
 .demo-ready:
 	@scripts/install demo
 	@$(MAKE) --no-print-directory $(VENV)/installed
@@ -60,8 +64,8 @@ clean: ## what make made
 	@scripts/install test
 	@$(MAKE) --no-print-directory $(VENV)/installed-dev
 
-.etcd-ready:
-	@scripts/etcd >/dev/null
+.built-ready:
+	@for name in etcd containerd cnitool; do scripts/gobuild $$name >/dev/null || exit 1; done
 
 $(VENV)/installed: pyproject.toml
 	@echo "making the virtual environment"

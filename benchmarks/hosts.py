@@ -78,8 +78,11 @@ def bgpnet(name: str, plugin: Sequence[str], folder: Path) -> Host:
 
 
 @contextmanager
-def agent(host: Host, pod: str, folder: Path, address: str) -> Iterator[Agent]:
-    """An agent in the host's namespace, with a pool without tunnels and everything of its own; killed afterwards."""
+def agent(host: Host, pod: str, folder: Path, address: str, objects: str = "", neighbour: str = "") -> Iterator[Agent]:
+    """An agent in the host's namespace, with a pool without tunnels and everything of its own; killed afterwards.
+
+    objects: what else the datastore has. neighbour: the namespace that the host's uplink leads to, as its `up1`.
+    """
     home = folder / host.name
     home.mkdir()
     env = os.environ | {
@@ -90,8 +93,8 @@ def agent(host: Host, pod: str, folder: Path, address: str) -> Iterator[Agent]:
         "BGPNET_CNI_CONF_DIR": str(home / "net.d"),
         "BGPNET_IP": address,
     }
-    _uplink(host.name, address)
-    _run([sys.executable, "-m", "bgpnet_ctl", "create", "-f", "-"], env, POOL)
+    _uplink(host.name, address, neighbour or host.name)
+    _run([sys.executable, "-m", "bgpnet_ctl", "create", "-f", "-"], env, f"{POOL}---\n{objects}" if objects else POOL)
     with inside(host.name), (home / "agent.log").open("wb") as log:
         started = time.perf_counter()
         process = subprocess.Popen([sys.executable, "-m", "bgpnet", "agent"], env=env, stdout=log, stderr=log)
@@ -121,14 +124,19 @@ def _first_add(host: Host, pod: str, process: subprocess.Popen[bytes], log: Path
             continue
 
 
-def _uplink(netns: str, address: str) -> None:
-    """The node's own address, on an interface that leads nowhere."""
-    steps = (
-        "link add up0 type veth peer name up1",
-        "link set up1 up",
+def _uplink(netns: str, address: str, neighbour: str) -> None:
+    """The node's own address, on an interface that leads to a neighbour, or nowhere."""
+    ip(
+        netns,
+        f"link add up0 type veth peer name up1 netns {neighbour}",
         f"addr add {address} dev up0",
         "link set up0 up",
     )
+    ip(neighbour, "link set up1 up")
+
+
+def ip(netns: str, *steps: str) -> None:
+    """Commands of iproute2 in a namespace."""
     _run(["ip", "-n", netns, "-batch", "-"], dict(os.environ), "\n".join(steps) + "\n")
 
 

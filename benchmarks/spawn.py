@@ -37,15 +37,16 @@ def _enter(descriptor: int) -> None:
 @contextmanager
 def namespaces(names: Sequence[str]) -> Iterator[None]:
     """Named network namespaces; gone afterwards, with all in them."""
-    made: list[str] = []
     try:
-        for name in names:
-            subprocess.run(["ip", "netns", "add", name], check=True, timeout=30)
-            made.append(name)
+        _netns("add", names)
         yield
     finally:
-        for name in made:
-            subprocess.run(["ip", "netns", "delete", name], check=True, timeout=30)
+        _netns("delete", [name for name in names if (NETNS_DIR / name).exists()])
+
+
+def _netns(command: str, names: Sequence[str]) -> None:
+    steps = "".join(f"netns {command} {name}\n" for name in names)
+    subprocess.run(["ip", "-batch", "-"], input=steps.encode(), check=True, timeout=300)
 
 
 @dataclass(frozen=True, slots=True)

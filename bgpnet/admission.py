@@ -46,13 +46,24 @@ def _overlap(one: IPPool, other: IPPool) -> str:
 
 
 def _other_sizes(pool: IPPool, blocks: Iterable[IPAMBlock]) -> list[Finding]:
-    sizes = {block.network.prefixlen for block in _inside(pool, blocks)} - {pool.block_size}
+    sizes = {block.network.prefixlen for block in _meeting(pool, blocks)} - {pool.block_size}
     if not sizes:
         return []
     shown = ", ".join(f"/{size}" for size in sorted(sizes))
-    remedy = f"write blockSize: {min(sizes)}" if len(sizes) == 1 else "choose another cidr"
-    problem = f"does not fit the blocks that exist inside {pool.spec.cidr} ({shown}); {remedy}, or release those blocks"
+    fits = len(sizes) == 1 and min(sizes) >= pool.network.prefixlen
+    remedy = f"write blockSize: {min(sizes)}" if fits else "choose another cidr"
+    where = "that exist inside" if min(sizes) >= pool.network.prefixlen else "that exist around"
+    problem = f"does not fit the blocks {where} {pool.spec.cidr} ({shown}); {remedy}, or release those blocks"
     return [Finding("spec.blockSize", pool.block_size, problem)]
+
+
+def _meeting(pool: IPPool, blocks: Iterable[IPAMBlock]) -> list[IPAMBlock]:
+    """Those with addresses of the pool; one may be larger than the pool, where another one was there before."""
+    return [
+        block
+        for block in blocks
+        if ip.contains(pool.network, block.network) or ip.contains(block.network, pool.network)
+    ]
 
 
 def _inside(pool: IPPool, blocks: Iterable[IPAMBlock]) -> list[IPAMBlock]:

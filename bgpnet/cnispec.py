@@ -91,7 +91,8 @@ def parse(call: CniCall) -> CniRequest:
         raise CniError(BAD_ENVIRONMENT, f"CNI_COMMAND={command} is unknown; use one of {', '.join(COMMANDS)}")
     if command in ("GC", "STATUS"):
         nobody = Attachment("", "")
-        return CniRequest(command, nobody, "", "", _network(config), str(version), valid=_valid(config))
+        valid = _valid(config) if command == "GC" else None
+        return CniRequest(command, nobody, "", "", _network(config), str(version), valid=valid)
     container = _variable(call.env, "CNI_CONTAINERID")
     if not _CONTAINER.match(container) or len(container) > 128:
         raise CniError(
@@ -104,8 +105,9 @@ def parse(call: CniCall) -> CniRequest:
     if command == "ADD" and config.get("prevResult") is not None:
         first = "bgpnet makes the pod's interface and must be the first plugin of the conflist"
         raise CniError(BAD_CONFIG, f"prevResult is set, as if another plugin had been there before: {first}")
-    args = _args(call.env.get("CNI_ARGS", ""))
-    source, address = _address(args, config) if command == "ADD" else ("", None)
+    args = _args(call.env.get("CNI_ARGS", ""), strict=command != "DEL")
+    adds = command == "ADD"  # what only an ADD needs is nobody else's business: a DEL has to end well
+    source, address = _address(args, config) if adds else ("", None)
     return CniRequest(
         command=command,
         attachment=Attachment(container, _ifname(_variable(call.env, "CNI_IFNAME"))),
@@ -113,12 +115,12 @@ def parse(call: CniCall) -> CniRequest:
         pod=_pod(args),
         network=_network(config),
         version=version,
-        pools=_pools(config),
-        mtu=_mtu(config),
+        pools=_pools(config) if adds else (),
+        mtu=_mtu(config) if adds else 0,
         address=address,
         address_by=source,
         previous=_previous(config) if command == "CHECK" else (),
-        annotations=_annotations(config) if command == "ADD" else (),
+        annotations=_annotations(config) if adds else (),
     )
 
 
@@ -169,15 +171,27 @@ def _previous(config: Mapping[str, object]) -> tuple[str, ...]:
 
 
 def _valid(config: Mapping[str, object]) -> frozenset[Attachment] | None:
-    """`cni.dev/valid-attachments`, which libcni also passes under its older name."""
+    """`cni.dev/valid-attachments`, which libcni also passes under its older name.
+
+    Whoever is not in it is deleted: nothing but a whole list counts as one, least of all something that is empty.
+    """
     listed = config.get("cni.dev/valid-attachments", config.get("cni.dev/attachments"))
     if listed is None:
         return None
-    try:
-        return frozenset(Attachment(one["containerID"], one["ifname"]) for one in listed)  # type: ignore[attr-defined]
-    except (TypeError, KeyError):
-        shape = 'write a list of {"containerID": …, "ifname": …}'
-        raise CniError(BAD_CONFIG, f"cni.dev/valid-attachments = {listed!r}: {shape}") from None
+    found = [_attachment(one) for one in listed] if isinstance(listed, list) else [None]
+    valid = frozenset(one for one in found if one is not None)
+    if None in found:
+        shape = 'the container runtime has to pass a list of {"containerID": …, "ifname": …}'
+        raise CniError(BAD_CONFIG, f"cni.dev/valid-attachments = {listed!r:.200}: {shape}")
+    return valid
+
+
+def _attachment(listed: object) -> Attachment | None:
+    """One of the attachments that live; None where it is not told as the specification wants it."""
+    if not isinstance(listed, dict):
+        return None
+    container, ifname = listed.get("containerID"), listed.get("ifname")
+    return Attachment(container, ifname) if isinstance(container, str) and isinstance(ifname, str) else None
 
 
 def _config(stdin: bytes) -> dict[str, object]:
@@ -216,12 +230,12 @@ def _ifname(name: str) -> str:
     return name
 
 
-def _args(text: str) -> dict[str, str]:
-    """`IgnoreUnknown=1;K8S_POD_NAMESPACE=a` as a mapping."""
+def _args(text: str, *, strict: bool) -> dict[str, str]:
+    """`IgnoreUnknown=1;K8S_POD_NAMESPACE=a` as a mapping; what is no pair is left aside where that is not strict."""
     found: dict[str, str] = {}
     for pair in filter(None, text.split(";")):
         key, equals, value = pair.partition("=")
-        if not equals:
+        if not equals and strict:
             raise CniError(BAD_ENVIRONMENT, f"CNI_ARGS has {pair!r}; write KEY=VALUE pairs joined by ';'")
         found[key] = value
     return found

@@ -125,3 +125,13 @@ class CniError(BgpnetError):
         self.code = code
         self.message = message
         self.details = details
+
+
+LONGEST = 2000
+"""How many characters of a sentence are said."""
+
+
+def one_line(text: str) -> str:
+    """A sentence that carries somebody's input: no line breaks or control characters, and not endless."""
+    short = text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+    return short if short.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)

@@ -7,7 +7,8 @@ from collections import Counter
 from msgspec.structs import replace
 
 from bgpnet import ipam, names
-from bgpnet.model.ipamblock import IPAMBlock, Use
+from bgpnet.model import instant
+from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
 
 
 def check(block: IPAMBlock) -> list[str]:
@@ -39,15 +40,20 @@ def check(block: IPAMBlock) -> list[str]:
     return [f"block {spec.cidr}: {problem}" for problem in problems]
 
 
-def mended(block: IPAMBlock) -> IPAMBlock:
+def mended(block: IPAMBlock, now: float) -> IPAMBlock:
     """The block with every ordinal in its slot, or in the queue, once; the same block when it is so already.
 
-    Who is in a slot stays there; who has two of them, and a name that is not the CIDR's, are left as they are.
+    Who is in a slot stays there, and rests from now on where nobody can read since when; who has two of them, and a
+    name that is not the CIDR's, are left as they are.
     """
     spec, total = block.spec, block.network.num_addresses
-    slots = {one: slot for one, slot in spec.allocations.items() if 0 <= one < total}
+    slots = {one: _readable(slot, now) for one, slot in spec.allocations.items() if 0 <= one < total}
     queued = [one for one in dict.fromkeys(spec.free) if 0 <= one < total and one not in slots]
     missing = sorted(set(range(total)) - set(queued) - slots.keys())
     sequence = max([spec.sequence, *(slot.sequence for slot in slots.values())])
     changed = replace(spec, allocations=slots, free=(*queued, *missing), sequence=sequence)
     return block if changed == spec else replace(block, spec=changed)
+
+
+def _readable(slot: Allocation, now: float) -> Allocation:
+    return slot if slot.freedAt is None or instant.readable(slot.freedAt) else replace(slot, freedAt=instant.stamp(now))

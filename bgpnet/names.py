@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from bgpnet.model import ip
 
@@ -27,11 +28,14 @@ def pod_link(pod: str, container: str, ifname: str) -> str:
     `pod` is `namespace/name`, hashed as `namespace.name`; without a pod, the container id is hashed. A second
     interface joins its name, so that each has a link of its own.
     """
+    return _pod_link(f"{pod.replace('/', '.', 1) if pod else container}{'' if ifname == 'eth0' else f'.{ifname}'}")
+
+
+@lru_cache(maxsize=256)
+def _pod_link(subject: str) -> str:
+    """Kept, because an ADD asks several times."""
     import hashlib  # late: it is 3 ms of a program that never asks
 
-    subject = pod.replace("/", ".", 1) if pod else container
-    if ifname != "eth0":
-        subject += f".{ifname}"
     return POD_LINK_PREFIX + hashlib.sha1(subject.encode(), usedforsecurity=False).hexdigest()[:11]
 
 

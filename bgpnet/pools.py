@@ -12,6 +12,8 @@ from bgpnet.model.ipamblock import IPAMBlock, Use
 from bgpnet.model.ippool import AllowedUse, AssignmentMode, Encap, IPPool
 from bgpnet.reservations import Reservations
 
+_LONG = 200
+"""How many characters of a pool's name a refusal shows: nobody has checked what was asked for."""
 _SHOWN = 5
 """How many pools or nodes a refusal names before it only counts the others."""
 
@@ -88,7 +90,8 @@ def _asked_for(every: Sequence[IPPool], named: Sequence[str], source: str) -> li
     if wanted:
         there = _some([f"{pool.metadata.name} ({pool.spec.cidr})" for pool in every])
         raise NoAddress(
-            f"the pool {', '.join(sorted(wanted))} that {asker} does not exist: create it, or ask for {there}"
+            f"the pool {_some([one[:_LONG] for one in sorted(wanted)])} that {asker} does not exist: "
+            f"create it, or ask for {there}"
         )
     return sorted(found, key=lambda pool: min(order.index(one) for one in _names(pool) if one in order))
 

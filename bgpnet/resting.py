@@ -11,16 +11,24 @@ from bgpnet.model.ip import Address
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec
 
 
+def freed(slot: Allocation) -> float:
+    """When an address was released; long ago where what is written is no instant (integrity.py mends that)."""
+    try:
+        return seconds(slot.freedAt or "")
+    except ValueError:
+        return 0.0
+
+
 def until(slot: Allocation, rest: float) -> float:
     """When a released address may be anybody's, where addresses rest so many seconds."""
-    return seconds(slot.freedAt) + max(rest, slot.keep) if slot.freedAt is not None else 0.0
+    return freed(slot) + max(rest, slot.keep) if slot.freedAt is not None else 0.0
 
 
 def kept_until(slot: Allocation, now: float) -> float:
     """Until when a released address is kept for its pod; 0 when it is not, or no longer."""
     if slot.freedAt is None or not slot.keep:
         return 0.0
-    end = seconds(slot.freedAt) + slot.keep
+    end = freed(slot) + slot.keep
     return end if end > now else 0.0
 
 
@@ -33,7 +41,7 @@ def queue(spec: IPAMBlockSpec, rest: float) -> list[tuple[float, int]]:
 def pressable(spec: IPAMBlockSpec, now: float) -> list[int]:
     """Resting ordinals that may be given away before their time, the longest-resting first: not those that are kept."""
     found = [
-        (seconds(slot.freedAt), ordinal)
+        (freed(slot), ordinal)
         for ordinal, slot in spec.allocations.items()
         if slot.freedAt is not None and not kept_until(slot, now)
     ]
@@ -43,13 +51,13 @@ def pressable(spec: IPAMBlockSpec, now: float) -> list[int]:
 def rested(block: IPAMBlock, address: Address, now: float) -> float:
     """Seconds since an address was released; 0 for one that does not rest."""
     slot = block.spec.allocations.get(int(address) - int(block.network.network_address))
-    return max(now - seconds(slot.freedAt), 0.0) if slot is not None and slot.freedAt is not None else 0.0
+    return max(now - freed(slot), 0.0) if slot is not None and slot.freedAt is not None else 0.0
 
 
 def kept_for(spec: IPAMBlockSpec, pod: str, ifname: str, now: float) -> int | None:
     """The ordinal that is kept for this pod, the one that it had last."""
     found = [
-        (seconds(slot.freedAt), ordinal)
+        (freed(slot), ordinal)
         for ordinal, slot in spec.allocations.items()
         if slot.keep and slot.freedAt is not None and is_its(slot, pod, ifname) and kept_until(slot, now)
     ]

@@ -52,7 +52,7 @@ def survivors(world: World, block: IPAMBlock) -> tuple[IPAMBlock, list[Pod]]:
 
     It may have been written by anybody: ordinals that are outside of it, doubled or missing are put right.
     """
-    block = integrity.mended(block)
+    block = integrity.mended(block, world.now)
     for ordinal, allocation in list(block.spec.allocations.items()):
         attachment = Attachment(allocation.container, allocation.ifname)
         live = allocation.freedAt is None and allocation.use is Use.WORKLOAD

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bgpnet import cnispec
 from bgpnet.agent.events import Answer
-from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World
+from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World, replace
 from bgpnet.cnispec import Attachment, CniRequest
-from bgpnet.errors import CniError
+from bgpnet.errors import CniError, one_line
 
 
 def answer(number: int, version: str, pod: Pod) -> Answer:
@@ -24,6 +22,7 @@ def refuse(number: int, request: CniRequest, problem: CniError) -> Answer:
 
 def refused_as(number: int, version: str, problem: CniError, attachment: Attachment | None = None) -> Answer:
     """The same where there is no request to ask, or none that could be read."""
+    problem = CniError(problem.code, one_line(problem.message), problem.details)
     whose = f"container {attachment.container} interface {attachment.ifname}: " if attachment else ""
     return Answer(number, 1, cnispec.error(version, problem), f"{whose}{problem.message}")
 

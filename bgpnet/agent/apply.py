@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
+from bgpnet.agent.events import PodUnwired, PodWired, Reaped
 from bgpnet.agent.plan import Plan
+from bgpnet.agent.world import World
+from bgpnet.cnispec import Attachment
 from bgpnet.diff import diff
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import (
@@ -50,6 +53,49 @@ def apply(plan: Plan, kernel: Kernel) -> Applied:
             refusals.append(str(problem))
     lost = lost_links(plan, have)
     return Applied(len(changes), (*refusals, *lost.values()), stale, frozenset(lost))
+
+
+def handled_by(world: World, event: object) -> set[str]:
+    """The pod links that a worker has put as the next plan will want them, by what it reports; world: before that."""
+    match event:
+        case PodWired() | PodUnwired():
+            attachments: tuple[Attachment, ...] = (event.attachment,)
+        case Reaped(attachments):
+            pass
+        case _:
+            return set()
+    return {world.pods[one].link for one in attachments if one in world.pods}
+
+
+def remains(before: KernelState, wish: KernelState, handled: Set[str]) -> bool:
+    """Whether the wish differs from the one before by more than the pod links that workers have handled meanwhile.
+
+    Those have their routes and neighbours, or are gone: the kernel need not be read for them.
+    """
+    if before is wish:
+        return False
+    if (before.tunnels, before.sysctls, before.sweep, before.sweep_pods) != (
+        wish.tunnels,
+        wish.sysctls,
+        wish.sweep,
+        wish.sweep_pods,
+    ):
+        return True
+    if before.routes.keys() != wish.routes.keys():
+        return True
+    routes = [route for owner, table in wish.routes.items() for route in _changed(before.routes[owner], table)]
+    keys = {key for key, _ in before.neighbours.items() ^ wish.neighbours.items()}
+    links = {name for name, _ in before.pods.items() ^ wish.pods.items()}
+    over = {route.hops[0].dev if len(route.hops) == 1 else "" for route in routes}
+    return not {*over, *links, *(key.dev for key in keys)} <= handled
+
+
+def _changed(before: Mapping[ip.Network, Route], table: Mapping[ip.Network, Route]) -> list[Route]:
+    """The routes that only one of the tables has."""
+    if before is table:
+        return []
+    came = [route for dst, route in table.items() if before.get(dst) != route]
+    return came + [route for dst, route in before.items() if table.get(dst) != route]
 
 
 def _needs(change: Change, lacking: set[str]) -> bool:

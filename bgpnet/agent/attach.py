@@ -7,7 +7,6 @@ datastore follows behind (records).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from bgpnet import cnispec, ipam, names, resting
 from bgpnet.agent import adopt, answers, choose, claims, facts, overlaps
@@ -15,6 +14,7 @@ from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
     Claimed,
     ClaimFailed,
+    DropBlock,
     Effect,
     ForgetBlock,
     JournalBlocks,
@@ -29,8 +29,8 @@ from bgpnet.agent.events import (
     WirePod,
     Workloads,
 )
-from bgpnet.agent.world import Phase, Pod, Waiting, World
-from bgpnet.annotations import Meta
+from bgpnet.agent.world import Phase, Pod, Waiting, World, replace
+from bgpnet.annotations import Meta, Wish
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import AddressRests, AllocationRefused, CniError, NoAddress
 from bgpnet.model import ip, kinds
@@ -85,9 +85,9 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
         request = replace(request, keep=wish.keep)
         if reason := choose.former(world, request, wish):
             return answers.wait(world, number, request, reason), []
-        if not world.is_synced(kinds.IPPOOL) and (wish.pools or wish.address or not world.blocks):
+        if unknown := _not_known(world, wish):
             away = world.store_away or "it has not answered yet"
-            return answers.wait(world, number, request, f"the pools are not known: the datastore is away ({away})"), []
+            return answers.wait(world, number, request, f"{unknown} not known: the datastore is away ({away})"), []
         if wish.address is not None:
             return _place_at(world, number, request, wish.address, wish.address_by)
         permitted = choose.permitted(world, request, wish)
@@ -100,14 +100,23 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
             left = [assigned[0] if one is block else one for one in blocks]
             world, more = claims.ahead(world, permitted, left)
             return world, effects + more
+    if world.store_away and (assigned := _longest_rested(world, request, blocks)):
+        # no other block can be had, nor an idle one taken back, for who knows how long
+        return _early(world, number, request, blocks, assigned, f"the datastore is away ({world.store_away})")
     if idle := choose.idle(world, permitted):
         return claims.take_back(answers.wait(world, number, request, _taking_back(idle[0])), idle[0])
-    if world.store_away and (assigned := _longest_rested(world, request, blocks)):
-        # no other block can be had, for who knows how long
-        return _early(world, number, request, blocks, assigned, f"the datastore is away ({world.store_away})")
     if reason := _final(world, permitted, failed):
         return _pressed(world, number, request, blocks, reason)
     return claims.claim(answers.wait(world, number, request, "a block of addresses is being claimed"), permitted)
+
+
+def _not_known(world: World, wish: Wish) -> str:
+    """What has to be heard before this pod can have an address; own blocks have to do without their pools."""
+    if not choose.pools_are_known(world) and (wish.pools or wish.address or not world.blocks):
+        return "the pools are"
+    if not world.journalled and not world.is_synced(kinds.IPRESERVATION, kinds.IPAMCONFIGURATION):
+        return "what is reserved is"
+    return ""
 
 
 def _assign(
@@ -213,7 +222,10 @@ def claimed(world: World, event: Claimed) -> Step:
     It may have been ours before we were fenced from it: pods of ours that still live in it keep their addresses, and
     nobody else does.
     """
-    return _held(replace(world, claiming=False, no_address=""), event.block)
+    world = replace(world, claiming=False, no_address="")
+    if next(overlaps.in_the_way(world, event.block.network), None) is not None:
+        return _given_up(world, event.block)
+    return _held(world, event.block)
 
 
 def claim_failed(world: World, event: ClaimFailed) -> Step:
@@ -235,21 +247,26 @@ def taken_back(world: World, event: TakenBack) -> Step:
         there = world.of_kind(kinds.IPAMBLOCK).get(event.block.metadata.name)
         owner = there.spec.owner if isinstance(there, IPAMBlock) else None
         lost = owner is not None and owner.name != world.me.node
-        return (world, []) if lost else _held(world, event.block)
+        return (world, [ForgetBlock(event.block.spec.cidr)]) if lost else _held(world, event.block)
     return resume(_with_block(claims.with_stored(world, event.block), event.block))
 
 
 def _held(world: World, stored: IPAMBlock) -> Step:
     """A block that the datastore has as ours is one of ours: with the pods that live in it, and nobody else."""
     if overlaps.stronger(claims.with_stored(world, stored), stored) is not None:
-        world, effects = resume(claims.with_stored(world, stored))
-        return world, [ForgetBlock(stored.spec.cidr), *effects]
+        return _given_up(world, stored)
     block, recovered = adopt.survivors(world, stored)
     world = claims.with_stored(world, stored)
     pods = {**world.pods, **{pod.attachment: pod for pod in recovered}}
     world = replace(world, pods=pods, blocks={**world.blocks, block.network: block})
     world, effects = resume(world)
     return world, [JournalBlocks((block,), tuple(recovered)), *effects] if block is not stored or recovered else effects
+
+
+def _given_up(world: World, stored: IPAMBlock) -> Step:
+    """Ours by the datastore, and in the way of another node's block: it goes before anybody is tried again."""
+    world = replace(claims.with_stored(world, stored), dropping=stored.network)
+    return world, [ForgetBlock(stored.spec.cidr), DropBlock(stored)]
 
 
 def take_back_failed(world: World, event: TakeBackFailed) -> Step:
@@ -421,8 +438,9 @@ def _with_block(world: World, block: IPAMBlock) -> World:
 
 
 def released(world: World, attachment: Attachment) -> World:
-    """The pod leaves the World and its address rests in its block."""
+    """The pod leaves the World and its address rests in its block; its link is no evidence of life any more."""
     pod = world.pods[attachment]
+    links = {key: one for key, one in world.links.items() if key != attachment}
     pods = {key: one for key, one in world.pods.items() if key != attachment}
     blocks = {
         net: ipam.release(block, attachment.container, attachment.ifname, world.now)
@@ -430,4 +448,4 @@ def released(world: World, attachment: Attachment) -> World:
         else block
         for net, block in world.blocks.items()
     }
-    return replace(world, pods=pods, blocks=blocks)
+    return replace(world, pods=pods, blocks=blocks, links=links)

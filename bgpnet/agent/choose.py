@@ -10,7 +10,8 @@ from functools import lru_cache
 from typing import cast
 
 from bgpnet import ipam, names, pools, reservations
-from bgpnet.agent import facts
+from bgpnet.agent import facts, overlaps
+from bgpnet.agent import recorded as blocks_of
 from bgpnet.agent.world import World
 from bgpnet.annotations import CONFIGURED, Meta, Wish
 from bgpnet.annotations import wish as wished
@@ -35,8 +36,7 @@ def settings(world: World) -> IPAMConfigurationSpec:
 
 def rest(world: World) -> float:
     """Seconds that a released address rests: the cluster's ipCooldownSeconds, else the agent's own setting."""
-    cooldown = settings(world).ipCooldownSeconds
-    return world.me.rest if cooldown is None else float(cooldown)
+    return world.me.rest if world.cooldown is None else float(world.cooldown)
 
 
 def reserved(world: World, block: IPAMBlock) -> frozenset[int]:
@@ -76,9 +76,14 @@ def former(world: World, request: CniRequest, wanted: Wish) -> str:
     return ""
 
 
+def pools_are_known(world: World) -> bool:
+    """Whether the pools were heard, and the Nodes, whose labels they select by: else own blocks have to do."""
+    return world.is_synced(kinds.IPPOOL, kinds.NODE)
+
+
 def permitted(world: World, request: CniRequest, wanted: Wish) -> list[IPPool] | None:
     """The pools to allocate from; None while they are not known and own blocks have to do. Raises NoAddress."""
-    if not world.is_synced(kinds.IPPOOL):
+    if not pools_are_known(world):
         return None
     namespace = (world.namespaces or {}).get(request.pod.partition("/")[0]) if request.pod else None
     return ipam.pools_for(
@@ -136,24 +141,31 @@ def block_for(world: World, address: ip.Address, pool: IPPool) -> ip.Network:
     """
     net = ip.interface(f"{address}/{pool.block_size}").network
     stored = recorded(world, address, net)
-    if stored is None:
-        return net
-    owner = stored.spec.owner
-    if not ipam.may_change_hands(stored) and owner != facts.owner(world):
+    owner = stored.spec.owner if stored is not None else None
+    if stored is not None and not ipam.may_change_hands(stored) and owner != facts.owner(world):
         raise AllocationRefused(
             f"{address} is in block {stored.spec.cidr} of node {owner.name if owner else 'nobody'}: "
             "run the pod on that node, or ask for an address of another block"
         )
-    return stored.network
+    net = stored.network if stored is not None else net
+    if (other := next(overlaps.in_the_way(world, net), None)) is not None:
+        raise AllocationRefused(
+            f"{address} would be in block {net}, which overlaps block {other.spec.cidr} of node "
+            f"{other.spec.owner.name if other.spec.owner else 'nobody'}: ask for an address of another block"
+        )
+    if not ip.contains(pool.network, net):
+        raise AllocationRefused(
+            f"{address} is in block {net}, which is larger than pool {pool.metadata.name} ({pool.spec.cidr}): "
+            "release that block, or ask for an address of another one"
+        )
+    return net
 
 
 def recorded(world: World, address: ip.Address, likely: ip.Network) -> IPAMBlock | None:
     """The block of the datastore that an address lies in, whoever owns it. likely: where it is unless sizes changed."""
-    stored = world.of_kind(kinds.IPAMBLOCK)
-    if (found := stored.get(names.block(likely))) is not None:
+    if (found := world.of_kind(kinds.IPAMBLOCK).get(names.block(likely))) is not None:
         return cast("IPAMBlock", found)
-    blocks = (block for block in stored.values() if isinstance(block, IPAMBlock))
-    return next((block for block in blocks if ip.contains(block.network, address)), None)
+    return next(blocks_of.containing(world, address), None)
 
 
 def no_more(world: World) -> str:

@@ -114,7 +114,9 @@ class Claimer:
         Who gives a pool another block size disables it first and then looks for blocks (admission.py); who claims
         writes first and then looks at the pool: one of the two sees the other, however late a partitioned node comes.
         """
-        pool = next(one for one in work.pools if ip.contains(one.network, mine.network))
+        pool = next((one for one in work.pools if ip.contains(one.network, mine.network)), None)
+        if pool is None:
+            return f"block {mine.spec.cidr} is larger than its pool; release it"
         name = pool.metadata.name
         try:
             there = self._repo.get(kinds.IPPOOL, name)
@@ -157,6 +159,8 @@ def _wanted(work: ClaimBlock, now: float) -> Iterator[IPAMBlock]:
     """The one block, as it is to be written."""
     known = next((block for block in work.known if block.network == work.wanted), None)
     if known is None and work.wanted is not None:
+        if any(_meet(block.network, work.wanted) for block in work.known):
+            return
         yield ipam.new_block(work.wanted, work.owner, now)
     elif known is not None and ipam.may_change_hands(known):
         yield ipam.take_over(known, work.owner, now)
@@ -170,7 +174,7 @@ def _candidates(work: ClaimBlock, now: float) -> Iterator[IPAMBlock]:
         for net in ipam.candidate_blocks(pool, work.owner.name):
             if net in taken or reservations.covers(work.reserved, net):
                 continue
-            if any(ip.contains(net, other) or ip.contains(other, net) for other in odd):
+            if any(_meet(net, other) for other in odd):
                 continue
             yield ipam.new_block(net, work.owner, now)
     for pool in work.pools:
@@ -182,8 +186,12 @@ def _candidates(work: ClaimBlock, now: float) -> Iterator[IPAMBlock]:
 
 
 def _of_other_size(pool: IPPool, taken: set[Network]) -> list[Network]:
-    """Blocks from before the pool's block size was changed: no other may overlap them."""
-    return [net for net in taken if net.prefixlen != pool.block_size and ip.contains(pool.network, net)]
+    """Blocks from before the pool's block size was changed, or that the pool lies in: no other may overlap them."""
+    return [net for net in taken if net.prefixlen != pool.block_size and _meet(pool.network, net)]
+
+
+def _meet(one: Network, other: Network) -> bool:
+    return ip.contains(one, other) or ip.contains(other, one)
 
 
 def _names(work: ClaimBlock) -> frozenset[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from bgpnet import ipam, names
-from bgpnet.agent import choose, facts
+from bgpnet.agent import choose, facts, overlaps, recorded
 from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, LookUp, TakeBack
 from bgpnet.agent.world import Phase, Unheard, World
 from bgpnet.cnispec import Attachment
@@ -33,16 +33,21 @@ def claim(world: World, pools: Sequence[IPPool] | None, wanted: ip.Network | Non
     heard = world.adopted and world.is_synced(kinds.IPAMCONFIGURATION, kinds.IPRESERVATION)
     if world.claiming or world.dropping or not heard or not pools:
         return world, []
-    me = facts.owner(world)
     stored = [
         world.blocks.get(block.network, block)  # what lies unused in our own is not what the datastore last heard
         for block in world.of_kind(kinds.IPAMBLOCK).values()
-        if isinstance(block, IPAMBlock)
-        and (block.network in world.blocks or block.spec.owner != me or not ipam.is_empty(block))
+        if isinstance(block, IPAMBlock) and (block.network in world.blocks or not _is_claimed_anew(world, block))
     ]
     ahead = [block for net, block in world.blocks.items() if names.block(net) not in world.of_kind(kinds.IPAMBLOCK)]
-    effect = ClaimBlock(tuple(pools), me, (*stored, *ahead), world.reserved, wanted)
+    effect = ClaimBlock(tuple(pools), facts.owner(world), (*stored, *ahead), world.reserved, wanted)
     return replace(world, claiming=True), [effect]
+
+
+def _is_claimed_anew(world: World, block: IPAMBlock) -> bool:
+    """Whether it is what a claim of ours made whose answer got lost, and nobody's block is in its way."""
+    if block.spec.owner != facts.owner(world) or not ipam.is_empty(block):
+        return False
+    return next(overlaps.in_the_way(world, block.network), None) is None
 
 
 def take_back(world: World, block: IPAMBlock) -> Step:
@@ -101,7 +106,7 @@ def _homeless(world: World) -> Iterator[tuple[list[IPPool], ip.Network]]:
         if pool is None or pool.spec.disabled:
             continue
         net = ip.interface(f"{pod.address}/{pool.block_size}").network
-        if choose.recorded(world, pod.address, net) is None:
+        if next(recorded.meeting(world, net), None) is None:
             yield [pool], net
 
 

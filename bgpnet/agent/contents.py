@@ -64,9 +64,11 @@ class BlockWent(msgspec.Struct, frozen=True, tag="block gone", tag_field="line")
 
 
 class Kept(msgspec.Struct, frozen=True, tag="reserved", tag_field="line"):
-    """All addresses that IPReservations keep back, as last heard: the datastore may be away at the next start."""
+    """All addresses that IPReservations keep back, and the cluster's ipCooldownSeconds, as last heard: the datastore
+    may be away at the next start."""
 
     cidrs: tuple[str, ...]
+    cooldown: int | None = None
 
 
 Line = Boot | BlockIs | BlockWent | PodCame | PodWent | Kept
@@ -77,14 +79,14 @@ _DECODER = msgspec.json.Decoder(Line)
 class Contents:
     """What a journal says: own blocks by CIDR, the pods that have addresses, and who had one that may still rest.
 
-    reserved: CIDRs that nobody is given an address of unasked.
+    kept: what nobody is given an address of unasked, and how long released ones rest.
     """
 
     boot: str
     blocks: dict[str, IPAMBlock] = field(default_factory=dict)
     pods: dict[Attachment, PodCame] = field(default_factory=dict)
     rests: dict[str, tuple[PodCame, str]] = field(default_factory=dict)
-    reserved: tuple[str, ...] = ()
+    kept: Kept = field(default_factory=lambda: Kept(()))
 
     def take(self, line: Line) -> None:
         """Apply one line."""
@@ -101,8 +103,8 @@ class Contents:
             case PodWent():
                 if (pod := self.pods.pop(Attachment(line.container, line.ifname), None)) is not None:
                     self.rests[pod.address] = (pod, line.at)
-            case Kept(cidrs):
-                self.reserved = cidrs
+            case Kept():
+                self.kept = line
             case Boot(boot):
                 self.boot = boot
 
@@ -113,7 +115,7 @@ class Contents:
     def lines(self) -> list[Line]:
         """The shortest journal that says the same."""
         resting = [line for pod, at in self.rests.values() for line in (pod, PodWent(pod.container, pod.ifname, at))]
-        kept = [Kept(self.reserved)] if self.reserved else []
+        kept = [self.kept] if self.kept != Kept(()) else []
         return [Boot(self.boot), *kept, *map(BlockIs, self.blocks.values()), *resting, *self.pods.values()]
 
     def forget_old_rests(self) -> None:

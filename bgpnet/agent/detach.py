@@ -5,13 +5,11 @@ The link is reaped with others, and only when it is gone does its address rest.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bgpnet import cnispec, names
 from bgpnet.agent import answers, attach
 from bgpnet.agent.claims import Step
 from bgpnet.agent.events import Answer, PodUnwired, Reap, Reaped, UnwireFailed, UnwirePod
-from bgpnet.agent.world import Phase, Pod, World
+from bgpnet.agent.world import Phase, Pod, World, replace
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import CniError
 

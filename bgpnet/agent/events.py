@@ -349,9 +349,11 @@ class JournalBlocks:
 
 @dataclass(frozen=True, slots=True)
 class JournalReserved:
-    """Make it durable which addresses are kept back (CIDRs), for a start without the datastore."""
+    """Make it durable which addresses are kept back (CIDRs), and how long released ones rest, for a start without the
+    datastore."""
 
     cidrs: tuple[str, ...]
+    cooldown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

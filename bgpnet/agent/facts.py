@@ -7,6 +7,7 @@ from math import inf
 from typing import cast
 
 from bgpnet import ipam
+from bgpnet.agent import recorded
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.bgp import member
 from bgpnet.cnispec import Attachment
@@ -16,7 +17,7 @@ from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
 from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.instant import seconds
-from bgpnet.model.ipamblock import IPAMBlock, Owner
+from bgpnet.model.ipamblock import Owner
 from bgpnet.model.ippool import Encap, IPPool
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Identity, Node
@@ -153,9 +154,9 @@ def lost_to(world: World, address: ip.Address) -> str:
     """That an address is in another node's block, as a sentence; nothing when it is in an own one, or in none."""
     if any(ip.contains(net, address) for net in world.blocks):
         return ""
-    for block in world.of_kind(kinds.IPAMBLOCK).values():
-        owner = block.spec.owner if isinstance(block, IPAMBlock) and ip.contains(block.network, address) else None
-        if isinstance(block, IPAMBlock) and owner is not None and owner.name != world.me.node:
+    for block in recorded.containing(world, address):
+        owner = block.spec.owner
+        if owner is not None and owner.name != world.me.node:
             return f"block {block.spec.cidr} of this node belongs to node {owner.name} now"
     return ""
 

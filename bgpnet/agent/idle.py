@@ -34,7 +34,7 @@ def tide(world: World) -> Step:
     if not world.adopted or not world.is_synced(kinds.IPPOOL) or world.me.node not in facts.nodes(world):
         return world, []
     world = _counted(world)
-    if world.store_away or world.unjournalled or world.claiming or world.taking_back or world.dropping or world.waiting:
+    if world.store_away or world.unjournalled or world.claiming or world.taking_back or world.dropping:
         return world, []
     if (useless := next(_useless(world), None)) is not None:
         return replace(world, dropping=useless.network), [DropBlock(useless)]

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import errno
 import os
+import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from bgpnet.agent.contents import came as came
 from bgpnet.agent.contents import decode as decode
 from bgpnet.agent.contents import encode as encode
 from bgpnet.agent.contents import restore as restore
+from bgpnet.agent.threads import start
 from bgpnet.agent.world import Pod
 from bgpnet.errors import JournalFailed
 from bgpnet.model.ipamblock import IPAMBlock
@@ -50,6 +51,27 @@ REMEDIES = {
 """What to do about a refusal of the disk."""
 
 
+class _Begun:
+    """Lines that are being made durable."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._problem: JournalFailed | None = None
+        self._open = threading.Lock()
+        self._open.acquire()
+
+    def end(self, problem: JournalFailed | None) -> None:
+        """They are durable, or cannot be."""
+        self._problem = problem
+        self._open.release()
+
+    def wait(self) -> None:
+        """Until then; raises JournalFailed."""
+        with self._open:
+            if self._problem is not None:
+                raise self._problem
+
+
 class Journal:
     """The file. Opened once by one agent; `append`, `begin`, `owe` and `pay` may be called from any thread."""
 
@@ -62,11 +84,12 @@ class Journal:
         self._lines = 0
         self._fd = -1
         self._torn = False  # a write failed half-way or is owed: the next one begins with a fresh file
-        self._telling = threading.Lock()
+        self._telling = threading.RLock()  # who is told may write to the journal at once
         self._refusal = ""
         self._told: Callable[[str], None] = _nobody
         self._live = Contents(boot)
-        self._committer = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._begun: queue.SimpleQueue[_Begun] = queue.SimpleQueue()
+        self._committing = False
 
     def load(self) -> Contents | None:
         """What the file says, if there is one and it is whole."""
@@ -89,9 +112,9 @@ class Journal:
             if self._refusal:
                 told(self._refusal)
 
-    def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod], reserved: tuple[str, ...] = ()) -> None:
+    def start(self, blocks: Iterable[IPAMBlock], pods: Iterable[Pod], kept: Kept | None = None) -> None:
         """Begin anew with this content, replacing the file in one step; where the disk refuses, that is owed."""
-        self._live = Contents(self._live.boot, reserved=reserved)
+        self._live = Contents(self._live.boot, kept=kept or Kept(()))
         for block in blocks:
             self._live.take(BlockIs(block))
         for pod in pods:
@@ -119,7 +142,31 @@ class Journal:
 
         Either raises JournalFailed.
         """
-        return self._committer.submit(self._make_durable, self._put(lines)).result
+        begun = _Begun(self._put(lines))
+        self._begun.put(begun)
+        if not self._committing:
+            self._have_committer()
+        return begun.wait
+
+    def _have_committer(self) -> None:
+        with self._write:
+            if not self._committing:
+                self._committing = True
+                start("journal", self._commit_begun)
+
+    def _commit_begun(self) -> None:
+        """One fdatasync for all that was begun during the last one."""
+        while True:
+            batch = [self._begun.get()]
+            while not self._begun.empty():
+                batch.append(self._begun.get_nowait())
+            refused: JournalFailed | None = None
+            try:
+                self._make_durable(max(one.number for one in batch))
+            except JournalFailed as problem:
+                refused = problem
+            for one in batch:
+                one.end(refused)
 
     def _put(self, lines: Iterable[Line], *, owed: bool = False) -> int:
         """Write the lines; the number of this write. owed: they count, too, where the disk refuses them."""

@@ -1,7 +1,7 @@
-"""The loop: drain the queue, step every event, carry out the effects, and then plan once.
+"""The loop: step every event, carry out the effects, and when all is quiet, plan once.
 
-Only this thread holds the World. It applies the kernel's part of the plan itself: a plan carried out later, by another
-thread, would not know of a pod that is being wired meanwhile and would take it away.
+Only one thread at a time holds the World. The loop applies the kernel's part of the plan itself: a plan carried out
+later, by another thread, would not know of a pod that is being wired meanwhile and would take it away.
 """
 
 from __future__ import annotations
@@ -9,20 +9,34 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import deque
+from contextlib import suppress
+from math import inf
 from time import monotonic, time
 
 from bgpnet.agent import facts, status
-from bgpnet.agent.apply import Applied, apply
-from bgpnet.agent.events import Alarm, Answer, Asked, Effect, KernelApplied, Stop, Tick, Warn
+from bgpnet.agent.apply import Applied, apply, handled_by, remains
+from bgpnet.agent.events import (
+    Alarm,
+    Answer,
+    Asked,
+    CniAsked,
+    Effect,
+    KernelApplied,
+    PodUnwired,
+    PodWired,
+    Reaped,
+    Stop,
+    Tick,
+    Warn,
+)
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
 from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.step import Happening, step
-from bgpnet.agent.world import World
+from bgpnet.agent.world import World, replace
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import KernelState
@@ -39,6 +53,10 @@ AUDIT = 60.0
 """Seconds after which the kernel is read and compared though nobody reported a change."""
 
 
+ROUTINE = (CniAsked, PodWired, PodUnwired, Reaped)
+"""Events that a plan may wait for until LATEST: the workers have put the pods, the datastore is told behind them."""
+
+
 class KernelChanged:
     """Somebody else changed the kernel: read it again."""
 
@@ -47,72 +65,99 @@ class KernelChanged:
 
 
 class Loop:
-    """The one thread that thinks. `emit` may be called from any thread; the rest is the loop's own."""
+    """Who holds the World. `emit` may be called from any thread.
+
+    There is one turn, and whoever has it steps all events that are there: the thread that brings an event, unless
+    another is at it already, which then steps this one, too. So an ADD goes from the socket's thread to a worker's and
+    from there to its answer, and waits for no third thread to wake up. Plans are made by `run`, in a turn of its own.
+    """
 
     def __init__(self, world: World, kernel: Kernel) -> None:
         self._world = world
         self._kernel = kernel
-        self._queue: queue.SimpleQueue[Happening | Asked | KernelChanged] = queue.SimpleQueue()
+        self._events: deque[Happening | Asked | KernelChanged] = deque()
+        self._turn = threading.Lock()
+        self._turn.acquire()  # nobody steps anything before `run`
+        self._nudges: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._plan = Plan(KernelState())
         self._dirty_since: float | None = monotonic()
+        self._due = 0.0
         self._planned = 0.0
         self._audited = 0.0
         self._audit = True
+        self._handled: set[str] = set()
         self._stop = threading.Event()
         self.reason = ""
 
     def emit(self, event: Happening | Asked) -> None:
         """Something happened."""
-        self._queue.put(event)
+        self._events.append(event)
+        self._work()
 
     def changed(self, reason: str) -> None:
         """The kernel's monitor saw a stranger's change."""
-        self._queue.put(KernelChanged(reason))
+        self._events.append(KernelChanged(reason))
+        self._work()
 
     def stop(self) -> None:
-        """End the loop with its next event. Nothing is cleaned up: everything stays as it is."""
+        """End the loop before its next event. Nothing is cleaned up: everything stays as it is."""
         self._stop.set()
-        self.emit(Tick(time(), monotonic()))
+        self._nudges.put(None)  # the only way to wake somebody that a signal's handler may take
 
     def run(self, server: Server, workers: Workers, records: Records, speech: Speech) -> str:
         """Until stopped; returns the reason when the agent itself decided to stop, else nothing."""
+        self._server, self._workers = server, workers
+        self._turn.release()
+        self._work()
         while not self._stop.is_set():
-            events = self._drain()
-            for event in events:
-                if self._stop.is_set():
-                    break  # what we decide from here on is not ours to decide
-                if isinstance(event, KernelChanged):
-                    log.info("kernel changed: %s", event.reason)
-                    self._audit = True
-                    self._touch()
-                elif isinstance(event, Asked):
-                    server.answer(event.number, *status.answer(self._world, self._plan, dict(event.question)))
-                else:
-                    self._step(event, server, workers)
-            if self._due(quiet=not events) and not self._stop.is_set():
-                self._replan(workers, records, speech)
+            if (left := self._until_due()) is None or left > 0:
+                with suppress(queue.Empty):
+                    self._nudges.get(timeout=left)
+                continue
+            with self._turn:
+                if not self._stop.is_set():
+                    self._replan(workers, records, speech)
+            self._work()
+        self._turn.acquire()  # for good: whoever is stepping an event ends it, and nobody begins another
         return self.reason
 
-    def _drain(self) -> Sequence[Happening | Asked | KernelChanged]:
-        try:
-            events = [self._queue.get(timeout=None if self._dirty_since is None else QUIET)]
-        except queue.Empty:
-            return ()
-        while not self._queue.empty():
-            events.append(self._queue.get_nowait())
-        return events
+    def _work(self) -> None:
+        """Step what there is, unless somebody is at it: whoever ends a turn looks again, so that nothing is left."""
+        while self._events and not self._stop.is_set() and self._turn.acquire(blocking=False):
+            try:
+                while self._events and not self._stop.is_set():  # once stopped, what we decide is not ours to decide
+                    self._take(self._events.popleft())
+            finally:
+                self._turn.release()
 
-    def _due(self, *, quiet: bool) -> bool:
-        if self._dirty_since is None:
-            return False
-        return quiet or monotonic() - self._dirty_since >= LATEST
+    def _take(self, event: Happening | Asked | KernelChanged) -> None:
+        if isinstance(event, KernelChanged):
+            log.info("kernel changed: %s", event.reason)
+            self._audit = True
+            self._touch()
+        elif isinstance(event, Asked):
+            self._server.answer(event.number, *status.answer(self._world, self._plan, dict(event.question)))
+        else:
+            self._step(event, self._server, self._workers)
 
-    def _touch(self) -> None:
+    def _until_due(self) -> float | None:
+        """Seconds until the next plan; None: nothing has changed."""
+        return None if self._dirty_since is None else self._due - monotonic()
+
+    def _touch(self, *, patient: bool = False) -> None:
+        """The World has changed. patient: in nothing that the kernel or a peer waits for."""
+        now, before = monotonic(), self._due
         if self._dirty_since is None:
-            self._dirty_since = monotonic()
+            self._dirty_since, before = now, inf
+            self._due = now + LATEST
+        if not patient:
+            self._due = min(now + QUIET, self._dirty_since + LATEST)
+        if self._due < before:
+            self._nudges.put(None)
 
     def _step(self, event: Happening, server: Server, workers: Workers) -> None:
         before = self._world if isinstance(event, Tick) else replace(self._world, now=time(), clock=monotonic())
+        self._handled |= handled_by(before, event)
         self._world, effects = step(before, event)
         _tell_of_datastore(before.store_away, self._world.store_away)
         for effect in effects:
@@ -122,7 +167,7 @@ class Loop:
                 self._audit = self._audit or bool(self._world.refusals)
                 self._touch()
         elif self._world is not before:
-            self._touch()
+            self._touch(patient=isinstance(event, ROUTINE))
 
     def _carry_out(self, effect: Effect, server: Server, workers: Workers) -> None:
         match effect:
@@ -136,7 +181,7 @@ class Loop:
                 log.warning("%s", sentence)
             case Stop(reason):
                 self.reason = reason
-                self._stop.set()
+                self.stop()
             case _:
                 workers.submit(effect, self._world.now)
 
@@ -146,7 +191,8 @@ class Loop:
         if self._planned - self._audited >= AUDIT:
             self._audit = True
         wish = plan(self._world)
-        if self._audit or wish.kernel != self._plan.kernel:
+        handled, self._handled = self._handled | wish.hold_links, set()
+        if self._audit or remains(self._plan.kernel, wish.kernel, handled):
             self._apply(wish, workers)
         self._plan = wish
         records.set(wish.records, since)

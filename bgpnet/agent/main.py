@@ -117,7 +117,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet import reservations
     from bgpnet.agent import facts, feeds, identity, secrets
     from bgpnet.agent.events import KernelLooked
-    from bgpnet.agent.journal import Journal, belongs, restore
+    from bgpnet.agent.journal import Journal, Kept, belongs, restore
     from bgpnet.agent.loop import Loop
     from bgpnet.agent.pods import Workers
     from bgpnet.agent.records import Records
@@ -144,9 +144,18 @@ def _run(settings: config.Settings, uuid: str) -> str:
         contents = None
     now = time()
     blocks, pods = restore(contents, identity.boot(), now) if contents else ({}, {})
-    kept = contents.reserved if contents else ()
+    kept = contents.kept if contents else Kept(())
     journal.start(blocks.values(), pods.values(), kept)
-    world = World(me=me, now=now, clock=monotonic(), blocks=blocks, pods=pods, reserved=reservations.of_networks(kept))
+    world = World(
+        me=me,
+        now=now,
+        clock=monotonic(),
+        blocks=blocks,
+        pods=pods,
+        journalled=contents is not None,
+        reserved=reservations.of_networks(kept.cidrs),
+        cooldown=kept.cooldown,
+    )
 
     store = LazyStore(partial(open_store, settings.datastore))
     store.try_now()

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from msgspec import structs
 
 from bgpnet import names
 from bgpnet.agent import choose, facts, leaks, peers, releases
+from bgpnet.agent.same import Same
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import RESTART_TIME, SpeakerConf
 from bgpnet.bgp.export import Advert, exports
 from bgpnet.bgp.peering import Peerings
-from bgpnet.bgp.rib import Path, best
+from bgpnet.bgp.rib import Path, Table, best
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
@@ -123,12 +125,26 @@ def learned_routes(world: World) -> tuple[dict[ip.Network, Route] | None, dict[i
     if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
         return None, {}
     pools = sorted(facts.lingering_pools(world), key=lambda pool: -pool.network.prefixlen)
-    gateways = {node.ipv4.ip for node in facts.lingering_nodes(world) if node.ipv4}
+    gateways = frozenset(node.ipv4.ip for node in facts.lingering_nodes(world) if node.ipv4)
+    own = frozenset(world.blocks)
+    return _imports(Same(world.table), tuple(map(Same, pools)), gateways, own, world.me.address, world.me.uplink)
+
+
+@lru_cache(maxsize=1)
+def _imports(
+    table: Same[Table],
+    pools: tuple[Same[IPPool], ...],
+    gateways: frozenset[ip.Address],
+    own: frozenset[ip.Network],
+    me: ip.Interface,
+    uplink: str,
+) -> tuple[dict[ip.Network, Route], dict[ip.Network, str]]:
+    """Kept, because every pod is a reason to plan, and of thousands of learned routes none is concerned."""
     routes: dict[ip.Network, Route] = {}
     refused: dict[ip.Network, str] = {}
-    for prefix, path in best(world.table).items():
-        pool = next((one for one in pools if ip.contains(one.network, prefix)), None)
-        verdict = _import(world, path, pool, gateways)
+    for prefix, path in best(table.value).items():
+        pool = next((one.value for one in pools if ip.contains(one.value.network, prefix)), None)
+        verdict = _import(path, pool, gateways, own, me, uplink)
         if isinstance(verdict, str):
             refused[prefix] = verdict
         else:
@@ -136,15 +152,22 @@ def learned_routes(world: World) -> tuple[dict[ip.Network, Route] | None, dict[i
     return routes, refused
 
 
-def _import(world: World, path: Path, pool: IPPool | None, gateways: set[ip.Address]) -> Hop | str:
+def _import(
+    path: Path,
+    pool: IPPool | None,
+    gateways: frozenset[ip.Address],
+    own: frozenset[ip.Network],
+    me: ip.Interface,
+    uplink: str,
+) -> Hop | str:
     """Where a learned route goes, or why it is refused (ARCHITECTURE.md: default-deny import)."""
     if pool is None:
         return f"{path.prefix} from {path.peer} is in no pool: routes outside the pools are not taken from the mesh"
-    if any(ip.contains(net, path.prefix) or ip.contains(path.prefix, net) for net in world.blocks):
+    if any(ip.contains(net, path.prefix) or ip.contains(path.prefix, net) for net in own):
         return f"{path.prefix} from {path.peer} covers or lies in a block of this node's own: it is not taken"
-    if path.next_hop == world.me.address.ip:
+    if path.next_hop == me.ip:
         return f"{path.prefix} from {path.peer} has this node itself as its next hop"
-    near = ip.contains(world.me.address.network, path.next_hop)
+    near = ip.contains(me.network, path.next_hop)
     mode = pool.spec.ipipMode
     tunnelled = mode is Encap.ALWAYS or (mode is Encap.CROSS_SUBNET and not near)
     if tunnelled and path.next_hop in gateways:
@@ -154,8 +177,8 @@ def _import(world: World, path: Path, pool: IPPool | None, gateways: set[ip.Addr
             f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is no known node, so no tunnel leads there"
         )
     if not near:
-        return f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is outside {world.me.address.network}"
-    return Hop(world.me.uplink, path.next_hop)
+        return f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is outside {me.network}"
+    return Hop(uplink, path.next_hop)
 
 
 def tunnels(world: World) -> dict[str, Tunnel]:

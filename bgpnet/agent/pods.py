@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from time import time
 
 from bgpnet import ipam, names
@@ -59,6 +60,8 @@ Emit = Callable[[Event], None]
 Netns = Callable[[int], int | None]
 """The open descriptor of the pod's namespace that came with a request, by the request's number."""
 
+GATHER = 0.1
+"""Seconds that marked links are left to gather: while the kernel deletes some, for 20 ms, nobody can make another."""
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
@@ -155,7 +158,7 @@ class Hands:
 
     def keep_reserved(self, work: JournalReserved) -> None:
         """Journal what is reserved."""
-        self._journal.owe([Kept(work.cidrs)])
+        self._journal.owe([Kept(work.cidrs, work.cooldown)])
 
     def keep_idle(self, work: JournalIdle) -> None:
         """Journal that a block is about to be idle; one that cannot be stays in use, and is tried again."""
@@ -218,16 +221,22 @@ class Workers:
 
     def __init__(self, kernel: Kernel, journal: Journal, repo: Repo, emit: Emit, netns: Netns, threads: int) -> None:
         self._hands = Hands(kernel, journal, repo, emit, netns)
-        self._pods = ThreadPoolExecutor(threads, thread_name_prefix="pod")
+        self._pods: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._claims = ThreadPoolExecutor(1, thread_name_prefix="claim")
         self._marked: queue.SimpleQueue[Attachment | None] = queue.SimpleQueue()
         self._pause = threading.Event()
+        for number in range(threads):
+            start(f"pod-{number}", self._work)
         start("reaper", self._reap)
         journal.listen(lambda refusal: emit(JournalTold(refusal)))
 
     def submit(self, work: PodWork | Reap, now: float) -> None:
         """Have it done; the outcome comes as an event."""
         match work:
+            case WirePod():
+                self._pods.put(partial(self._hands.wire, work))
+            case UnwirePod():
+                self._pods.put(partial(self._hands.unwire, work))
             case Reap(attachment):
                 self._marked.put(attachment)
             case ClaimBlock() | TakeBack():
@@ -235,19 +244,15 @@ class Workers:
             case RemoveRequest():
                 self._claims.submit(loudly(self._hands.remove), work)
             case LookAtPods():
-                self._pods.submit(loudly(self._hands.look), work)
+                self._pods.put(partial(self._hands.look, work))
             case LookUp():
                 self._claims.submit(loudly(self._hands.look_up), work)
             case PayJournal():
-                self._pods.submit(loudly(self._hands.pay))
+                self._pods.put(self._hands.pay)
             case DropBlock():
                 self._claims.submit(loudly(self._hands.drop), work)
-            case WirePod():
-                self._pods.submit(loudly(self._hands.wire), work)
-            case UnwirePod():
-                self._pods.submit(loudly(self._hands.unwire), work)
             case CheckPod():
-                self._pods.submit(loudly(self._hands.check), work)
+                self._pods.put(partial(self._hands.check, work))
             case JournalReserved():
                 self._hands.keep_reserved(work)
             case JournalIdle():
@@ -261,10 +266,16 @@ class Workers:
         """Have marked links deleted though no attachment waits for it."""
         self._marked.put(None)
 
+    def _work(self) -> None:
+        """What an executor does, without a future for each piece: nobody asks for its outcome."""
+        while True:
+            self._pods.get()()
+
     def _reap(self) -> None:
         batch: list[Attachment | None] = []
         while True:
             batch.append(self._marked.get())
+            self._pause.wait(GATHER)
             while not self._marked.empty():
                 batch.append(self._marked.get_nowait())
             if self._hands.reap(batch):

@@ -5,11 +5,9 @@ One row an event; the bodies of the rows stand in attach and detach (pods), sync
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bgpnet.agent import attach, claims, detach, disk, events, idle, learn, releases, sync, verbs, watch
 from bgpnet.agent.attach import Step
-from bgpnet.agent.world import World
+from bgpnet.agent.world import World, replace
 from bgpnet.bgp.talk import SpeakerEvent
 
 Happening = events.Event | SpeakerEvent

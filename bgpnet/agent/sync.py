@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from bgpnet import names, reservations
-from bgpnet.agent import adopt, attach, claims, facts, overlaps, releases
+from bgpnet.agent import adopt, attach, choose, claims, facts, overlaps, releases
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import (
     Changed,
@@ -197,8 +197,11 @@ def _heard(world: World, kind: Kind, resources: Iterable[Resource], *, read: boo
     if kind is kinds.IPRESERVATION:
         kept = reservations.of(one for one in world.of_kind(kind).values() if isinstance(one, IPReservation))
         if kept != world.reserved:  # an equal one would be compared, network by network, with what was counted for this
-            effects += [JournalReserved(tuple(map(str, kept.networks)))]
             world = replace(world, reserved=kept)
+            effects += [_keep(world)]
+    if kind is kinds.IPAMCONFIGURATION and (cooldown := choose.settings(world).ipCooldownSeconds) != world.cooldown:
+        world = replace(world, cooldown=cooldown)
+        effects += [_keep(world)]
     for resource in resources:
         if isinstance(resource, IPAMBlock):
             world, more = _fence(world, resource, read=read)
@@ -211,6 +214,10 @@ def _heard(world: World, kind: Kind, resources: Iterable[Resource], *, read: boo
     world, more = attach.resume(world)
     effects += more
     return releases.after((world, effects)) if kind is kinds.RELEASEREQUEST else (world, effects)
+
+
+def _keep(world: World) -> JournalReserved:
+    return JournalReserved(tuple(map(str, world.reserved.networks)), world.cooldown)
 
 
 def _usurper(world: World) -> str:

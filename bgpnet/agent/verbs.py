@@ -15,6 +15,7 @@ from bgpnet.agent.world import Collection, Phase, World
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import CniError
 from bgpnet.model import kinds
+from bgpnet.model.ipamblock import BlockState
 
 NOBODY = 0
 """The number of a DEL that nobody waits for."""
@@ -124,9 +125,10 @@ def _settled(world: World, attachment: Attachment, problem: str) -> Step:
 def _status(world: World, number: int, request: CniRequest) -> Effect:
     """STATUS: whether an ADD could be carried out.
 
-    A node without a free address is ready all the same: it would be tainted and its pods evicted for want of more.
+    A node without a free address is ready all the same: it would be tainted and its pods evicted for want of more. So
+    is one that lost some of its blocks: only the pods that live in them are cut off.
     """
-    if world.fenced:
+    if world.fenced and not any(block.spec.state is BlockState.IN_USE for block in world.blocks.values()):
         return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE_AND_LIMITED, world.fenced))
     if world.unjournalled:
         return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE, world.unjournalled))

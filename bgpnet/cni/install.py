@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import binascii
 import errno
 import json
 import os
 import stat
 import subprocess
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,8 +30,9 @@ INTERPRETER = Path("/usr/bin/python3")
 TIMEOUT = 30.0
 
 _COMPILE = """
-import binascii, marshal, sys
-code = compile(sys.stdin.buffer.read(), "bgpnet", "exec", optimize=2, dont_inherit=True)
+import __future__, binascii, marshal, sys
+text = __future__.annotations.compiler_flag  # annotations are only read
+code = compile(sys.stdin.buffer.read(), "bgpnet", "exec", text, optimize=2, dont_inherit=True)
 magic = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
 print(repr(magic), repr(binascii.b2a_base64(marshal.dumps(code), newline=False)))
 """
@@ -40,7 +43,10 @@ import binascii, marshal, sys
 if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER == {magic}:
     exec(marshal.loads(binascii.a2b_base64({code})))
 else:  # another Python than it was compiled by
-    exec({source!r})
+    import zlib
+    with open(__file__, "rb") as file:
+        exec(zlib.decompress(binascii.a2b_base64(file.read().rsplit(b"#", 1)[1])))
+#{source}
 """
 
 
@@ -66,7 +72,8 @@ def freeze(twin: Path = TWIN, interpreter: Path = INTERPRETER) -> bytes:
     except (OSError, subprocess.SubprocessError) as error:
         raise UsageError(f"--python needs {interpreter}, which does not run ({error}): install python3") from error
     magic, code = made.decode().split()
-    return _FROZEN.format(interpreter=interpreter, magic=magic, code=code, source=source.decode()).encode()
+    kept = binascii.b2a_base64(zlib.compress(source), newline=False).decode()  # one line of comment costs no start
+    return _FROZEN.format(interpreter=interpreter, magic=magic, code=code, source=kept).encode()
 
 
 def install(program: bytes, bin_dir: Path = BIN_DIR) -> Path:

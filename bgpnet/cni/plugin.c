@@ -35,6 +35,7 @@
 #endif
 #define ANSWER_HEAD 5 /* length, status */
 #define VERSION_TIMEOUT 2
+#define HUNG_UP (-1) /* no exit code */
 
 static unsigned char answer[ANSWER_HEAD + LIMIT];
 
@@ -110,46 +111,80 @@ static void send_request(int agent, int netns)
         ssize_t sent = sendmsg(agent, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
         if (sent > 0)
             done += (size_t)sent;
-        else if (errno != EAGAIN && errno != EINTR)
+        else if (errno == EPIPE || errno == ECONNRESET)
             return;
+        else if (errno != EAGAIN && errno != EINTR)
+            fail(later(), "socket = ", show(socket_path), ": the request cannot be sent (", words(errno), "); try again",
+                 NULL);
         else if (!ready(agent, POLLOUT))
             fail_late();
     }
 }
 
-/* Reads the answer up to `size` bytes. */
-static void receive(int agent, size_t *have, size_t size)
+/* Reads the answer up to `size` bytes; false where a DEL's agent hung up before, as one does that ends. */
+static bool receive(int agent, size_t *have, size_t size)
 {
     while (*have < size) {
         ssize_t got = recv(agent, answer + *have, size - *have, MSG_DONTWAIT);
         if (got > 0)
             *have += (size_t)got;
-        else if (got == 0 || (errno != EAGAIN && errno != EINTR))
+        else if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+            if (!ready(agent, POLLIN))
+                fail_late();
+        } else if (command == DEL)
+            return false;
+        else
             fail(later(), "socket = ", show(socket_path),
                  ": the agent hung up before it had answered; see its log, then try again", NULL);
-        else if (!ready(agent, POLLIN))
-            fail_late();
     }
+    return true;
 }
 
-/* Prints the agent's answer, once it is known to be one that a runtime can read; the plugin's exit code. */
+/* Whether a runtime can read the agent's answer: it is an object with a version, and of an error its code and message;
+   of a success, nothing where nothing is to be said. */
+static bool is_answer(const unsigned char *text, size_t size, int status)
+{
+    struct field said[] = {{.name = "cniVersion"}, {.name = "code"}, {.name = "msg"}, {.name = NULL}};
+    const struct value *code = &said[1].value;
+    if (!size)
+        return !status && command != ADD;
+    if (!read_object(text, size, said) || said[0].value.type != '"')
+        return false;
+    return !status || (said[2].value.type == '"' && code->type == '0' && code->size < 10 && code->text[0] != '0' &&
+                       strspn(code->text, "0123456789") == code->size);
+}
+
+/* Prints the agent's answer, once it is known to be one that a runtime can read; the plugin's exit code, or HUNG_UP. */
 static int relay(int agent)
 {
     size_t have = 0;
-    receive(agent, &have, ANSWER_HEAD);
+    if (!receive(agent, &have, ANSWER_HEAD))
+        return HUNG_UP;
     size_t size = (size_t)answer[0] << 24 | (size_t)answer[1] << 16 | (size_t)answer[2] << 8 | answer[3];
     int status = answer[4];
     bool good = size <= LIMIT && status <= 1;
-    if (good)
-        receive(agent, &have, ANSWER_HEAD + size);
-    struct field none[] = {{.name = NULL}};
-    if (!good || !(read_object(answer + ANSWER_HEAD, size, none) || (!size && !status && command != ADD)))
+    if (good && !receive(agent, &have, ANSWER_HEAD + size))
+        return HUNG_UP;
+    if (!good || !is_answer(answer + ANSWER_HEAD, size, status))
         fail(DECODING, "socket = ", show(socket_path),
              ": what answered is not a bgpnet agent of this version; name its socket, or restart it", NULL);
     return print(answer + ANSWER_HEAD, size) ? status : 1;
 }
 
-/* No agent: a DEL is noted, and asked again in case the agent came up meanwhile and has read the notes already. */
+/* A DEL that nobody answered is noted, and asked once more in case an agent came up meanwhile and has read the notes
+   already; -1 where it is left at the note. */
+static int note(bool once_more)
+{
+    int error = write_tombstone();
+    if (error)
+        fail(later(), "socket = ", show(socket_path), ": no agent answers, and no tombstone can be written beside it (",
+             words(error), "); start it with `bgpnet agent`, then try again", NULL);
+    int agent = once_more ? dial() : -1;
+    if (agent >= 0)
+        unlink(tombstone);
+    return agent;
+}
+
 static int dial_or_note(void)
 {
     int agent = dial();
@@ -158,14 +193,7 @@ static int dial_or_note(void)
     if (command != DEL)
         fail(later(), "socket = ", show(socket_path), ": no agent answers (", words(errno),
              "); start it with `bgpnet agent`, then try again", NULL);
-    int error = write_tombstone();
-    if (error)
-        fail(later(), "socket = ", show(socket_path), ": no agent answers, and no tombstone can be written beside it (",
-             words(error), "); start it with `bgpnet agent`, then try again", NULL);
-    agent = dial();
-    if (agent >= 0)
-        unlink(tombstone);
-    return agent;
+    return note(true);
 }
 
 int main(void)
@@ -191,8 +219,13 @@ int main(void)
     uint32_t size = (uint32_t)(request_size - HEAD);
     memcpy(request, (unsigned char[HEAD]){'B', 'G', 'P', 'N', 'C', size >> 24, size >> 16, size >> 8, size}, HEAD);
     int agent = dial_or_note();
-    if (agent < 0)
-        return 0;
-    send_request(agent, netns);
-    return relay(agent);
+    for (bool once_more = true; agent >= 0; once_more = false) {
+        send_request(agent, netns);
+        int status = relay(agent);
+        if (status != HUNG_UP)
+            return status;
+        close(agent);
+        agent = note(once_more);
+    }
+    return 0;
 }

@@ -71,6 +71,10 @@ class Call:
         return self.fail(self.later(), f"the agent did not answer within {self.seconds} s; see its log, then try again")
 
 
+class HungUp(Exception):
+    """The agent ended before it had answered a DEL."""
+
+
 def reason(error: OSError) -> str:
     """What the system says of it."""
     return posix.strerror(error.errno or 0)
@@ -339,12 +343,14 @@ def send_request(call: Call, agent: _socket.socket, netns: int) -> None:
         except BlockingIOError as error:
             if not ready(call, agent.fileno(), select.POLLOUT):
                 raise call.late() from error
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
             return
+        except OSError as error:
+            raise call.fail(call.later(), f"the request cannot be sent ({reason(error)}); try again") from error
 
 
 def receive(call: Call, agent: _socket.socket, size: int) -> bytes:
-    """So many bytes of the answer."""
+    """So many bytes of the answer; raises HungUp where a DEL's agent ends before."""
     answer = bytearray()
     while len(answer) < size:
         try:
@@ -355,10 +361,24 @@ def receive(call: Call, agent: _socket.socket, size: int) -> bytes:
             continue
         except OSError:
             piece = b""
+        if not piece and call.command == "DEL":
+            raise HungUp
         if not piece:
             raise call.fail(call.later(), "the agent hung up before it had answered; see its log, then try again")
         answer += piece
     return bytes(answer)
+
+
+def is_answer(call: Call, text: bytes, status: int) -> bool:
+    """Whether a runtime can read the agent's answer: see plugin.c."""
+    if not text:
+        return not status and call.command != "ADD"
+    said = read_object(text)
+    if said is None or not isinstance(said.get("cniVersion"), str):
+        return False
+    code = said.get("code")
+    known = isinstance(code, bytes) and len(code) < 10 and code[:1] != b"0" and not code.strip(b"0123456789")
+    return not status or (known and isinstance(said.get("msg"), str))
 
 
 def relay(call: Call, agent: _socket.socket) -> int:
@@ -367,7 +387,7 @@ def relay(call: Call, agent: _socket.socket) -> int:
     size, status = int.from_bytes(head[:4], "big"), head[4]
     good = size <= LIMIT and status <= 1
     body = receive(call, agent, size) if good else b""
-    if not good or (read_object(body) is None and (body or status or call.command == "ADD")):
+    if not good or not is_answer(call, body, status):
         raise call.fail(DECODING, "what answered is not a bgpnet agent of this version; name its socket, or restart it")
     return status if say(call, body) else 1
 
@@ -401,18 +421,25 @@ def write_tombstone(call: Call) -> bytes:
 
 
 def dial_or_note(call: Call) -> _socket.socket | None:
-    """No agent: a DEL is noted, and asked again in case the agent came up meanwhile and has read the notes already."""
+    """A connection to the agent; None where a DEL is left at its note."""
     try:
         return dial(call)
     except OSError as error:
         why = reason(error)
     if call.command != "DEL":
         raise call.fail(call.later(), f"no agent answers ({why}); start it with `bgpnet agent`, then try again")
+    return note(call, True)
+
+
+def note(call: Call, once_more: bool) -> _socket.socket | None:
+    """A DEL that nobody answered: see plugin.c."""
     try:
         tombstone = write_tombstone(call)
     except OSError as error:
         problem = f"no agent answers, and no tombstone can be written beside it ({reason(error)})"
         raise call.fail(call.later(), f"{problem}; start it with `bgpnet agent`, then try again") from error
+    if not once_more:
+        return None
     try:
         agent = dial(call)
     except OSError:
@@ -433,11 +460,15 @@ def run(call: Call) -> int:
         check_environment(call.command)
     read_config(call)
     netns = open_netns(call.command)
-    agent = dial_or_note(call)
-    if agent is None:
-        return 0
-    send_request(call, agent, netns)
-    return relay(call, agent)
+    agent, once_more = dial_or_note(call), True
+    while agent is not None:
+        send_request(call, agent, netns)
+        try:
+            return relay(call, agent)
+        except HungUp:
+            agent.close()
+        agent, once_more = note(call, once_more), False
+    return 0
 
 
 def main() -> int:

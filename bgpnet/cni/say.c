@@ -147,6 +147,8 @@ static const char *words(int error)
     case EBUSY: return "Device or resource busy";
     case EMFILE: return "Too many open files";
     case ENAMETOOLONG: return "File name too long";
+    case ETOOMANYREFS: return "Too many references: cannot splice";
+    case EDQUOT: return "Disk quota exceeded";
     case ELOOP: return "Too many levels of symbolic links";
     default: return strerror(error);
     }

@@ -170,9 +170,14 @@ def read_neighbour(one: rtnl.Message, links: Mapping[int, str]) -> tuple[Neighbo
 
 def address(kind: int, flags: int, index: int, one: Interface) -> bytes:
     """RTM_NEWADDR or RTM_DELADDR."""
-    body = rtnl.ADDR.pack(family(one), one.network.prefixlen, 0, 0, index)
-    body += rtnl.attr(rtnl.IFA_LOCAL, one.ip.packed) + rtnl.attr(rtnl.IFA_ADDRESS, one.ip.packed)
-    return rtnl.message(kind, flags, body)
+    return _address(kind, flags, index, one.ip, one.network.prefixlen)
+
+
+def _address(kind: int, flags: int, index: int, one: Address, length: int) -> bytes:
+    body = rtnl.ADDR.pack(family(one), length, 0, 0, index)
+    return rtnl.message(
+        kind, flags, body + rtnl.attr(rtnl.IFA_LOCAL, one.packed) + rtnl.attr(rtnl.IFA_ADDRESS, one.packed)
+    )
 
 
 def read_address(one: rtnl.Message) -> tuple[int, Interface]:
@@ -193,7 +198,8 @@ def link(index: int, *attributes: bytes, up: bool = False, flags: int = 0) -> by
 def get_link(index: int = 0, name: str = "") -> bytes:
     """RTM_GETLINK of one link, by index or by name."""
     named = rtnl.text(rtnl.IFLA_IFNAME, name) if name else b""
-    return rtnl.message(rtnl.RTM_GETLINK, 0, rtnl.LINK.pack(rtnl.AF_UNSPEC, 0, index, 0, 0) + named)
+    body = rtnl.LINK.pack(rtnl.AF_UNSPEC, 0, index, 0, 0) + named
+    return rtnl.message(rtnl.RTM_GETLINK, 0, body + rtnl.u32(rtnl.IFLA_EXT_MASK, rtnl.RTEXT_FILTER_SKIP_STATS))
 
 
 def reaping(index: int) -> bytes:
@@ -269,29 +275,27 @@ def mark(index: int, alias: Alias) -> bytes:
 
 def pod_side(index: int, wiring: Wiring) -> dict[str, bytes]:
     """The pod's end, each step with what it does: up, its address, a gateway that needs no ARP, the default route."""
-    gateway = names.POD_GATEWAY
-    via = rtnl.attr(rtnl.RTA_GATEWAY, gateway.packed)
-    neighbour = (
-        rtnl.NEIGH.pack(rtnl.AF_INET, index, rtnl.NUD_PERMANENT, 0, 0)
-        + rtnl.attr(rtnl.NDA_DST, gateway.packed)
-        + rtnl.attr(rtnl.NDA_LLADDR, rtnl.mac(names.HOST_MAC))
-    )
+    own = wiring.address
+    neighbour = rtnl.NEIGH.pack(rtnl.AF_INET, index, rtnl.NUD_PERMANENT, 0, 0) + _GATEWAY_NEIGHBOUR
     return {
-        "bring lo up": link(1, up=True),
+        "bring lo up": _LO_UP,
         "bring the interface up": link(index, up=True),
-        f"give it the address {wiring.address}": address(rtnl.RTM_NEWADDR, NEW, index, _own(wiring.address)),
-        f"add the route to the gateway {gateway}": _pod_route(
-            index, 32, rtnl.RT_SCOPE_LINK, rtnl.attr(rtnl.RTA_DST, gateway.packed)
-        ),
-        "add the default route": _pod_route(index, 0, rtnl.RT_SCOPE_UNIVERSE, via),
-        f"add the neighbour {gateway}": rtnl.message(
+        f"give it the address {own}": _address(rtnl.RTM_NEWADDR, NEW, index, own, own.max_prefixlen),
+        f"add the route to the gateway {_GATEWAY}": _pod_route(index, 32, rtnl.RT_SCOPE_LINK, _TO_GATEWAY),
+        "add the default route": _pod_route(index, 0, rtnl.RT_SCOPE_UNIVERSE, _VIA_GATEWAY),
+        f"add the neighbour {_GATEWAY}": rtnl.message(
             rtnl.RTM_NEWNEIGH, rtnl.NLM_F_CREATE | rtnl.NLM_F_REPLACE, neighbour
         ),
     }
 
 
-def _own(addr: Address) -> Interface:
-    return ip_interface((addr, addr.max_prefixlen))
+_GATEWAY = str(names.POD_GATEWAY)
+_LO_UP = link(1, up=True)
+_TO_GATEWAY = rtnl.attr(rtnl.RTA_DST, names.POD_GATEWAY.packed)
+_VIA_GATEWAY = rtnl.attr(rtnl.RTA_GATEWAY, names.POD_GATEWAY.packed)
+_GATEWAY_NEIGHBOUR = rtnl.attr(rtnl.NDA_DST, names.POD_GATEWAY.packed) + rtnl.attr(
+    rtnl.NDA_LLADDR, rtnl.mac(names.HOST_MAC)
+)
 
 
 def _pod_route(index: int, length: int, scope: int, attribute: bytes) -> bytes:

@@ -33,7 +33,9 @@ def _host(netlink: Netlink, wiring: Wiring) -> Iterator[str]:
     if mark is None or not mark.is_of(wiring.alias) or link.group != 0:
         yield f"link {wiring.link} is not of this container (alias {link.alias!r}, group {link.group})"
         return
-    yield from _link(link, wiring.link, wiring.mtu, names.HOST_MAC)
+    if link.mtu != wiring.mtu:
+        yield f"{wiring.link} has MTU {link.mtu} instead of {wiring.mtu}"
+    yield from _link(link, wiring.link, names.HOST_MAC)
     links = {link.index: link.name}
     dst = ip.host(wiring.address)
     route = table.routes(netlink, Owner.LOCAL, links).get(dst)
@@ -66,7 +68,9 @@ def _inside(netlink: Netlink, wiring: Wiring) -> Iterator[str]:
     if link is None:
         yield f"the pod has no interface {wiring.ifname}"
         return
-    yield from _link(link, f"{wiring.ifname} of the pod", wiring.mtu, wiring.mac)
+    if link.mtu > wiring.mtu:  # a plugin chained after ours (tuning) may have made it smaller, which harms nothing
+        yield f"{wiring.ifname} of the pod has MTU {link.mtu} instead of {wiring.mtu}"
+    yield from _link(link, f"{wiring.ifname} of the pod", wiring.mac)
     own = ip.host(wiring.address)
     held = [one.network for one in table.addresses(netlink).get(link.index, []) if one.version == own.version]
     if own not in held:
@@ -106,10 +110,8 @@ def _neighbour(one: rtnl.Message) -> tuple[int, ip.Address, str]:
     return index, ip_address(found[rtnl.NDA_DST]), found.get(rtnl.NDA_LLADDR, b"").hex(":")
 
 
-def _link(link: table.Link, subject: str, mtu: int, mac: str) -> Iterator[str]:
+def _link(link: table.Link, subject: str, mac: str) -> Iterator[str]:
     if not link.up:
         yield f"{subject} is down"
-    if link.mtu != mtu:
-        yield f"{subject} has MTU {link.mtu} instead of {mtu}"
     if link.mac != mac:
         yield f"{subject} has MAC {link.mac} instead of {mac}"

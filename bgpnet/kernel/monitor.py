@@ -23,6 +23,8 @@ LOOK = 500
 """Milliseconds after which `stop` is looked at."""
 GATHER = 0.02
 """Seconds that notifications are left to gather: most are of a pod being wired, whose thread is in a hurry."""
+STILL = 1.0
+"""Seconds without a notification after which the next one wakes us; until then we look by ourselves."""
 
 
 class Monitor:
@@ -39,12 +41,16 @@ class Monitor:
         """Until stop(). Raises OSError when the socket fails."""
         poll = select.poll()
         poll.register(self._netlink.fileno(), select.POLLIN)
+        still = 0.0
         try:
             while not stop():
-                if poll.poll(LOOK):
+                # Woken by each first notification, we would take the interpreter from the very thread that causes it.
+                if still < STILL or poll.poll(LOOK):
                     time.sleep(GATHER)  # nothing could wake us earlier for good
+                    still += GATHER
                     while not stop() and poll.poll(0):
                         self._take()
+                        still = 0.0
         finally:
             self._netlink.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from collections.abc import Iterator, Sequence
 
 from bgpnet.errors import KernelRefused
@@ -24,6 +25,7 @@ from bgpnet.kernel.rtnl import (
 
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
 SO_RCVBUFFORCE = 33
+TIMEVAL = struct.Struct("@ll")
 DEADLINE = 10.0
 """Seconds the kernel has to answer; it normally takes microseconds, and 25 ms to delete a link."""
 BATCH, BATCH_BYTES = 500, 1 << 16
@@ -51,7 +53,10 @@ class Netlink:
     def __init__(self, connection: socket.socket, port: int, deadline: float = DEADLINE) -> None:
         """port: who we are in notifications of our own changes. deadline: seconds the kernel has to answer."""
         self._socket = connection
-        self._socket.settimeout(deadline)
+        # The kernel's own time limit: Python's would ask poll() before every call.
+        limit = TIMEVAL.pack(int(deadline), int(deadline % 1 * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         self._deadline = deadline
         self._seq = 0
         self.port = port
@@ -66,6 +71,14 @@ class Netlink:
         _enlarge(made)
         made.bind((0, groups))
         return cls(made, int(made.getsockname()[0]))
+
+    @classmethod
+    def brief(cls) -> Netlink:
+        """In the namespace of the calling thread, for one batch: it hears nothing and has no port that matters."""
+        made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+        made.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        made.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        return cls(made, 0)
 
     def fileno(self) -> int:
         """For poll."""
@@ -159,7 +172,7 @@ class Netlink:
     def _receive(self) -> list[Message]:
         try:
             return self.receive()
-        except TimeoutError:
+        except BlockingIOError:
             raise KernelRefused(f"the kernel did not answer a netlink request within {self._deadline:g} s") from None
         except OSError as problem:
             raise KernelRefused(f"the kernel's answer to a netlink request was lost: {problem.strerror}") from problem

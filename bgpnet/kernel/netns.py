@@ -26,10 +26,15 @@ def setns(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
+def own() -> int:
+    """A descriptor of the calling thread's namespace."""
+    return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+
 @contextmanager
 def inside(descriptor: int) -> Iterator[None]:
     """The calling thread is in that namespace, and back afterwards; raises OSError when it cannot go there."""
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    home = own()
     try:
         setns(descriptor)
         try:
@@ -38,6 +43,15 @@ def inside(descriptor: int) -> Iterator[None]:
             _return(home)
     finally:
         os.close(home)
+
+
+def made_inside(descriptor: int, home: int, make: Callable[[], T]) -> T:
+    """What `make` returns, called in that namespace by a thread whose own one is `home`; raises OSError."""
+    setns(descriptor)
+    try:
+        return make()
+    finally:
+        _return(home)
 
 
 def run_inside(path: Path, work: Callable[[], T]) -> T:

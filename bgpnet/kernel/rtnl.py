@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
@@ -79,6 +80,7 @@ def numbered(raw: bytes, seq: int, flags: int = 0) -> bytes:
     return HEADER.pack(length, kind, before | flags, seq, port) + raw[16:]
 
 
+@lru_cache(maxsize=4)
 def mac(value: str) -> bytes:
     """`ee:ee:…` as bytes."""
     return bytes.fromhex(value.replace(":", ""))

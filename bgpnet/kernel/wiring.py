@@ -13,7 +13,6 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 from bgpnet import names
 from bgpnet.errors import KernelRefused
@@ -33,6 +32,8 @@ class Wirer:
 
     def __init__(self, first: int | None = None) -> None:
         """first: the first index to be chosen; unless given, one that a predecessor hardly chose."""
+        self._home = netns.own()
+        self._host = os.fstat(self._home)
         self._local = threading.local()
         self._sockets: dict[int, Netlink] = {}
         self._indexes = itertools.count(int.from_bytes(os.urandom(3), "big") if first is None else first - FIRST_INDEX)
@@ -45,17 +46,18 @@ class Wirer:
         """Let go of the sockets; nobody may wire any more."""
         for netlink in self._sockets.values():
             netlink.close()
+        os.close(self._home)
 
     def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """See kernel.api.Kernel.wire."""
-        _check(wiring)
+        self._check(wiring)
         netlink = self._netlink()
         host, pod = self._create(netlink, wiring)
         with ExitStack() as half_made:
             half_made.callback(_undo, netlink, host)
             try:
                 _host_side(netlink, wiring, host)
-                _pod_side(wiring, pod)
+                _pod_side(wiring, pod, self._home)
                 keep_mac(netlink, wiring.link, host)
                 durable()
                 # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
@@ -100,6 +102,17 @@ class Wirer:
                 raise KernelRefused(f"pod links that wait for deletion could not be deleted: {refusal.told}")
         return len(ours)
 
+    def _check(self, wiring: Wiring) -> None:
+        refusals.check(wiring)
+        try:
+            there = os.fstat(wiring.netns)
+        except OSError as problem:
+            raise KernelRefused(
+                f"pod link {wiring.link}: the descriptor of the pod's namespace cannot be used: {problem.strerror}"
+            ) from problem
+        if os.path.samestat(there, self._host):
+            raise refusals.own_namespace(wiring)
+
     def _netlink(self) -> Netlink:
         netlink: Netlink | None = getattr(self._local, "netlink", None)
         if netlink is None:
@@ -125,18 +138,6 @@ class Wirer:
 
     def _next_index(self) -> int:
         return FIRST_INDEX + next(self._indexes) % (LAST_INDEX - FIRST_INDEX)
-
-
-def _check(wiring: Wiring) -> None:
-    refusals.check(wiring)
-    try:
-        there, here = os.fstat(wiring.netns), Path("/proc/thread-self/ns/net").stat()
-    except OSError as problem:
-        raise KernelRefused(
-            f"pod link {wiring.link}: the descriptor of the pod's namespace cannot be used: {problem.strerror}"
-        ) from problem
-    if (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino):
-        raise refusals.own_namespace(wiring)
 
 
 def _make_place(netlink: Netlink, wiring: Wiring, index: int) -> None:
@@ -184,10 +185,9 @@ def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
             raise refusal
 
 
-def _pod_side(wiring: Wiring, index: int) -> None:
+def _pod_side(wiring: Wiring, index: int, home: int) -> None:
     steps = encode.pod_side(index, wiring)
-    with netns.inside(wiring.netns):
-        netlink = Netlink.open()
+    netlink = netns.made_inside(wiring.netns, home, Netlink.brief)
     try:
         outcome = netlink.send(list(steps.values()))
     finally:
@@ -206,10 +206,10 @@ def _pod_side(wiring: Wiring, index: int) -> None:
 def keep_mac(netlink: Netlink, name: str, index: int) -> None:
     """A MAC given at creation is sometimes changed by udev (Calico reads it back, too); the pod relies on ours."""
     for _ in range(TRIES):
-        found = table.link(netlink, index=index)
-        if found is None:
+        mac = table.mac(netlink, index)
+        if mac is None:
             raise KernelRefused(f"pod link {name} is gone: the pod's namespace ended meanwhile")
-        if found.mac == names.HOST_MAC:
+        if mac == names.HOST_MAC:
             return
         netlink.ask([encode.host_mac(index)])
     raise KernelRefused(

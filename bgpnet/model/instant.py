@@ -12,4 +12,16 @@ def stamp(seconds: float) -> str:
 
 def seconds(text: str) -> float:
     """The way back; raises ValueError."""
-    return datetime.fromisoformat(text).timestamp()
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except OverflowError:  # the year 1 in local time
+        raise ValueError(f"{text!r} is out of range") from None
+
+
+def readable(text: str) -> bool:
+    """Whether it is an instant."""
+    try:
+        seconds(text)
+    except ValueError:
+        return False
+    return True

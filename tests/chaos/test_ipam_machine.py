@@ -111,6 +111,11 @@ class Ipam(RuleBasedStateMachine):
             machine.die(live[pick % len(live)])
         self.then(turns, seed)
 
+    @rule(node=NODES, turns=TURNS, seed=SEEDS)
+    def runtime_collects_garbage(self, node: int, turns: int, seed: int) -> None:
+        self.node(node).collect()
+        self.then(turns, seed)
+
     @rule(node=NODES, pick=PICK, turns=TURNS, seed=SEEDS)
     def stranger_deletes_a_link(self, node: int, pick: int, turns: int, seed: int) -> None:
         machine = self.node(node)

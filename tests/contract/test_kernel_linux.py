@@ -40,7 +40,7 @@ def machine() -> Iterator[LinuxMachine]:
     ("tampering", "phrase"),
     [
         ("link set eth0 down", "eth0 of the pod is down"),
-        ("link set eth0 mtu 1400", "eth0 of the pod has MTU 1400 instead of 1480"),
+        ("link set eth0 mtu 9000", "eth0 of the pod has MTU 9000 instead of 1480"),
         ("link set eth0 address 02:00:00:00:00:01", "eth0 of the pod has MAC 02:00:00:00:00:01 instead of 0a:58:"),
         ("link set eth0 name eth7", "the pod has no interface eth0"),
         ("addr del 10.0.0.1/32 dev eth0", "eth0 of the pod has the address none instead of 10.0.0.1/32"),

@@ -18,13 +18,14 @@ SOURCE = Path(__file__).parents[2] / "bgpnet" / "cni"
 WORDS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", str(SOURCE / "plugin.c"), "-o"]
 TWIN = ["/usr/bin/python3", "-ISE", str(SOURCE / "plugin.py")]
 RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "10.244.0.1/32"}]}
+REFUSAL = {"cniVersion": "1.0.0", "code": 11, "msg": "too many at once; try again"}
 OK = wire.answer(0, json.dumps(RESULT).encode())
 
 
-def compiled(folder: Path, *options: str, compiler: str = "musl-gcc") -> list[str]:
-    """The C plugin, compiled into the folder; the sanitizers need `cc` and glibc."""
+def compiled(folder: Path, *options: str) -> list[str]:
+    """The C plugin, compiled into the folder."""
     program = folder / "bgpnet"
-    subprocess.run([compiler, *WORDS, str(program), *options], check=True, timeout=120)
+    subprocess.run(["musl-gcc", *WORDS, str(program), *options], check=True, timeout=120)
     return [str(program)]
 
 
@@ -123,6 +124,34 @@ def deaf(_: socket.socket, agent: Stub) -> None:
     agent.over.wait(60)
 
 
+def sipping(peer: socket.socket, agent: Stub) -> None:
+    """Reads a byte at a time, for ever."""
+    while peer.recv(1) and not agent.over.wait(0.02):
+        pass
+
+
+def refusing(peer: socket.socket, _: Stub) -> None:
+    """Has heard enough at once: says so, and hangs up on a request that it has not read."""
+    peer.recv(1)
+    peer.sendall(wire.answer(1, json.dumps(REFUSAL).encode()))
+
+
+def hesitating(peer: socket.socket, agent: Stub) -> None:
+    """Answers a byte at a time, but to the end."""
+    agent.hear(peer)
+    for byte in OK:
+        peer.sendall(bytes([byte]))
+        agent.over.wait(0.005)
+
+
+def endless(peer: socket.socket, agent: Stub) -> None:
+    """Answers, and goes on talking."""
+    agent.hear(peer)
+    peer.sendall(OK)
+    while not agent.over.is_set():
+        peer.sendall(b"{}" * 32768)
+
+
 def trickling(peer: socket.socket, agent: Stub) -> None:
     """Answers a byte at a time, for ever."""
     agent.hear(peer)
@@ -183,3 +212,8 @@ def config(socket_path: Path | str, **more: object) -> bytes:
     return json.dumps(
         {"cniVersion": "1.0.0", "name": "k8s-pod-network", "type": "bgpnet", "socket": str(socket_path), **more}
     ).encode()
+
+
+def shown(path: Path) -> str:
+    """A path as a message repeats it."""
+    return str(path) if len(str(path)) <= 100 else str(path)[:100] + "..."

@@ -207,30 +207,6 @@ def test_a_newer_sandbox_that_is_refused_early_leaves_the_older_one_at_work(one:
 # what is refused
 
 
-REFUSED = {
-    "no namespace": (("ADD", "c1", ""), {}, 4, "CNI_NETNS"),
-    "a namespace that is not there": (("ADD", "c1", "nowhere"), {}, 4, "/run/netns/nowhere"),
-    "an unknown command": (("FLY", "c1", "p"), {}, 4, "CNI_COMMAND"),
-    "broken JSON": (("ADD", "c1", "p"), {"config": '{"cniVersion": "1.0.0", '}, 6, "JSON"),
-    "an unknown pool": (("ADD", "c1", "p"), {"ipv4_pools": ["blue"]}, 101, "blue"),
-    "an unknown version": (("ADD", "c1", "p"), {"cniVersion": "9.9.9"}, 1, "9.9.9"),
-    "an impossible MTU": (("ADD", "c1", "p"), {"mtu": 12}, 7, "mtu"),
-    "no agent on that socket": (("ADD", "c1", "p"), {"socket": "/run/bgpnet/nobody.sock"}, 11, "bgpnet agent"),
-}
-
-
-@pytest.mark.parametrize("twin", [False, True], ids=["C", "twin"])
-@pytest.mark.parametrize("case", REFUSED)
-def test_a_wrong_request_is_one_sentence_and_leaves_nothing(shared: Machine, case: str, twin: bool) -> None:
-    words, more, code, named = REFUSED[case]
-    name = f"r{list(REFUSED).index(case)}{twin:d}"
-    shared.netns(name)
-    words = tuple(name if word == "p" else word for word in words)
-    answer = shared.cni(*words, twin=twin, **more)  # type: ignore[arg-type]  # the table's
-    assert_refused(answer, code, named)
-    assert_nothing_left(shared)
-
-
 def assert_refused(answer: Said, code: int, *named: str) -> None:
     """Exit code 1, the error object with that code, one sentence that names all of these."""
     assert (answer.code, answer.error) == (1, code), answer.raw

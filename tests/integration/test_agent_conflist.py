@@ -108,7 +108,9 @@ def test_portmap_bandwidth_and_tuning_are_chained_after_ours(made: Cluster, twin
     if twin:
         install.install(install.freeze(), made.folder / "bin")
     sysctl = {"net.core.somaxconn": "500"}
-    one.agent.env["BGPNET_CNI_PLUGINS"] = json.dumps(["portmap", "bandwidth", {"type": "tuning", "sysctl": sysctl}])
+    one.agent.env["BGPNET_CNI_PLUGINS"] = json.dumps(
+        ["portmap", "bandwidth", {"type": "tuning", "sysctl": sysctl, "mtu": 1400}]
+    )
     one.agent.start()
     one.ready()
     runtime = ListCaller(one, written(made).read_text(), BINS, newest="1.1.0")
@@ -132,6 +134,7 @@ def test_portmap_bandwidth_and_tuning_are_chained_after_ours(made: Cluster, twin
     assert_served(one, address)
     assert "tbf" in one.run("tc", "qdisc", "show", "dev", link["name"])
     assert one.run("ip", "netns", "exec", "p", "cat", "/proc/sys/net/core/somaxconn").strip() == "500"
+    assert "mtu 1400 " in one.run("ip", "-n", "p", "link", "show", "eth0")
     # portmap 1.1.1 looks for IPv6 rules that it does not make where the pod has no IPv6 address.
     runtime.check("c1", "p", pod="web", without="portmap", **asked)
     runtime.calls.clear()

@@ -1,4 +1,7 @@
-"""The CNI plugin, both programs by one suite, against a stub agent: what is passed, every refusal, every hostility."""
+"""The CNI plugin, both programs by one suite, against a stub agent: what is passed, and every refusal.
+
+Hostile agents are in test_cni_hostile.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import os
 import socket
 import stat
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -15,21 +17,17 @@ from cni_stub import (
     OK,
     RESULT,
     TWIN,
-    Behaviour,
     answering,
     compiled,
     config,
-    deaf,
     environment,
     execute,
+    shown,
     silent,
     stub,
-    trickling,
 )
 
 from bgpnet import wire
-from bgpnet.client import AgentClient
-from bgpnet.errors import AgentAway, BgpnetError
 
 VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 COMMANDS = "ADD, DEL, CHECK, GC, STATUS, VERSION"
@@ -102,7 +100,7 @@ def test_the_largest_request_and_the_largest_answer_pass(plugin: list[str], tmp_
     env = environment("ADD")
     room = wire.LIMIT - len(wire.pack_cni(wire.CniCall({k: str(v) for k, v in env.items()}, b"")))
     text = config(tmp_path / "agent.sock").ljust(room)
-    largest = b"{}".rjust(wire.LIMIT)
+    largest = json.dumps(RESULT).encode().rjust(wire.LIMIT)
     with stub(tmp_path / "agent.sock", answering(wire.answer(0, largest))) as agent:
         done = execute(plugin, env, text)
         assert (done.code, done.out == largest, agent.seen[0].call.stdin == text) == (0, True, True)
@@ -110,6 +108,19 @@ def test_the_largest_request_and_the_largest_answer_pass(plugin: list[str], tmp_
             7,
             "standard input is longer than the 1048576 bytes that are taken, with CNI_ variables: shorten it",
         )
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_the_largest_environment_passes(plugin: list[str], tmp_path: Path, more: int) -> None:
+    env = environment("ADD", **{f"filler{number}": "x" * 120_000 for number in range(8)})
+    room = wire.LIMIT - len(wire.pack_cni(wire.CniCall({name: str(value) for name, value in env.items()}, b"")))
+    env["CNI_ARGS"] = "x" * (room - len("CNI_ARGS=") - 1 + more)
+    code, message = execute(plugin, env, b"").error
+    assert (code, message.split(":")[0]) == (
+        (4, "the CNI_ variables are longer than the 1048576 bytes that are taken")
+        if more
+        else (6, "standard input is empty")
+    )
 
 
 # --- VERSION
@@ -311,11 +322,6 @@ def test_without_an_agent_try_again_later(plugin: list[str], tmp_path: Path, com
     assert list(tmp_path.iterdir()) == []
 
 
-def shown(path: Path) -> str:
-    """A path as a message repeats it."""
-    return str(path) if len(str(path)) <= 100 else str(path)[:100] + "..."
-
-
 def test_a_del_without_an_agent_leaves_a_tombstone(plugin: list[str], tmp_path: Path) -> None:
     path = tmp_path / "run" / "deeper" / "agent.sock"
     env = environment("DEL", netns="/gone", args="A=1")
@@ -352,122 +358,3 @@ def test_a_tombstone_that_cannot_be_written_is_an_error(plugin: list[str], tmp_p
         "start it with `bgpnet agent`, then try again",
     )
     assert obstacle == "file" or list((tmp_path / "tombstones").iterdir()) == []
-
-
-# --- an agent that is hostile
-
-
-HANGING = "the agent did not answer within 0.3 s; see its log, then try again"
-HUNG_UP = "the agent hung up before it had answered; see its log, then try again"
-STRANGER = "what answered is not a bgpnet agent of this version; name its socket, or restart it"
-
-
-@pytest.mark.parametrize(
-    ("behave", "code", "message"),
-    [
-        (silent, 11, HANGING),
-        (deaf, 11, HANGING),
-        (trickling, 11, HANGING),
-        (lambda _peer, _agent: None, 11, HUNG_UP),
-        (answering(b""), 11, HUNG_UP),
-        (answering(b"\0\0\0"), 11, HUNG_UP),
-        (answering(OK[:-1]), 11, HUNG_UP),
-        (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), 6, STRANGER),
-        (answering(wire.ANSWER.pack(wire.LIMIT + 1, 0) + b" " * (wire.LIMIT + 1)), 6, STRANGER),
-        (answering(wire.answer(2, b"{}")), 6, STRANGER),
-        (answering(wire.answer(0, b"")), 6, STRANGER),
-        (answering(wire.answer(1, b"")), 6, STRANGER),
-        (answering(wire.answer(0, b"nonsense")), 6, STRANGER),
-        (answering(wire.answer(1, os.urandom(wire.LIMIT))), 6, STRANGER),
-    ],
-    ids=["silent", "deaf", "trickling", "closing", "nothing", "half a head", "half a body", "http", "huge", "status 2",
-         "empty result", "empty error", "not json", "noise"],
-)  # fmt: skip
-def test_a_hostile_agent_gets_an_error_in_time(
-    plugin: list[str], tmp_path: Path, behave: Behaviour, code: int, message: str
-) -> None:
-    seconds = 0.3 if message == HANGING else 30  # who is slow only because the machine is busy is waited for
-    text = config(tmp_path / "agent.sock", timeout=seconds, filler="x" * 500_000)
-    started = time.monotonic()
-    with stub(tmp_path / "agent.sock", behave):
-        done = execute(plugin, environment("ADD"), text)
-        spent = time.monotonic() - started
-    assert done.error == (code, f"socket = {shown(tmp_path / 'agent.sock')}: {message}")
-    assert code == 6 or message != HANGING or spent >= 0.3
-    assert spent < 20
-
-
-def test_a_full_backlog_does_not_hold_it(plugin: list[str], tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
-        listener.bind(str(tmp_path / "agent.sock"))
-        listener.listen(0)
-        first.connect(str(tmp_path / "agent.sock"))
-        done = execute(plugin, environment("ADD"), config(tmp_path / "agent.sock", timeout=0.3))
-    assert done.error == (11, f"socket = {shown(tmp_path / 'agent.sock')}: {HANGING}")
-
-
-def test_an_input_without_an_end_does_not_hold_it(plugin: list[str], tmp_path: Path) -> None:
-    with subprocess.Popen(plugin, env={"CNI_COMMAND": "VERSION"}, stdin=-1, stdout=-1) as ran:
-        assert ran.stdout
-        assert b"supportedVersions" in ran.stdout.readline()
-
-
-def test_a_del_that_is_not_answered_fails_and_leaves_no_tombstone(plugin: list[str], tmp_path: Path) -> None:
-    with stub(tmp_path / "agent.sock", silent):
-        done = execute(plugin, environment("DEL"), config(tmp_path / "agent.sock", timeout=0.3))
-    assert done.error == (11, f"socket = {shown(tmp_path / 'agent.sock')}: {HANGING}")
-    assert not (tmp_path / "tombstones").exists()
-
-
-def test_a_reader_who_left_is_not_waited_for(plugin: list[str], tmp_path: Path) -> None:
-    reader, writer = os.pipe()
-    os.close(reader)
-    text = config(tmp_path / "agent.sock")
-    with stub(tmp_path / "agent.sock", answering(wire.answer(0, b"{}".rjust(wire.LIMIT)))), open(writer, "wb") as out:
-        ran = subprocess.run(plugin, env=environment("ADD"), input=text, stdout=out, stderr=-1, timeout=60)
-    assert (ran.returncode, ran.stderr) == (1, b"")
-
-
-# --- the same socket from Python
-
-
-def test_a_client_calls_cni_and_asks(tmp_path: Path) -> None:
-    client = AgentClient(tmp_path / "agent.sock", timeout=30)
-    with stub(tmp_path / "agent.sock", answering(OK)) as agent, open("/proc/self/ns/net") as netns:
-        status, body = client.call_cni({"CNI_COMMAND": "ADD"}, b"{}", netns.fileno())
-        assert client.ask("status", node="a") == RESULT
-        assert (status, json.loads(body)) == (0, RESULT)
-        first, second = agent.seen
-        assert first.call == wire.CniCall({"CNI_COMMAND": "ADD"}, b"{}")
-        assert first.inode == os.fstat(netns.fileno()).st_ino
-        assert (second.kind, json.loads(second.body)) == (wire.Kind.QUESTION, {"ask": "status", "node": "a"})
-
-
-def test_a_question_refused_carries_the_agents_sentence(tmp_path: Path) -> None:
-    client = AgentClient(tmp_path / "agent.sock", timeout=30)
-    refusal = answering(wire.answer(1, b"no such question: use status"))
-    with stub(tmp_path / "agent.sock", refusal), pytest.raises(BgpnetError, match=r"\Ano such question: use status\Z"):
-        client.ask("nonsense")
-
-
-@pytest.mark.parametrize(
-    ("behave", "reason"),
-    [
-        (None, "No such file or directory"),
-        (silent, "no answer within 0.2 s"),
-        (deaf, "no answer within 0.2 s"),
-        (trickling, "no answer within 0.2 s"),
-        (answering(b"\0"), "it hung up before it had answered"),
-        (answering(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "is not a bgpnet agent"),
-        (answering(wire.answer(0, b"[]")), "its answer is a list, not an object"),
-        (answering(wire.answer(0, b"nonsense")), "its answer is not JSON"),
-    ],
-)
-def test_a_client_says_that_the_agent_is_away(tmp_path: Path, behave: Behaviour | None, reason: str) -> None:
-    client = AgentClient(tmp_path / "agent.sock", timeout=0.2 if reason == "no answer within 0.2 s" else 30)
-    if behave is None:
-        with pytest.raises(AgentAway, match=reason):
-            client.ask("status")
-        return
-    with stub(tmp_path / "agent.sock", behave), pytest.raises(AgentAway, match=reason):
-        client.ask("status", filler="x" * 500_000)

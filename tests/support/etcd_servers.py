@@ -16,6 +16,8 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from programs import built
+
 from bgpnet.store.etcd import EtcdStore
 from bgpnet.store.etcd_options import Options
 
@@ -141,12 +143,7 @@ def debian_etcd() -> str:
 
 def current_etcd() -> str:
     """The program of the current etcd, which `make test` has built from its Go module."""
-    required = (Path(__file__).parent / "etcd" / "go.mod").read_text()
-    version = required.partition("require go.etcd.io/etcd/server/v3 v")[2].partition("\n")[0]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    built = cache / "bgpnet" / f"etcd-{version}" / "etcd"
-    assert built.exists(), f"{built} is missing; run `scripts/etcd`, which builds it in a minute or two"
-    return str(built)
+    return built("etcd", "etcd")
 
 
 ETCDS = {"etcd-3.4": debian_etcd, "etcd-current": current_etcd}

@@ -20,7 +20,7 @@ from tasks import Task, checkpoint
 
 from bgpnet import reservations
 from bgpnet.agent import facts, feeds
-from bgpnet.agent.apply import Applied, apply
+from bgpnet.agent.apply import Applied, apply, handled_by, remains
 from bgpnet.agent.events import (
     Answer,
     CheckPod,
@@ -47,7 +47,7 @@ from bgpnet.agent.events import (
     UnwirePod,
     WirePod,
 )
-from bgpnet.agent.journal import restore
+from bgpnet.agent.journal import Kept, restore
 from bgpnet.agent.loop import AUDIT, TIDE
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Hands
@@ -119,6 +119,7 @@ class Life:
         self.inbox: deque[Event] = deque()
         self._plan = Plan(KernelState())
         self._dirty = self._audit = True
+        self._handled: set[str] = set()
         self._planned = self._audited = place.clock.now
         self._claims: deque[tuple[ClaimBlock | TakeBack | DropBlock, float]] = deque()
         self._marked: deque[Attachment | None] = deque()
@@ -177,12 +178,20 @@ class Life:
         contents = self.journal.load()
         now = clock.now
         blocks, pods = restore(contents, place.boot, now) if contents else ({}, {})
-        kept = contents.reserved if contents else ()
+        kept = contents.kept if contents else Kept(())
         checkpoint("begin the journal anew")
         self.journal.start(blocks.values(), pods.values(), kept)
         self.journal.listen(lambda refusal: self.inbox.append(JournalTold(refusal)))
-        reserved = reservations.of_networks(kept)
-        self.world = World(me=place.me, now=now, clock=now, blocks=blocks, pods=pods, reserved=reserved)
+        self.world = World(
+            me=place.me,
+            now=now,
+            clock=now,
+            blocks=blocks,
+            pods=pods,
+            journalled=contents is not None,
+            reserved=reservations.of_networks(kept.cidrs),
+            cooldown=kept.cooldown,
+        )
         self.inbox.append(KernelLooked(facts.seen(place.kernel.read())))
         place.kernel.reap(abandoned=True)
         self.inbox.extend(place.buried())
@@ -209,6 +218,7 @@ class Life:
     def _step(self, event: Event) -> None:
         now = self.place.clock.now
         before = self.world if isinstance(event, Tick) else replace(self.world, now=now, clock=now)
+        self._handled |= handled_by(before, event)
         self.world, effects = step(before, event)
         for effect in effects:
             if isinstance(effect, WirePod) and effect.pod.attachment not in before.pods:
@@ -259,7 +269,8 @@ class Life:
         self._dirty, self._planned = False, now
         self._audit = self._audit or now - self._audited >= AUDIT
         wish = plan(self.world)
-        if self._audit or wish.kernel != self._plan.kernel:
+        handled, self._handled = self._handled | wish.hold_links, set()
+        if self._audit or remains(self._plan.kernel, wish.kernel, handled):
             done = apply(wish, self.place.kernel)
             self._audit, self._audited = False, now
             if done.stale:

@@ -270,6 +270,18 @@ class Machine:
                 one.state = State.GONE
                 self.counts["forgotten by the runtime"] += 1
 
+    def collect(self) -> None:
+        """GC with every sandbox that the runtime has; of those that ended it keeps none, and no DEL comes for them."""
+        if not self.serving or self.life is None:
+            return
+        for one in self.containers:
+            if one.state is State.DEAD:
+                one.state = State.GONE
+        kept = [one for one in self.containers if one.state is not State.GONE]
+        self.counts["GCs asked"] += 1
+        number = self._register(Ask("GC", Container("", "", 0)))
+        self.life.ask(number, CniCall({"CNI_COMMAND": "GC"}, _gc_configuration(kept)))
+
     def sight(self, path: str) -> Netns:
         """Whether the network namespace of that path is there: until the runtime ends it."""
         there = [one for one in self.containers if path == f"/run/netns/{one.name}"]
@@ -297,7 +309,9 @@ class Machine:
             return
         one, said = ask.container, json.loads(answer.body or b"{}")
         self.say(f"{self.name}: {ask.command} {one.name} answered {answer.status} {said.get('msg') or said.get('ips')}")
-        if ask.command == "DEL":
+        if ask.command == "GC":
+            self.counts["GCs answered"] += answer.status == 0
+        elif ask.command == "DEL":
             self._deleted(ask, answer, said)
         elif answer.status == 0:
             self._added(one, ip.interface(said["ips"][0]["address"]).ip)
@@ -360,3 +374,9 @@ class Machine:
             "CNI_ARGS": f"{args};IP={one.wanted}" if one.wanted and command == "ADD" else args,
         }
         return CniCall(env, STDIN)
+
+
+def _gc_configuration(kept: list[Container]) -> bytes:
+    """What libcni passes to GC."""
+    valid = [{"containerID": one.name, "ifname": "eth0"} for one in kept]
+    return json.dumps({**json.loads(STDIN), "cniVersion": "1.1.0", "cni.dev/valid-attachments": valid}).encode()

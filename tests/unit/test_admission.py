@@ -267,3 +267,13 @@ def test_other_kinds_are_free() -> None:
     assert admission.on_create(peer, [peer], []) == []
     assert admission.on_update(peer, peer) == []
     assert admission.on_delete(peer, [], NOW) == []
+
+
+def test_a_pool_inside_somebodys_block_is_refused() -> None:
+    """Its pool was deleted while the block is still owned, empty as recorded: two nodes would have one address."""
+    around = owned("10.0.0.0/26", "n1")
+    [finding] = admission.on_create(pool("small", "{cidr: 10.0.0.0/27, blockSize: 28}"), [], [around])
+    assert finding.path == "spec.blockSize"
+    assert finding.problem == (
+        "does not fit the blocks that exist around 10.0.0.0/27 (/26); choose another cidr, or release those blocks"
+    )

@@ -8,7 +8,8 @@ import worlds
 from worlds import BLOCK, ME, applied, block, ended, found, machine, node, pod, pool, run, state, synced, told, wire
 
 from bgpnet.agent import facts
-from bgpnet.agent.apply import differences
+from bgpnet.agent.apply import differences, handled_by, remains
+from bgpnet.agent.events import PodWired, Reaped
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Pod, World
 from bgpnet.cnispec import Attachment
@@ -172,3 +173,37 @@ def test_what_an_agent_sees_when_it_starts() -> None:
     }
     mine = found_links[Attachment("c1", "eth0")]
     assert (mine.link, mine.mtu, mine.since) == (one.link, one.mtu, one.since)
+
+
+def test_the_kernel_is_not_read_for_what_workers_have_put() -> None:
+    one, two = pod("c1", "10.244.0.1"), pod("c2", "10.244.0.2", link="cali2")
+    before, after = plan(world_of(one)).kernel, plan(world_of(one, two)).kernel
+    assert remains(before, after, set())
+    assert remains(before, after, {one.link})
+    assert not remains(before, after, {two.link})
+    assert not remains(after, before, {two.link})
+    assert not remains(after, after, set())
+    assert not remains(after, plan(world_of(one, two)).kernel, set())
+
+
+def test_the_kernel_is_read_for_everything_else() -> None:
+    """A block's route, a sysctl of the tunnel, a learned route: whatever workers have put meanwhile."""
+    one = pod("c1", "10.244.0.1")
+    before = plan(world_of(one)).kernel
+    another = replace(world_of(one), blocks={each.network: each for each in (block(), block("10.244.0.64/26"))})
+    assert remains(before, plan(another).kernel, {one.link})
+    assert remains(
+        before, replace(before, sysctls={**before.sysctls, "net/ipv4/conf/tunl0/rp_filter": "2"}), {one.link}
+    )
+    assert remains(before, replace(before, sweep_pods=not before.sweep_pods), {one.link})
+    assert remains(before, replace(before, routes={**before.routes, Owner.LEARNED: {}}), {one.link})
+    moved = replace(before, neighbours={NeighbourKey("cali9", one.address): one.mac})
+    assert remains(before, moved, {one.link})
+
+
+def test_what_a_worker_reports_is_handled() -> None:
+    one = pod("c1", "10.244.0.1")
+    world = world_of(one)
+    assert handled_by(world, PodWired(1, one.attachment, "1.0.0")) == {one.link}
+    assert handled_by(world, Reaped((one.attachment, Attachment("unknown", "eth0")))) == {one.link}
+    assert handled_by(world, state()) == set()

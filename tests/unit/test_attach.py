@@ -156,7 +156,7 @@ def test_before_the_datastore_has_spoken_nothing_is_claimed_and_patience_ends_wi
 
 
 def test_own_blocks_serve_while_the_datastore_is_away() -> None:
-    world = replace(fresh(), blocks={NET: ipam.new_block(NET, OWNER, NOW)})
+    world = replace(fresh(), blocks={NET: ipam.new_block(NET, OWNER, NOW)}, journalled=True)
     _, effects = run(world, events.StoreAway("down"), events.CniAsked(1, call("ADD", "c1")))
     assert isinstance(only(effects, WirePod), WirePod)
 
@@ -412,7 +412,7 @@ def test_an_object_that_could_not_be_read_counts_as_heard_once_it_is_mended() ->
 
 
 def test_before_the_pools_are_known_a_pod_gets_the_mtu_that_fits_a_tunnel() -> None:
-    world = replace(fresh(), blocks={NET: ipam.new_block(NET, OWNER, NOW)})
+    world = replace(fresh(), blocks={NET: ipam.new_block(NET, OWNER, NOW)}, journalled=True)
     _, effects = run(world, events.CniAsked(1, call("ADD", "c1")))
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)

@@ -37,7 +37,9 @@ def test_reservations_are_journalled_when_they_change_and_hold_before_the_datast
     world, found = effects(working(), events.Changed(kinds.IPRESERVATION, reservation("10.244.0.0/31")))
     assert found == [JournalReserved(("10.244.0.0/31",))]
     assert effects(world, events.Listed(kinds.IPRESERVATION, (reservation("10.244.0.0/31"),)))[1] == []
-    started = replace(fresh(), blocks=world.blocks, reserved=reservations.of_networks(["10.244.0.0/31"]))
+    started = replace(
+        fresh(), blocks=world.blocks, journalled=True, reserved=reservations.of_networks(["10.244.0.0/31"])
+    )
     assert given(effects(started, asked())[1]) == "10.244.0.2"
 
 

@@ -270,3 +270,11 @@ def test_nodes_share_a_pool_until_every_unreserved_address_is_given_exactly_once
     assert sorted(nodes.given) == sorted(f"10.0.0.{one}" for one in set(range(32)) - kept | asked)
     held = [net for mine_ in nodes.blocks.values() for net in mine_]
     assert len(set(held)) == len(held) == len(site.blocks())
+
+
+def test_no_block_is_written_over_another_of_another_size_not_even_by_name(site: Site) -> None:
+    """The pool lies inside a block that is still another node's, or its blocks are larger than that."""
+    around = site.stored("10.0.0.0/26", "n2")
+    assert failure(site.claim("n1")).exhausted
+    assert failure(site.claim("n1", wanted="10.0.0.16/29")).reason == "block 10.0.0.16/29 went to another node"
+    assert site.blocks() == [around]

@@ -55,8 +55,35 @@ def test_the_runtime_asks_for_one_address(args: str, config: object, source: str
 
 
 def test_a_del_does_not_mind_what_its_add_asked_for() -> None:
-    request = cnispec.parse(call({"CNI_COMMAND": "DEL", "CNI_ARGS": "IP=ten"}, {"runtimeConfig": {"ips": 7}}))
-    assert request.address is None
+    asked = {"runtimeConfig": {"ips": 7}, "mtu": "big", "ipv4_pools": "blue", "prevResult": 1}
+    request = cnispec.parse(call({"CNI_COMMAND": "DEL", "CNI_ARGS": "novalue;IP=ten;K8S_POD_NAME=a"}, asked))
+    assert (request.address, request.mtu, request.pools) == (None, 0, ())
+
+
+@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
+def test_a_gc_is_told_who_lives(key: str) -> None:
+    listed = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1", "more": 1}]
+    assert gc({key: listed}).valid == {Attachment("c1", "eth0"), Attachment("c2", "net1")}
+    assert gc({key: []}).valid == frozenset()
+    assert gc({key: None}).valid is None
+    assert gc({}).valid is None
+
+
+@pytest.mark.parametrize(
+    "listed",
+    ["", {}, 0, False, "c1", {"containerID": "c1", "ifname": "eth0"}, [None], ["c1"], [{}], [{"containerID": "c1"}],
+     [{"containerID": 1, "ifname": "eth0"}], [{"containerID": "c1", "ifname": None}], [[]]],
+)  # fmt: skip
+def test_what_is_no_list_of_attachments_is_not_taken_for_an_empty_one(listed: object) -> None:
+    with pytest.raises(CniError, match=r"cni\.dev/valid-attachments = .*: the container runtime has to pass") as caught:
+        gc({"cni.dev/valid-attachments": listed})
+    assert caught.value.code == 7
+
+
+def gc(config: dict[str, object]) -> CniRequest:
+    return cnispec.parse(
+        CniCall({"CNI_COMMAND": "GC"}, json.dumps({**CONFIG, "cniVersion": "1.1.0", **config}).encode())
+    )
 
 
 def test_pools_where_calicos_configuration_has_them() -> None:

@@ -289,15 +289,15 @@ def test_what_is_reserved_is_remembered_through_rewrites(tmp_path: Path) -> None
     one.append([Kept(("10.244.0.0/30",)), Kept(("10.244.0.0/29", "10.244.1.0/24"))])
     contents = journal.decode(path.read_bytes())
     assert contents is not None
-    assert contents.reserved == ("10.244.0.0/29", "10.244.1.0/24")
-    one.start([], [], contents.reserved)
+    assert contents.kept.cidrs == ("10.244.0.0/29", "10.244.1.0/24")
+    one.start([], [], contents.kept)
     again = journal.decode(path.read_bytes())
     assert again is not None
-    assert again.reserved == contents.reserved
+    assert again.kept == contents.kept
     one.append([Kept(())])
     last = journal.decode(path.read_bytes())
     assert last is not None
-    assert last.reserved == ()
+    assert last.kept.cidrs == ()
     one.close()
 
 
@@ -359,10 +359,10 @@ try:
     for _ in range(500): one.append([Kept(("10.0.0.0/29",) * 100)])
     print("never full")
 except JournalFailed as problem: print(problem)
-print(one.load().reserved in {("10.0.0.0/30",), ("10.0.0.0/29",) * 100})
+print(one.load().kept.cidrs in {("10.0.0.0/30",), ("10.0.0.0/29",) * 100})
 (disk / "filler").unlink()
 one.append([Kept(("10.0.0.0/28",))])
-print(one.load().reserved)
+print(one.load().kept.cidrs)
 """
 READ_ONLY = """
 import subprocess, sys
@@ -378,7 +378,7 @@ try: one.append([Kept(("10.0.0.0/29",))])
 except JournalFailed as problem: print(problem)
 subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
 one.pay()
-print(one.load().reserved)
+print(one.load().kept.cidrs)
 """
 
 

@@ -11,8 +11,9 @@ from test_attach import call, fresh, run, told, with_block
 
 from bgpnet.agent import events
 from bgpnet.agent.events import CheckPod, UnwirePod
-from bgpnet.agent.world import Phase, World
+from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
+from bgpnet.model import kinds
 
 RESULT = {"cniVersion": "1.1.0", "ips": [{"address": "10.244.0.0/32"}]}
 
@@ -124,10 +125,9 @@ def test_status_is_whether_an_add_could_be_carried_out() -> None:
     assert told(run(ready(), asked("STATUS"))[1]) == [(9, 0, {})]
     got, message = code(run(fresh(), asked("STATUS"))[1])
     assert (got, message.startswith("no address can be given: the datastore is away")) == (50, True)
-    assert code(run(replace(ready(), fenced="block x belongs to y"), asked("STATUS"))[1]) == (
-        51,
-        "block x belongs to y",
-    )
+    fenced = replace(ready(), fenced="block x belongs to y")
+    assert told(run(fenced, asked("STATUS"))[1]) == [(9, 0, {})]  # another block serves
+    assert code(run(replace(fenced, blocks={}), asked("STATUS"))[1]) == (51, "block x belongs to y")
     assert told(run(replace(ready(), no_address="all owned"), asked("STATUS"))[1]) == [(9, 0, {})]
 
 
@@ -145,3 +145,22 @@ def test_a_result_of_1_1_0_has_the_mtu() -> None:
     world, effects = run(world, events.PodWired(1, Attachment("c1", "eth0"), "1.1.0"))
     [(_, _, said)] = told(effects)
     assert json.loads(json.dumps(said))["interfaces"][1]["mtu"] == 1500
+
+
+def test_what_gc_deleted_does_not_come_back_from_its_link_when_the_blocks_are_heard() -> None:
+    """GC works from the journal; the datastore answers later, and still has the pod."""
+    before = ready("c1")
+    pod = before.pods[Attachment("c1", "eth0")]
+    seen = Seen(pod.link, pod.since, pod.mtu, pod.address)
+    start = replace(fresh(), blocks=before.blocks, pods=before.pods, journalled=True)
+    world, _ = run(start, events.KernelLooked({pod.attachment: seen}), events.StoreAway("cut"))
+    world, effects = run(world, asked("GC", **{"cni.dev/valid-attachments": []}))
+    [unwire] = effects
+    assert isinstance(unwire, UnwirePod)
+    gone = (events.PodUnwired(unwire.number, pod.attachment), events.Reaped((pod.attachment,)))
+    recorded = tuple(before.blocks.values())
+    world, _ = run(world, *gone, events.Listed(kinds.NODE, ()), events.Listed(kinds.IPAMBLOCK, recorded))
+    assert (world.adopted, dict(world.pods)) == (True, {})
+    assert [slot.container for slot in recorded[0].spec.allocations.values()] == ["c1"]
+    for block in world.blocks.values():
+        assert all(slot.freedAt for slot in block.spec.allocations.values())

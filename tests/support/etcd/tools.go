@@ -1,6 +1,6 @@
 //go:build tools
 
-// Package etcd names the current etcd that the tests build and run beside Debian's.
+// Package etcd names the current etcd that the tests build and run beside Debian's. A comment names the program.
 package etcd
 
-import _ "go.etcd.io/etcd/server/v3"
+import _ "go.etcd.io/etcd/server/v3" // etcd
