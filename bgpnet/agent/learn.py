@@ -14,11 +14,14 @@ from bgpnet.bgp import causes
 from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.lines import EndOfRib, Failed, Notification, Opened, PeerDown, PeerState, PeerUp, Update
 from bgpnet.bgp.rib import Table
-from bgpnet.bgp.talk import Away, SpeakerEvent, Synced
+from bgpnet.bgp.talk import Away, Removed, SpeakerEvent, Synced
 from bgpnet.model.ip import Address
 
 SETTLE = 5.0
 """Seconds that a session found up is given to end its table, when nobody heard whether it has."""
+
+UNASKED = 30.0
+"""Seconds that a peer which offers no graceful restart is given for its table: it need not say where that ends."""
 
 
 def heard(world: World, event: SpeakerEvent) -> Step:
@@ -36,6 +39,8 @@ def heard(world: World, event: SpeakerEvent) -> Step:
             return peer_up(world, event), []
         case PeerDown():
             return peer_down(world, event), []
+        case Removed():
+            return removed(world, event.peer), []
         case EndOfRib():
             return ended(world, event.peer), []
         case Failed():
@@ -110,7 +115,7 @@ def peer_up(world: World, event: PeerUp) -> World:
         info=ESTABLISHED,
         restart=restart,
         known=before.known,
-        deadline=world.clock + RESTART_TIME,
+        deadline=world.clock + (UNASKED if restart is None else RESTART_TIME),
         router_id=event.opened.router_id if event.opened else before.router_id,
     )
     return _with(world, session)
@@ -128,6 +133,12 @@ def peer_down(world: World, event: PeerDown) -> World:
         table = table.mark_stale(event.peer) if patience else table.drop(event.peer)
     deadline = world.clock + (patience or 0) if before.up else before.deadline
     return replace(_with(world, replace(session, deadline=deadline)), table=table)
+
+
+def removed(world: World, peer: Address) -> World:
+    """Nobody wants the session any more: what the peer taught us goes, though it be waited for."""
+    sessions = {address: one for address, one in world.sessions.items() if address != peer}
+    return replace(world, sessions=sessions, table=world.table.drop(peer) if world.table is not None else None)
 
 
 def ended(world: World, peer: Address) -> World:

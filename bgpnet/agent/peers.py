@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 from bgpnet.agent import facts
-from bgpnet.agent.world import World
+from bgpnet.agent.same import Same
+from bgpnet.agent.world import Me, World
 from bgpnet.bgp.conf import SpeakerConf
 from bgpnet.bgp.member import Member, members
 from bgpnet.bgp.peering import Net, Peerings, needs_secrets, peerings
@@ -11,6 +15,10 @@ from bgpnet.bgp.secret import Secrets
 from bgpnet.kernel.state import Hop, Route
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BindMode, LogSeverity
+from bgpnet.model.kinds import Resource
+
+KINDS = (kinds.NODE, kinds.BGPCONFIGURATION, kinds.BGPPEER)
+"""What the sessions are made from."""
 
 LOG_LEVELS = {
     LogSeverity.DEBUG: "DEBUG",
@@ -24,9 +32,23 @@ LOG_LEVELS = {
 
 def of(world: World) -> Peerings | None:
     """The sessions; None while it is not known which they are, or with which password."""
-    configured, peers = facts.configured(world), facts.lingering_peers(world)
-    if not world.is_synced(kinds.NODE, kinds.BGPCONFIGURATION, kinds.BGPPEER):
+    if not world.is_synced(*KINDS):
         return None
+    heard = tuple(Same(world.of_kind(kind)) for kind in KINDS)
+    return _of(world.me, heard, Same(world.departed), Same(world.secrets))
+
+
+@lru_cache(maxsize=4)
+def _of(
+    me: Me,
+    heard: tuple[Same[Mapping[str, Resource]], ...],
+    departed: Same[Mapping[str, Mapping[str, tuple[Resource, float]]]],
+    secrets: Same[Secrets | None],
+) -> Peerings | None:
+    """Computed when something of this changed, not for every pod."""
+    known = {kind.plural: one.value for kind, one in zip(KINDS, heard, strict=True)}
+    world = World(me=me, now=0, clock=0, resources=known, departed=departed.value, secrets=secrets.value)
+    configured, peers = facts.configured(world), facts.lingering_peers(world)
     if world.secrets is None and needs_secrets(peers, configured):
         return None
     others = members(facts.lingering_nodes(world), configured)

@@ -96,6 +96,8 @@ def learned_is_complete(world: World, found: Peerings | None) -> bool:
     """
     if world.table is None or found is None or not world.is_synced(kinds.IPPOOL):
         return False
+    if not policies.filters_known(world, found):
+        return False
     return all(_has_spoken(world, world.sessions.get(peer.address)) for peer in found.neighbours)
 
 

@@ -159,8 +159,8 @@ class World:
     claimed ahead of need. replaced: why the datastore's pools are not believed. unheard: own blocks as we last wrote
     them, while no watch has told of that: what watches tell is from before. departed: Nodes and pools that were deleted
     just now, by kind and name, each with the clock until which it lingers. unjournalled: why the disk refuses the
-    journal; while it does, some of what is here is owed to it. secrets: the BGP passwords there are; None
-    until they were looked for.
+    journal; while it does, some of what is here is owed to it.
+    secrets: the BGP passwords there are; None until they were looked for.
     conflist: what is wrong with the CNI configuration that runtimes read.
     services, endpoints: of an orchestrator, by `namespace/name`; None where there is none.
     """

@@ -45,4 +45,4 @@ def restart_time(text: str | None) -> int:
 
 def hold_time(keepalive: str | None) -> int:
     """Three times the time between keepalives, which is all that ExaBGP can be told."""
-    return HOLD_TIME if keepalive is None else min(3 * ceil(common.length(keepalive)), common.HOLD_LIMIT)
+    return HOLD_TIME if keepalive is None else min(3 * max(ceil(common.length(keepalive)), 1), common.HOLD_LIMIT)

@@ -54,7 +54,16 @@ class Away:
     reason: str
 
 
-SpeakerEvent = Synced | Away | Opened | PeerUp | PeerDown | Failed | Update | EndOfRib | Notification | RefreshRequest
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """ExaBGP does not have this neighbour any more."""
+
+    peer: Address
+
+
+SpeakerEvent = (
+    Synced | Away | Removed | Opened | PeerUp | PeerDown | Failed | Update | EndOfRib | Notification | RefreshRequest
+)
 Exports = Mapping[Address, frozenset[Advert]]
 
 
@@ -140,8 +149,7 @@ class Talk:
             case Ack():
                 return self._answered(event.ok)
             case Neighbours():
-                self._neighbours(event.states)
-                return []
+                return self._neighbours(event.states)
             case Opened() | PeerUp() | PeerDown() | Update() | EndOfRib() | Notification() | RefreshRequest():
                 return self._happened(event)
             case _:
@@ -167,7 +175,7 @@ class Talk:
         for peer, paths in by_peer.items():
             self._table = self._table.apply(Update(peer, tuple(_from_peer(paths, self._peers[peer]))))
 
-    def _neighbours(self, states: Sequence[PeerState]) -> None:
+    def _neighbours(self, states: Sequence[PeerState]) -> list[SpeakerEvent]:
         """All neighbours there are. One that is being removed may still be listed beside its successor."""
         found: dict[Address, PeerState] = {}
         for state in states:
@@ -175,11 +183,13 @@ class Talk:
             up = state.up if not self.live else known is not None and known.up
             if state.peer not in found or state.up:
                 found[state.peer] = replace(state, up=up)
+        removed = [Removed(peer) for peer in self._peers if peer not in found] if self.live else []
         self._peers = found
         self._told = {peer: told for peer, told in self._told.items() if peer in found}
         self._failures = {peer: reason for peer, reason in self._failures.items() if peer in found}
         self._fresh &= found.keys()
         self._ending &= found.keys()
+        return [*removed]
 
     def _answered(self, ok: bool) -> list[SpeakerEvent]:
         if not self._awaited:
@@ -266,7 +276,8 @@ class Talk:
     def _failed(self, event: PeerDown) -> list[SpeakerEvent]:
         """Only what is news: attempts follow one another, and end in a refusal where the peer rests after an error."""
         before = self._failures.get(event.peer)
-        if not self.live or before == event.reason or (before is not None and causes.is_vague(event.reason)):
+        told = before == event.reason or (before is not None and causes.is_vague(event.reason))
+        if told or not self.live or event.peer not in self._peers:
             return []
         self._failures[event.peer] = event.reason
         return [Failed(event.peer, event.reason)]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bgpnet.bgp.export import Advert
 from bgpnet.bgp.lines import EndOfRib, Failed, Opened, PeerDown, PeerUp, Update
 from bgpnet.bgp.rib import Path, Table
-from bgpnet.bgp.talk import Exports, SpeakerEvent, Synced, Talk
+from bgpnet.bgp.talk import Exports, Removed, SpeakerEvent, Synced, Talk
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Network
 
@@ -453,3 +453,17 @@ def test_why_no_session_comes_about_is_told_once_and_a_notification_is_the_bette
     exabgp.session(A, False)
     exabgp.session(A, False)
     assert [type(event) for event in run(exabgp, talk)] == [PeerDown, Failed]
+
+
+def test_a_neighbour_that_a_reload_removes_is_told_of_whether_it_was_up_or_not() -> None:
+    exabgp, talk = FakeExaBGP(A, B), Talk({})
+    exabgp.session(A, True)
+    run(exabgp, talk)
+    exabgp.file = {A}
+    talk.reload()
+    assert run(exabgp, talk) == [Removed(B)]
+    exabgp.file = set()
+    talk.reload()
+    assert Removed(A) in run(exabgp, talk)
+    exabgp.said.append(json.dumps({"type": "state", "neighbor": head(A) | {"state": "down", "reason": "late"}}))
+    assert run(exabgp, talk) == []

@@ -253,10 +253,9 @@ def test_ten_thousand_paths_are_judged_once() -> None:
     took = process_time() - began
     assert len(first.chosen) == 10_000
     assert took < 2.0  # 0.15 s on an idle machine
-    began = process_time()
     assert imported(table, GROUND, dict(origins), MESH) is first
     table = table.apply(Update(A, (path("10.244.255.0/26"),)))
-    assert len(imported(table, GROUND, origins, MESH).chosen) == 10_001
-    again = process_time() - began
-    assert again < took  # all are compared, none is judged again
-    print(f"10,000 paths: {took * 1000:.0f} ms; one more: {again * 1000:.1f} ms")
+    more = imported(table, GROUND, origins, MESH)
+    assert len(more.chosen) == 10_001
+    assert all(more.chosen[net][0] is first.chosen[net][0] for net in nets)
+    print(f"10,000 paths: {took * 1000:.0f} ms")

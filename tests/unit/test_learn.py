@@ -6,13 +6,13 @@ import worlds
 from worlds import OTHER, PEER, block, ended, found, goodbye, later, lost, node, run, state, synced, told, up
 
 from bgpnet.agent import peers, plan
-from bgpnet.agent.learn import SETTLE
+from bgpnet.agent.learn import SETTLE, UNASKED
 from bgpnet.agent.world import World
 from bgpnet.bgp import causes
 from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.lines import Failed, Notification, PeerDown
 from bgpnet.bgp.rib import Table
-from bgpnet.bgp.talk import Away
+from bgpnet.bgp.talk import Away, Removed
 
 BLOCKS = ("10.244.0.64/26", "10.244.0.128/26")
 
@@ -171,3 +171,18 @@ def test_a_session_that_ends_with_our_own_word_has_it_as_its_cause() -> None:
     expired = PeerDown(PEER, "notification sent (4,0)", lost=True)
     assert run(taught(), expired).sessions[PEER].info == "hold time expired: nothing was heard from the peer"
     assert run(taught(), goodbye()).sessions[PEER].info == "the peer says: administrative shutdown"
+
+
+def test_what_a_removed_neighbour_taught_goes_though_it_was_waited_for() -> None:
+    waiting = run(taught(), lost())
+    assert learned(waiting) == learned(taught())
+    gone = run(waiting, Removed(PEER))
+    assert learned(gone) == []
+    assert PEER not in gone.sessions
+    assert learned(run(taught(), Removed(OTHER))) == learned(taught())
+
+
+def test_a_peer_without_graceful_restart_is_not_waited_for_as_long() -> None:
+    world = run(start(), up(restart=None), told(*BLOCKS))
+    assert not learned_is_complete(world)
+    assert learned_is_complete(later(world, UNASKED))

@@ -17,6 +17,7 @@ from bgpnet.bgp.export import Advert, exports
 from bgpnet.bgp.imports import Reason
 from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.rib import Path, Update
+from bgpnet.kernel.state import Owner
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import (
     BGPConfiguration,
@@ -26,6 +27,7 @@ from bgpnet.model.bgpconfiguration import (
     PrefixAdvertisement,
 )
 from bgpnet.model.bgpfilter import Action, BGPFilter, BGPFilterSpec, FilterRule, MatchOperator
+from bgpnet.model.bgppeer import BGPPeer, BGPPeerSpec
 from bgpnet.model.node import Node
 from bgpnet.model.resource import Metadata
 from bgpnet.model.service import EXCLUDED, Endpoint, Service, TrafficPolicy
@@ -80,6 +82,18 @@ def test_a_filter_that_is_not_heard_of_yet_is_waited_for() -> None:
     made = replace(world(), synced=world().synced - {kinds.BGPFILTER.plural})
     assert policies.learned(made, of(tor(TORS[0], "tor"))) is None
     assert policies.learned(made, of(tor(TORS[0]))) is not None
+
+
+def test_nothing_is_swept_while_a_filter_is_not_heard_of() -> None:
+    spec = BGPPeerSpec(peerIP="192.0.2.201", asNumber=65001, filters=("tor",), reachableBy="192.0.2.2")
+    peer = BGPPeer(metadata=Metadata(name="tor"), spec=spec)
+    made = run(world(events.Listed(kinds.BGPFILTER, (FILTER,)), events.Listed(kinds.BGPPEER, (peer,))))
+    for address in (PEER, *TORS):
+        made = run(made, worlds.ended(address))
+    assert Owner.LEARNED in plan(made).kernel.sweep
+    unheard = plan(replace(made, synced=made.synced - {kinds.BGPFILTER.plural})).kernel
+    assert list(unheard.routes[Owner.LEARNED]) == [ip.network("192.0.2.201/32")]  # the way to the peer, which is known
+    assert Owner.LEARNED not in unheard.sweep
 
 
 def test_filters_by_peer() -> None:
