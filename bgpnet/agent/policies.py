@@ -53,14 +53,13 @@ def ground(world: World, found: Peerings) -> Ground:
 
 def origins(world: World, found: Peerings) -> dict[ip.Address, Origin]:
     """The sessions, for import."""
-    known = facts.lingering_filters(world)
-    met = world.sessions
+    chains, met = _chains(world, found, Direction.IMPORT), world.sessions
     return {
         one.address: Origin(
             local_as=one.local_as,
             in_cluster=one.in_cluster,
             allowed_own_as=one.allowed_own_as,
-            chain=chain(one.filters, known, Direction.IMPORT),
+            chain=chains[one.filters],
             router_id=met[one.address].router_id if one.address in met else None,
         )
         for one in found.neighbours
@@ -69,13 +68,9 @@ def origins(world: World, found: Peerings) -> dict[ip.Address, Origin]:
 
 def targets(world: World, found: Peerings) -> list[Target]:
     """The sessions, for export."""
-    known = facts.lingering_filters(world)
-    chains: dict[tuple[str, ...], Chain] = {}
-    made = []
-    for one in found.neighbours:
-        if one.filters not in chains:
-            chains[one.filters] = chain(one.filters, known, Direction.EXPORT)
-        target = Target(
+    chains = _chains(world, found, Direction.EXPORT)
+    return [
+        Target(
             address=one.address,
             local_as=one.local_as,
             external=one.local_as != one.peer_as,
@@ -84,8 +79,13 @@ def targets(world: World, found: Peerings) -> list[Target]:
             versions=tuple(version for version in (4, 6) if f"ipv{version} unicast" in one.families),
             chain=chains[one.filters],
         )
-        made.append(target)
-    return made
+        for one in found.neighbours
+    ]
+
+
+def _chains(world: World, found: Peerings, direction: Direction) -> dict[tuple[str, ...], Chain]:
+    known = facts.lingering_filters(world)
+    return {used: chain(used, known, direction) for used in {one.filters for one in found.neighbours}}
 
 
 def offer(world: World, taken: Imported | None) -> Offer:
