@@ -38,21 +38,27 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One object as it is now, from a watch. read: looked up on purpose, never old news. written: by us, just now."""
+    """One object as it is now, from a watch. read: looked up on purpose, never old news. written: by us, just now.
+
+    upon: with either, the revision that we wrote it on, or wanted to; "" where there was none. A watch that has told of
+    another one meanwhile knows better.
+    """
 
     kind: Kind
     resource: Resource
     read: bool = False
     written: bool = False
+    upon: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Gone:
-    """One object was deleted. read: looked for on purpose, never old news."""
+    """One object was deleted. read: looked for on purpose, never old news. upon: as in `Changed`."""
 
     kind: Kind
     name: str
     read: bool = False
+    upon: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ def write_behind(repo: Repo, emit: Emit, wish: tuple[Resource, ...]) -> bool:
     """Write each object of the wish; False when the datastore is away and the rest has to wait."""
     for resource in wish:
         try:
-            emit(Changed(kind_of(resource), repo.write(resource), written=True))
+            emit(Changed(kind_of(resource), repo.write(resource), written=True, upon=resource.metadata.resourceVersion))
         except (AlreadyExists, Conflict, NotFound):
             if not _look_again(repo, emit, resource):
                 return False
@@ -101,11 +101,11 @@ def write_behind(repo: Repo, emit: Emit, wish: tuple[Resource, ...]) -> bool:
 
 
 def _look_again(repo: Repo, emit: Emit, resource: Resource) -> bool:
-    kind, name = kind_of(resource), resource.metadata.name
+    kind, name, upon = kind_of(resource), resource.metadata.name, resource.metadata.resourceVersion
     try:
-        emit(Changed(kind, repo.get(kind, name), read=True))
+        emit(Changed(kind, repo.get(kind, name), read=True, upon=upon))
     except NotFound:
-        emit(Gone(kind, name, read=True))
+        emit(Gone(kind, name, read=True, upon=upon))
     except Invalid as problem:
         log.warning("%s; it is left as it is", problem)  # one that cannot be read must not hold up the others
     except StoreError as problem:

@@ -79,6 +79,8 @@ def changed(world: World, event: Changed) -> Step:
     An own block that was written by us and told of by a watch is both; see claims.with_stored.
     """
     resource = event.resource
+    if _is_outdated(world, event.kind, resource.metadata.name, event.upon):
+        return replace(world, store_away=""), []
     if isinstance(resource, IPAMBlock):
         if event.written:
             world = replace(claims.with_stored(world, resource), store_away="")
@@ -97,6 +99,8 @@ def changed(world: World, event: Changed) -> Step:
 
 def gone(world: World, event: Gone) -> Step:
     """One object was deleted. Our own blocks and Node are written again by the next plan: we are their truth."""
+    if _is_outdated(world, event.kind, event.name, event.upon):
+        return replace(world, store_away=""), []
     before = world.of_kind(event.kind)
     if isinstance(block := before.get(event.name), IPAMBlock) and block.network in world.unheard:
         if not event.read:
@@ -106,6 +110,18 @@ def gone(world: World, event: Gone) -> Step:
     world = _lingering(world, event.kind, {name: one for name, one in before.items() if name == event.name})
     world = replace(world, resources={**world.resources, event.kind.plural: kind}, store_away="")
     return _heard(_doubted(_mended(world, event.kind, event.name), event.kind), event.kind, ())
+
+
+def _is_outdated(world: World, kind: Kind, name: str, upon: str | None) -> bool:
+    """Whether a watch has told of an object since we set out to write it; what we heard then is older.
+
+    A request that we answered may have been deleted and made anew by the time we hear of our own write. Blocks are
+    another matter: nobody else writes a living one of ours, see claims.with_stored.
+    """
+    if upon is None or kind is kinds.IPAMBLOCK:
+        return False
+    there = world.of_kind(kind).get(name)
+    return (there.metadata.resourceVersion if there else "") != upon
 
 
 def tide(world: World) -> World:

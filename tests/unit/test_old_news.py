@@ -12,6 +12,8 @@ from bgpnet.agent.plan import plan
 from bgpnet.agent.world import World
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec
+from bgpnet.model.resource import Metadata
 
 CIDR = "10.244.0.64/26"
 NET = ip.network(CIDR)
@@ -117,3 +119,24 @@ def test_a_block_heard_as_anothers_is_never_written_at_the_others_revision() -> 
     [ours] = [one for one in stored(world) if one.network == NET]
     assert ours.metadata.resourceVersion == "9"
     assert NET not in told(world, at("11", "node2"), read=True).blocks
+
+
+def test_an_answer_that_we_hear_of_after_its_request_was_made_anew_answers_nothing() -> None:
+    """The watch tells of our write, the deletion and the new request, before the loop hears of the write."""
+    spec = ReleaseRequestSpec(node="node1", address="10.244.0.9", sequence=7, container="c", ifname="eth0")
+    asks = ReleaseRequest(metadata=Metadata(name="10-244-0-9-7", resourceVersion="4"), spec=spec)
+    anew = structs.replace(asks, metadata=structs.replace(asks.metadata, resourceVersion="7"))
+    world = run(working(), events.Changed(kinds.RELEASEREQUEST, asks))
+    [answer] = [one for one in plan(world).records if isinstance(one, ReleaseRequest)]
+    ours = structs.replace(answer, metadata=structs.replace(answer.metadata, resourceVersion="5"))
+    written = events.Changed(kinds.RELEASEREQUEST, ours, written=True, upon="4")
+    in_order = run(world, written)
+    assert plan(in_order).records == ()
+    for read in (written, events.Changed(kinds.RELEASEREQUEST, ours, read=True, upon="4")):
+        late = run(world, events.Changed(kinds.RELEASEREQUEST, ours), events.Gone(kinds.RELEASEREQUEST, "10-244-0-9-7"))
+        late = run(late, events.Changed(kinds.RELEASEREQUEST, anew), read)
+        [again] = [one for one in plan(late).records if isinstance(one, ReleaseRequest)]
+        assert again.metadata.resourceVersion == "7"
+    missing = events.Gone(kinds.RELEASEREQUEST, "10-244-0-9-7", read=True, upon="4")
+    gone = run(world, events.Changed(kinds.RELEASEREQUEST, anew), missing)
+    assert "10-244-0-9-7" in gone.of_kind(kinds.RELEASEREQUEST)
