@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import yaml
@@ -42,6 +44,23 @@ spec: {{peerIP: "{SPINE}:1790", asNumber: "1.10"}}
 """
 
 
+MESH = """
+apiVersion: bgpnet.io/v1
+kind: BGPConfiguration
+metadata: {name: default}
+spec:
+  nodeToNodeMeshEnabled: %s
+  listenPort: 1179
+  nodeMeshPassword: {secretKeyRef: {name: bgp, key: mesh}}
+"""
+PAIR = """
+apiVersion: bgpnet.io/v1
+kind: BGPPeer
+metadata: {name: pair}
+spec: {node: n1, peerSelector: has(second), password: {secretKeyRef: {name: bgp, key: mesh}}}
+"""
+
+
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Cluster]:
     """Two nodes, of which the first is in rack 1; nothing runs on them yet."""
@@ -65,22 +84,26 @@ def info(machine: Machine, name: str) -> str:
 def label(machine: Machine, **labels: str) -> None:
     """As an operator would, with an editor; the agent writes its Node, too, so it may take more than one attempt."""
 
+    def bgpnetctl(*argv: str, stdin: str = "") -> CompletedProcess[str]:
+        return machine.lab.exec(machine.name, [sys.executable, "-m", "bgpnet_ctl", *argv], stdin=stdin)
+
     def written() -> bool:
-        node = yaml.safe_load(machine.ctl("get", "node", machine.name, "-o", "yaml"))
+        got = bgpnetctl("get", "node", machine.name, "-o", "yaml")
+        if got.returncode:
+            return False  # a ready agent's Node is recorded a moment later
+        node = yaml.safe_load(got.stdout)
         node["metadata"]["labels"] = labels
-        text = yaml.safe_dump(node)
-        done = machine.lab.exec(machine.name, [sys.executable, "-m", "bgpnet_ctl", "replace", "-f", "-"], stdin=text)
-        return done.returncode == 0
+        return bgpnetctl("replace", "-f", "-", stdin=yaml.safe_dump(node)).returncode == 0
 
     eventually(written, f"{machine.name} cannot be labelled")
 
 
-def secret(machine: Machine, word: str) -> None:
-    """The password of the rack's switch, put in place in one step."""
+def secret(machine: Machine, word: str, key: str = "rack") -> None:
+    """A password, put in place in one step."""
     folder = machine.root / "run/bgpnet/secrets/bgp"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".fresh").write_text(f"{word}\n")
-    (folder / ".fresh").rename(folder / "rack")
+    (folder / ".fresh").rename(folder / key)
 
 
 def guarded(word: str) -> str:
@@ -143,3 +166,30 @@ def _speak_with_two_switches(one: Machine, two: Machine, rack: Tor, spine: Tor) 
     eventually(lambda: not rack.since(one), lambda: rack.ask("show protocols"))
     rack.ask("disable n1")
     assert (spine.since(one), since(one, "spine"), spine.since(two)) == before
+
+
+def test_a_guarded_mesh_of_two_as_numbers_becomes_a_peering_and_no_session_ends(made: Cluster) -> None:
+    one, two = made.machines
+    one.ctl("create", "-f", "-", stdin=MESH % "true")
+    two.agent.env["BGPNET_AS_NUMBER"] = "65002"
+    for machine in (one, two):
+        secret(machine, WORDS[0], "mesh")
+        machine.start()
+    for machine in (one, two):
+        machine.ready(peers=1)
+    near, far = one.add("a"), two.add("b")
+    route = f"via {two.address} dev eth1 proto bgpnet-bgp"
+    eventually(lambda: any(route in line for line in one.routes()), lambda: one.routes())
+    assert peers(one) == {"n2": ("node-to-node mesh", "up")}
+    label(two, second="")
+    before = since(one, "n2"), since(two, "n1")
+    with one.ping(near, far.address) as pings:
+        one.ctl("create", "-f", "-", stdin=PAIR)
+        for machine in (one, two):
+            eventually(lambda machine=machine: peers(machine) == {"pair": ("node specific", "up")}, machine.log)
+        off = re.sub("nodeMeshPassword: .*", "logSeverityScreen: Error", MESH % "false")
+        one.ctl("apply", "-f", "-", stdin=off)
+        conf = one.root / "run/bgpnet/exabgp.conf"
+        eventually(lambda: "exabgp_log_level=ERROR" in conf.read_text(), conf.read_text)
+    assert (since(one, "pair"), since(two, "pair")) == before
+    assert pings.lost == 0
