@@ -21,6 +21,9 @@ from bgpnet.model import ip
 FILE = "/etc/bgpnet/agent.yaml"
 PREFIX = "BGPNET_"
 
+HIDDEN_PREFIX = "BGPNET_SECRET_"
+"""Variables with BGP passwords begin so (bgp/secret.py)."""
+
 NOT_SETTINGS = frozenset({"BGPNET_SOAK", "BGPNET_UML"})
 """Variables of the project's tests and lab, which an agent started by them inherits."""
 
@@ -175,6 +178,11 @@ class Settings:
     )
     run_dir: str = _setting("/run/bgpnet", _directory, "where the sockets are")
     state_dir: str = _setting("/var/lib/bgpnet", _directory, "where the journal and the node's identity are kept")
+    secrets_dir: str = _setting(
+        "",
+        _directory_or_none,
+        "where BGP passwords are, in files NAME/KEY as Secrets are mounted; empty: RUN_DIR/secrets",
+    )
     ip: str = _setting("", _address, "the node's IPv4 address, with or without /LENGTH; empty: look for it")
     ip_autodetection_method: str = _setting("first-found", _method, f"how to look for the address: {METHODS}")
     as_number: int | None = _setting(None, _as_number, "the node's AS number; none: the Node's or the cluster's")
@@ -206,6 +214,11 @@ class Settings:
     def agent_socket(self) -> str:
         """Where the CNI plugin and bgpnetctl ask."""
         return f"{self.run_dir}/agent.sock"
+
+    @property
+    def secrets(self) -> str:
+        """Where the files with BGP passwords are."""
+        return self.secrets_dir or f"{self.run_dir}/secrets"
 
     @property
     def speaker_socket(self) -> str:
@@ -254,6 +267,8 @@ def _of_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator
         if row := _BY_ENV.get(name):
             if value:
                 yield row, f"the environment variable {name}", value
+        elif name.startswith(HIDDEN_PREFIX):
+            continue
         elif name.startswith(PREFIX) and name not in NOT_SETTINGS and not _SERVICE_LINK.match(f"{name}={value}"):
             problems.append(f"the environment variable {name} is not a setting: {_closest(name, _BY_ENV)}")
 

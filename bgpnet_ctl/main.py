@@ -15,7 +15,7 @@ import sys
 import click
 
 from bgpnet.errors import BgpnetError, UsageError
-from bgpnet_ctl.commands import about, get, ipam, node, validate, write
+from bgpnet_ctl.commands import about, bgp, get, ipam, node, validate, write
 from bgpnet_ctl.commands.datastore import datastore as whole_datastore
 from bgpnet_ctl.session import RUN_DIR, Misused, Refused, Session, given
 
@@ -71,6 +71,7 @@ def cli(ctx: click.Context, datastore: str | None, config: str | None, run_dir: 
       bgpnetctl ipam show --show-blocks
       bgpnetctl ipam check
       bgpnetctl node status
+      bgpnetctl bgp explain 10.244.0.0/26 --peer tor
       bgpnetctl datastore export -o backup.yaml
       bgpnetctl --datastore etcd://10.0.0.1:2379,10.0.0.2:2379 get nodes
       ETCD_ENDPOINTS=https://10.0.0.1:2379 ETCD_CA_CERT_FILE=ca.pem bgpnetctl get nodes
@@ -103,6 +104,7 @@ for command in (
     validate.validate,
     ipam.ipam,
     node.node,
+    bgp.bgp,
     whole_datastore,
     about.version,
     about.completion,

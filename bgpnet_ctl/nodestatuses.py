@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from bgpnet.admission import HEARTBEAT_FRESH
+from bgpnet.bgp import causes
 from bgpnet.errors import BgpnetError
 from bgpnet.model import instant, ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock
@@ -34,7 +35,7 @@ from bgpnet_ctl.status import Peer, Status
 
 Answer = dict[str, object]
 TYPES = {"node-to-node mesh": "NodeMesh", "node specific": "NodePeer", "global": "GlobalPeer"}
-STATES = {"Established": "Established", "Connect": "Connect", "Passive": "Active"}
+STATES = {"Established": "Established", "Connect": "Connect", causes.NO_ANSWER: "Connect", "Passive": "Active"}
 """What the agent calls a session that is not up, in the words of RFC 4271; the rest is Idle."""
 
 

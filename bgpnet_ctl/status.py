@@ -24,7 +24,7 @@ COLOURS = {"up": "green", "start": "yellow"}
 
 
 class Peer(Struct, frozen=True, kw_only=True):
-    """One BGP session. since: RFC 3339, "" when never; received, advertised: prefixes."""
+    """One BGP session. since: RFC 3339, "" when never; received, advertised: prefixes; refused: prefixes by reason."""
 
     address: str
     type: str = ""
@@ -33,6 +33,7 @@ class Peer(Struct, frozen=True, kw_only=True):
     info: str = ""
     received: int = 0
     advertised: int = 0
+    refused: dict[str, int] = {}
 
 
 class Block(Struct, frozen=True, kw_only=True):
@@ -100,6 +101,10 @@ def _notes(status: Status) -> Iterator[str]:
         yield f"The BGP speaker is {status.speaker}"
     if status.datastore and status.datastore != "in sync":
         yield f"The datastore is {status.datastore}"
+    for peer in status.peers:
+        if peer.refused:
+            why = ", ".join(f"{count} {reason}" for reason, count in peer.refused.items())
+            yield f"Not taken of what {peer.address} announces: {why}"
     yield from (f"Warning: {warning}" for warning in status.warnings)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Pod, Seen
 from bgpnet.annotations import Meta
+from bgpnet.bgp.secret import Secrets
 from bgpnet.cnispec import Attachment
 from bgpnet.model.ip import Network
 from bgpnet.model.ipamblock import IPAMBlock, Owner
@@ -227,6 +228,13 @@ class ConflistLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretsLooked:
+    """The BGP passwords as they are now."""
+
+    secrets: Secrets
+
+
+@dataclass(frozen=True, slots=True)
 class KernelApplied:
     """What the kernel refused of the last plan, each a sentence; and the pod links that are gone."""
 
@@ -430,6 +438,7 @@ Event = (
     | KernelLooked
     | KernelApplied
     | ConflistLooked
+    | SecretsLooked
     | PodsLooked
     | JournalTold
 )

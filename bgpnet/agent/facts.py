@@ -9,11 +9,14 @@ from typing import cast
 from bgpnet import ipam
 from bgpnet.agent import recorded
 from bgpnet.agent.world import Phase, Seen, World
+from bgpnet.bgp import member
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.state import KernelState
 from bgpnet.kernel.state import Owner as Mark
 from bgpnet.model import ip, kinds
-from bgpnet.model.bgpconfiguration import DEFAULT_AS, DEFAULT_PORT, BGPConfiguration, BGPConfigurationSpec
+from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
+from bgpnet.model.bgpfilter import BGPFilter, BGPFilterSpec
+from bgpnet.model.bgppeer import BGPPeer
 from bgpnet.model.instant import seconds
 from bgpnet.model.ipamblock import Owner
 from bgpnet.model.ippool import Encap, IPPool
@@ -74,17 +77,42 @@ def silence(world: World, identity: Identity) -> float:
         return inf
 
 
-def bgp(world: World) -> BGPConfigurationSpec:
-    """The cluster's BGP configuration (the object `default`), or an empty one."""
+def lingering_peers(world: World) -> list[BGPPeer]:
+    """All BGPPeers, and then those that were deleted just now: see `sync.LINGER`."""
+    there = world.of_kind(kinds.BGPPEER)
+    found = [*there.values(), *_departed(world, kinds.BGPPEER, there)]
+    return [one for one in found if isinstance(one, BGPPeer)]
+
+
+def lingering_filters(world: World) -> dict[str, BGPFilterSpec]:
+    """All BGPFilters by name, and those that were deleted just now: see `sync.LINGER`."""
+    there = world.of_kind(kinds.BGPFILTER)
+    found = [*_departed(world, kinds.BGPFILTER, there), *there.values()]
+    return {one.metadata.name: one.spec for one in found if isinstance(one, BGPFilter)}
+
+
+def configured(world: World) -> Mapping[str, BGPConfigurationSpec]:
+    """The BGPConfigurations by name: `default`, and `node.<name>`."""
     there = world.of_kind(kinds.BGPCONFIGURATION)
     departed = {one.metadata.name: one for one in _departed(world, kinds.BGPCONFIGURATION, there)}
-    found = {**departed, **there}.get("default")
-    return found.spec if isinstance(found, BGPConfiguration) else BGPConfigurationSpec()
+    return {name: one.spec for name, one in {**departed, **there}.items() if isinstance(one, BGPConfiguration)}
+
+
+def bgp(world: World) -> BGPConfigurationSpec:
+    """The cluster's BGP configuration (the object `default`), or an empty one."""
+    return configured(world).get(member.DEFAULT, member.NOTHING)
+
+
+def setting(world: World, name: str) -> object:
+    """A field of BGPConfiguration as it holds for this node: its own object's, else the cluster's, else None."""
+    own = configured(world).get(f"node.{world.me.node}", member.NOTHING)
+    said = getattr(own, name)
+    return getattr(bgp(world), name) if said is None else said
 
 
 def cluster_as(world: World) -> int:
     """The AS of nodes that name none."""
-    return bgp(world).asNumber or DEFAULT_AS
+    return member.cluster_as(configured(world))
 
 
 def own_as(world: World) -> int:
@@ -95,8 +123,8 @@ def own_as(world: World) -> int:
 
 
 def listen_port(world: World) -> int:
-    """Where the nodes listen for BGP."""
-    return bgp(world).listenPort or DEFAULT_PORT
+    """Where this node listens for BGP."""
+    return member.listen_port(configured(world), world.me.node)
 
 
 def uses_ipip(world: World) -> bool:

@@ -9,15 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bgpnet.agent.attach import Step
-from bgpnet.agent.plan import RESTART_TIME
-from bgpnet.agent.world import Session, World
-from bgpnet.bgp.lines import EndOfRib, Notification, Opened, PeerDown, PeerState, PeerUp, Update
+from bgpnet.agent.world import ESTABLISHED, WAITING, Session, World
+from bgpnet.bgp import causes
+from bgpnet.bgp.conf import RESTART_TIME
+from bgpnet.bgp.lines import EndOfRib, Failed, Notification, Opened, PeerDown, PeerState, PeerUp, Update
 from bgpnet.bgp.rib import Table
-from bgpnet.bgp.talk import Away, SpeakerEvent, Synced
+from bgpnet.bgp.talk import Away, Removed, SpeakerEvent, Synced
 from bgpnet.model.ip import Address
 
 SETTLE = 5.0
 """Seconds that a session found up is given to end its table, when nobody heard whether it has."""
+
+UNASKED = 30.0
+"""Seconds that a peer which offers no graceful restart is given for its table: it need not say where that ends."""
 
 
 def heard(world: World, event: SpeakerEvent) -> Step:
@@ -35,10 +39,16 @@ def heard(world: World, event: SpeakerEvent) -> Step:
             return peer_up(world, event), []
         case PeerDown():
             return peer_down(world, event), []
+        case Removed():
+            return removed(world, event.peer), []
         case EndOfRib():
             return ended(world, event.peer), []
+        case Failed():
+            return _with(
+                world, replace(_session(world, event.peer), info=causes.of_down(event.reason, was_up=False))
+            ), []
         case Notification():
-            told = f"the peer said: {event.message or f'code {event.code}, subcode {event.subcode}'}"
+            told = causes.of_notification(event.code, event.subcode, event.message)
             return _with(world, replace(_session(world, event.peer), info=told)), []
         case _:
             return world, []
@@ -67,10 +77,18 @@ def _found(world: World, state: PeerState) -> Session:
         # What was withdrawn meanwhile is held as stale, and no End-of-RIB need follow: it goes with the deadline.
         return replace(before, complete=False, deadline=world.clock + SETTLE)
     known = before is not None and before.known
-    session = Session(state.peer, state.asn, up=state.up, since=world.now, restart=restart, known=known)
+    session = Session(
+        address=state.peer,
+        as_number=state.asn,
+        up=state.up,
+        since=world.now,
+        restart=restart,
+        known=known,
+        router_id=state.router_id or (before.router_id if before else None),
+    )
     if state.up:
-        return replace(session, info="Established", deadline=world.clock + SETTLE)
-    return replace(session, info="waiting for the peer", deadline=world.clock + RESTART_TIME)
+        return replace(session, info=ESTABLISHED, deadline=world.clock + SETTLE)
+    return replace(session, info=WAITING, deadline=world.clock + RESTART_TIME)
 
 
 def _held(world: World, table: Table, sessions: dict[Address, Session]) -> Table:
@@ -94,10 +112,11 @@ def peer_up(world: World, event: PeerUp) -> World:
         as_number=event.asn,
         up=True,
         since=world.now,
-        info="Established",
+        info=ESTABLISHED,
         restart=restart,
         known=before.known,
-        deadline=world.clock + RESTART_TIME,
+        deadline=world.clock + (UNASKED if restart is None else RESTART_TIME),
+        router_id=event.opened.router_id if event.opened else before.router_id,
     )
     return _with(world, session)
 
@@ -106,12 +125,20 @@ def peer_down(world: World, event: PeerDown) -> World:
     """Lost, its routes wait for it as long as it asked; gone for good, they go."""
     before = _session(world, event.peer)
     patience = before.restart if before.up and event.lost else None
-    session = replace(before, up=False, info=event.reason, complete=False, since=world.now)
+    told = before.up and event.reason.startswith("notification received") and before.info != ESTABLISHED
+    info = before.info if told else causes.of_down(event.reason, was_up=before.up)
+    session = replace(before, up=False, info=info, complete=False, since=world.now)
     table = world.table
     if table is not None and before.up:
         table = table.mark_stale(event.peer) if patience else table.drop(event.peer)
     deadline = world.clock + (patience or 0) if before.up else before.deadline
     return replace(_with(world, replace(session, deadline=deadline)), table=table)
+
+
+def removed(world: World, peer: Address) -> World:
+    """Nobody wants the session any more: what the peer taught us goes, though it be waited for."""
+    sessions = {address: one for address, one in world.sessions.items() if address != peer}
+    return replace(world, sessions=sessions, table=world.table.drop(peer) if world.table is not None else None)
 
 
 def ended(world: World, peer: Address) -> World:
@@ -139,4 +166,6 @@ def _session(world: World, peer: Address) -> Session:
 
 
 def _with(world: World, session: Session) -> World:
+    if world.sessions.get(session.address) == session:
+        return world
     return replace(world, sessions={**world.sessions, session.address: session})

@@ -115,7 +115,7 @@ def run(settings: config.Settings) -> str:
 
 def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet import reservations
-    from bgpnet.agent import facts, feeds, identity
+    from bgpnet.agent import facts, feeds, identity, secrets
     from bgpnet.agent.events import KernelLooked
     from bgpnet.agent.journal import Journal, Kept, belongs, restore
     from bgpnet.agent.loop import Loop
@@ -171,6 +171,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     stop = threading.Event()
     for kind in NEEDED:
         start(f"feed-{kind.plural}", feeds.datastore, repo, kind, loop.emit, stop)
+    start("secrets", secrets.follow, Path(settings.secrets), os.environ, loop.emit, stop)
     start("clock", feeds.clock, loop.emit, stop)
     start("speaker", speaker.run, stop)
     if settings.cni_conf_dir:

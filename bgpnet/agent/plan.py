@@ -6,26 +6,23 @@ The whole wish, from scratch, every time. What is not known yet is left out, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import choose, facts, leaks, releases
-from bgpnet.agent.same import Same
+from bgpnet.agent import choose, facts, leaks, peers, policies, releases
 from bgpnet.agent.world import Phase, Session, World
-from bgpnet.bgp.conf import Neighbour, SpeakerConf
+from bgpnet.bgp.conf import RESTART_TIME, SpeakerConf
 from bgpnet.bgp.export import Advert, exports
-from bgpnet.bgp.mesh import mesh
-from bgpnet.bgp.rib import Path, Table, best
+from bgpnet.bgp.imports import Imported, Refusal
+from bgpnet.bgp.peering import Peerings
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock
-from bgpnet.model.ippool import Encap, IPPool
 from bgpnet.model.kinds import Resource
-from bgpnet.model.node import Identity, Node, NodeBGP, NodeSpec, NodeStatus
+from bgpnet.model.node import Identity, Node, NodeBGP, NodeStatus
 from bgpnet.model.resource import Metadata
 
 HEARTBEAT = 20.0
@@ -39,7 +36,7 @@ class Plan:
     """The wish. None: not known yet, leave it as it is.
 
     hold: destinations and pod links that workers are busy with; nobody else touches them now.
-    refused: learned routes that are not installed, with the reason, for the status.
+    refused: learned paths that are not taken, each with its reason, for the status. peerings: None as for the others.
     """
 
     kernel: KernelState
@@ -48,15 +45,19 @@ class Plan:
     announcements: Mapping[ip.Address, frozenset[Advert]] | None = None
     speaker: SpeakerConf | None = None
     records: tuple[Resource, ...] = ()
-    refused: Mapping[ip.Network, str] = field(default_factory=dict)
+    refused: tuple[Refusal, ...] = ()
+    peerings: Peerings | None = None
 
 
 def plan(world: World) -> Plan:
     """Everything that should exist in this World."""
-    learned, refused = learned_routes(world)
+    found = peers.of(world)
+    taken = policies.learned(world, found)
+    learned = policies.routes(taken, world.me.uplink) if taken is not None else {}
+    ways = peers.routes(world, found)
     routes: dict[Owner, Mapping[ip.Network, Route]] = {Owner.LOCAL: local_routes(world)}
-    if learned is not None:
-        routes[Owner.LEARNED] = learned
+    if taken is not None or ways:
+        routes[Owner.LEARNED] = {**learned, **ways} if ways else learned
     busy = [pod for pod in world.pods.values() if pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT)]
     return Plan(
         kernel=KernelState(
@@ -65,46 +66,45 @@ def plan(world: World) -> Plan:
             neighbours=neighbours(world),
             sysctls=sysctls(world),
             pods=pod_links(world),
-            sweep=swept(world),
+            sweep=swept(world, found),
             sweep_pods=world.adopted,
         ),
         hold=frozenset(ip.host(pod.address) for pod in busy),
         hold_links=frozenset(pod.link for pod in busy),
-        announcements=announcements(world),
-        speaker=speaker(world),
+        announcements=announcements(world, found, taken),
+        speaker=peers.speaker(world, found),
         records=records(world),
-        refused=refused,
+        refused=taken.refused if taken is not None else (),
+        peerings=found,
     )
 
 
-def swept(world: World) -> frozenset[Owner]:
+def swept(world: World, found: Peerings | None) -> frozenset[Owner]:
     """Whose tables are known in full: only there may something be dropped for being absent."""
     known = set()
     if world.adopted:
         known.add(Owner.LOCAL)
-    if learned_is_complete(world):
+    if learned_is_complete(world, found):
         known.add(Owner.LEARNED)
     return frozenset(known)
 
 
-def learned_is_complete(world: World) -> bool:
+def learned_is_complete(world: World, found: Peerings | None) -> bool:
     """Every peer that should speak has once ended its table (End-of-RIB), or has had its time.
 
     Once: what a lost peer taught us is in our table, stale, for as long as it is waited for, and is wanted.
     """
-    if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
+    if world.table is None or found is None or not world.is_synced(kinds.IPPOOL):
         return False
-    return all(_has_spoken(world, world.sessions.get(peer.address)) for peer in mesh_peers(world))
+    if not policies.filters_known(world, found):
+        return False
+    return all(_has_spoken(world, world.sessions.get(peer.address)) for peer in found.neighbours)
 
 
 def _has_spoken(world: World, session: Session | None) -> bool:
     if session is None:
         return world.clock >= world.heard + RESTART_TIME
     return session.known or (session.deadline is not None and world.clock >= session.deadline)
-
-
-RESTART_TIME = 120
-"""Seconds of graceful restart, as BIRD's default (reference/calico-behaviour.md 5.2)."""
 
 
 def local_routes(world: World) -> dict[ip.Network, Route]:
@@ -118,67 +118,6 @@ def local_routes(world: World) -> dict[ip.Network, Route]:
             dst = ip.host(pod.address)
             routes[dst] = Route(dst, (Hop(pod.link),))
     return routes
-
-
-def learned_routes(world: World) -> tuple[dict[ip.Network, Route] | None, dict[ip.Network, str]]:
-    """What the peers taught us and policy permits, as kernel routes; and what it does not permit, with the reason."""
-    if world.table is None or not world.is_synced(kinds.IPPOOL, kinds.NODE):
-        return None, {}
-    pools = sorted(facts.lingering_pools(world), key=lambda pool: -pool.network.prefixlen)
-    gateways = frozenset(node.ipv4.ip for node in facts.lingering_nodes(world) if node.ipv4)
-    own = frozenset(world.blocks)
-    return _imports(Same(world.table), tuple(map(Same, pools)), gateways, own, world.me.address, world.me.uplink)
-
-
-@lru_cache(maxsize=1)
-def _imports(
-    table: Same[Table],
-    pools: tuple[Same[IPPool], ...],
-    gateways: frozenset[ip.Address],
-    own: frozenset[ip.Network],
-    me: ip.Interface,
-    uplink: str,
-) -> tuple[dict[ip.Network, Route], dict[ip.Network, str]]:
-    """Kept, because every pod is a reason to plan, and of thousands of learned routes none is concerned."""
-    routes: dict[ip.Network, Route] = {}
-    refused: dict[ip.Network, str] = {}
-    for prefix, path in best(table.value).items():
-        pool = next((one.value for one in pools if ip.contains(one.value.network, prefix)), None)
-        verdict = _import(path, pool, gateways, own, me, uplink)
-        if isinstance(verdict, str):
-            refused[prefix] = verdict
-        else:
-            routes[prefix] = Route(prefix, (verdict,))
-    return routes, refused
-
-
-def _import(
-    path: Path,
-    pool: IPPool | None,
-    gateways: frozenset[ip.Address],
-    own: frozenset[ip.Network],
-    me: ip.Interface,
-    uplink: str,
-) -> Hop | str:
-    """Where a learned route goes, or why it is refused (ARCHITECTURE.md: default-deny import)."""
-    if pool is None:
-        return f"{path.prefix} from {path.peer} is in no pool: routes outside the pools are not taken from the mesh"
-    if any(ip.contains(net, path.prefix) or ip.contains(path.prefix, net) for net in own):
-        return f"{path.prefix} from {path.peer} covers or lies in a block of this node's own: it is not taken"
-    if path.next_hop == me.ip:
-        return f"{path.prefix} from {path.peer} has this node itself as its next hop"
-    near = ip.contains(me.network, path.next_hop)
-    mode = pool.spec.ipipMode
-    tunnelled = mode is Encap.ALWAYS or (mode is Encap.CROSS_SUBNET and not near)
-    if tunnelled and path.next_hop in gateways:
-        return Hop(names.TUNNEL, path.next_hop, onlink=True)
-    if tunnelled:
-        return (
-            f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is no known node, so no tunnel leads there"
-        )
-    if not near:
-        return f"{path.prefix} from {path.peer}: its next hop {path.next_hop} is outside {me.network}"
-    return Hop(uplink, path.next_hop)
 
 
 def tunnels(world: World) -> dict[str, Tunnel]:
@@ -219,35 +158,18 @@ def pod_links(world: World) -> dict[str, PodLink]:
     }
 
 
-def mesh_peers(world: World) -> tuple[Neighbour, ...]:
-    """The nodes that this one speaks BGP with."""
-    if facts.bgp(world).nodeToNodeMeshEnabled is False:
-        return ()
-    me = Node(
-        metadata=Metadata(name=world.me.node),
-        spec=NodeSpec(bgp=NodeBGP(ipv4Address=str(world.me.address), asNumber=facts.own_as(world))),
-    )
-    return mesh(me, facts.lingering_nodes(world), facts.cluster_as(world), facts.listen_port(world))
-
-
-def announcements(world: World) -> Mapping[ip.Address, frozenset[Advert]] | None:
-    """Own blocks, for every peer; None until we know what is ours."""
-    if not world.adopted or not world.is_synced(kinds.IPPOOL, kinds.NODE):
+def announcements(
+    world: World, found: Peerings | None, taken: Imported | None = None
+) -> Mapping[ip.Address, frozenset[Advert]] | None:
+    """What each peer is told, by policy; None until we know what is ours and what may be told."""
+    if not world.adopted or found is None or not world.is_synced(kinds.IPPOOL):
         return None
-    peers = [peer.address for peer in mesh_peers(world)]
-    return exports(world.blocks, facts.lingering_pools(world), peers)
-
-
-def speaker(world: World) -> SpeakerConf | None:
-    """The speaker's configuration; None until the other nodes are known, or known again."""
-    if world.replaced or not world.is_synced(kinds.NODE, kinds.BGPCONFIGURATION):
+    if not policies.filters_known(world, found):
         return None
-    return SpeakerConf(
-        router_id=world.me.address.ip,
-        local_address=world.me.address.ip,
-        listen_port=facts.listen_port(world),
-        neighbours=mesh_peers(world),
-    )
+    passed_on = (
+        taken if any(peer.filters for peer in found.neighbours) else None
+    )  # without a filter, nothing learned is
+    return exports(policies.offer(world, passed_on), policies.targets(world, found))
 
 
 def records(world: World) -> tuple[Resource, ...]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 from bgpnet import ipam
-from bgpnet.agent import choose, facts, ipamview, leaks
-from bgpnet.agent.plan import Plan, mesh_peers
-from bgpnet.agent.world import Phase, Session, World
+from bgpnet.agent import choose, explain, facts, ipamview, leaks, peers
+from bgpnet.agent.plan import Plan
+from bgpnet.agent.world import WAITING, Phase, Session, World
+from bgpnet.bgp import causes
 from bgpnet.bgp.conf import Neighbour
+from bgpnet.bgp.imports import QUIET, counts
+from bgpnet.errors import Invalid
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 
@@ -17,10 +20,15 @@ SHOWN = 5
 WARNINGS = 100
 """How many warnings a status carries before it only counts the others."""
 
+PATIENCE = 10.0
+"""Seconds without any sign of a peer after which that is said; each attempt to connect takes longer to fail."""
+
 NEEDED = (
     kinds.IPPOOL,
     kinds.NODE,
     kinds.BGPCONFIGURATION,
+    kinds.BGPFILTER,
+    kinds.BGPPEER,
     kinds.IPAMCONFIGURATION,
     kinds.IPRESERVATION,
     kinds.IPAMBLOCK,
@@ -34,7 +42,12 @@ def answer(world: World, plan: Plan, question: dict[str, object]) -> tuple[int, 
         return 0, json.dumps(status(world, plan)).encode()
     if question.get("ask") == "ipam":
         return 0, json.dumps(ipamview.view(world)).encode()
-    return 1, f"ask = {question.get('ask')!r}: this agent answers to 'status' and 'ipam'".encode()
+    if question.get("ask") == "explain":
+        try:
+            return 0, json.dumps(explain.explain(world, explain.question(question))).encode()
+        except Invalid as refusal:
+            return 1, str(refusal).encode()
+    return 1, f"ask = {question.get('ask')!r}: this agent answers to 'status', 'ipam' and 'explain'".encode()
 
 
 def status(world: World, plan: Plan) -> dict[str, object]:
@@ -53,6 +66,7 @@ def status(world: World, plan: Plan) -> dict[str, object]:
         "pods": sum(pod.phase is Phase.READY for pod in world.pods.values()),
         "peers": _peers(world, plan),
         "warnings": _warnings(world, plan),
+        "refused": _refused(plan),
         "speaker": f"away: {world.speaker_away}" if world.speaker_away else "connected",
         "datastore": f"away: {world.store_away}" if world.store_away else _sync(world),
     }
@@ -100,19 +114,22 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
     received: dict[ip.Address, int] = {}
     for path in world.table.paths() if world.table is not None else ():
         received[path.peer] = received.get(path.peer, 0) + 1
+    refused = counts(plan.refused)
     rows: list[dict[str, object]] = []
-    for peer in mesh_peers(world):
+    for peer in plan.peerings.neighbours if plan.peerings else ():
         session = world.sessions.get(peer.address)
         up = session is not None and session.up and not world.speaker_away
         rows.append(
             {
                 "address": str(peer.address),
-                "type": "node-to-node mesh",
+                "type": str(peer.kind),
+                "name": peer.name,
                 "asNumber": peer.peer_as,
                 "state": "up" if up else "start",
                 "since": stamp(session.since) if session else "",
                 "info": _info(world, session, peer),
                 "received": received.get(peer.address, 0),
+                "refused": {str(reason): count for reason, count in refused.get(peer.address, {}).items()},
                 "advertised": len((plan.announcements or {}).get(peer.address, ())) if up else 0,
             }
         )
@@ -122,9 +139,20 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
 def _info(world: World, session: Session | None, peer: Neighbour) -> str:
     if world.speaker_away:
         return "the speaker is away"
-    if session is None:
-        return "Passive" if peer.passive else "Connect"
-    return session.info
+    if session is not None and session.info not in ("Idle", WAITING):
+        return session.info
+    if peer.passive:
+        return "Passive"
+    silent = world.clock - world.heard if session is None else world.now - session.since
+    return causes.NO_ANSWER if silent >= PATIENCE else "Connect"
+
+
+def _refused(plan: Plan) -> list[dict[str, str]]:
+    """The learned paths that are not taken; the peers' rows count them all."""
+    shown = plan.refused[:WARNINGS]
+    return [
+        {"peer": str(one.peer), "prefix": str(one.prefix), "reason": str(one.reason), "text": one.text} for one in shown
+    ]
 
 
 def _outside(world: World) -> list[str]:
@@ -161,7 +189,15 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         for plural, names in world.broken.items()
         for name in names
     ]
-    own = [*replaced, *leaks.alarms(world), *_outside(world), *_stuck(world), *world.conflist]
-    listed = [*own, *broken, *world.refusals, *plan.refused.values()]
+    own = [
+        *replaced,
+        *leaks.alarms(world),
+        *_outside(world),
+        *_stuck(world),
+        *peers.warnings(world, plan.peerings),
+        *world.conflist,
+    ]
+    loud = [one.text for one in plan.refused if one.reason not in QUIET]
+    listed = [*own, *broken, *world.refusals, *loud]
     hidden = len(listed) - WARNINGS
     return [*listed[:WARNINGS], f"and {hidden} more"] if hidden > 0 else listed

@@ -60,6 +60,8 @@ def step(world: World, event: Happening) -> Step:
             return sync.looked(world, event)
         case events.ConflistLooked(warnings):
             return replace(world, conflist=warnings), []
+        case events.SecretsLooked(secrets):
+            return replace(world, secrets=secrets), []
         case events.PodsLooked():
             return watch.looked(world, event)
         case events.JournalTold():

@@ -134,7 +134,7 @@ def tide(world: World) -> World:
 
 
 def _lingering(world: World, kind: Kind, gone: Mapping[str, Resource]) -> World:
-    if kind not in (kinds.NODE, kinds.IPPOOL, kinds.BGPCONFIGURATION) or not gone:
+    if kind not in (kinds.NODE, kinds.IPPOOL, kinds.BGPCONFIGURATION, kinds.BGPPEER, kinds.BGPFILTER) or not gone:
         return world
     until = world.clock + LINGER
     there = {**world.departed.get(kind.plural, {}), **{name: (one, until) for name, one in gone.items()}}

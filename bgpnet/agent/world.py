@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING
 from bgpnet.agent.watched import Watch
 from bgpnet.annotations import KEPT, Meta
 from bgpnet.bgp.rib import Table
+from bgpnet.bgp.secret import Secrets
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.model.ip import Address, Interface, Network
 from bgpnet.model.ipamblock import Allocation, IPAMBlock
 from bgpnet.model.kinds import Kind, Resource
+from bgpnet.model.service import Endpoint, Service
 from bgpnet.reservations import NONE, Reservations
 
+ESTABLISHED = "Established"
+WAITING = "waiting for the peer"
 CLAIM_PATIENCE = 10.0
 """Seconds an ADD waits for a block (or for the datastore) before the runtime is told to try again."""
 
@@ -113,6 +117,7 @@ class Session:
     """A BGP session. restart: seconds of graceful restart the peer offered; complete: its End-of-RIB was heard.
 
     known: its table was complete once; since then nothing in the kernel is from it that is not in our table.
+    router_id: its BGP identifier, from its OPEN.
     deadline: while the peer is away, when its stale routes go; while it is up and not complete, when we stop waiting.
     """
 
@@ -125,6 +130,7 @@ class Session:
     complete: bool = False
     known: bool = False
     deadline: float | None = None
+    router_id: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +161,9 @@ class World:
     them, while no watch has told of that: what watches tell is from before. departed: Nodes and pools that were deleted
     just now, by kind and name, each with the clock until which it lingers. unjournalled: why the disk refuses the
     journal; while it does, some of what is here is owed to it.
+    secrets: the BGP passwords there are; None until they were looked for.
     conflist: what is wrong with the CNI configuration that runtimes read.
+    services, endpoints: of an orchestrator, by `namespace/name`; None where there is none.
     """
 
     me: Me
@@ -196,6 +204,9 @@ class World:
     replaced: str = ""
     watch: Watch = field(default_factory=Watch)
     conflist: tuple[str, ...] = ()
+    services: Mapping[str, Service] | None = None
+    endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None
+    secrets: Secrets | None = None
 
     def of_kind(self, kind: Kind) -> Mapping[str, Resource]:
         """What the datastore holds of a kind, by name, as last heard."""

@@ -6,9 +6,10 @@ be told are answered at once, before commands that were given earlier.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 
+from bgpnet.bgp.export import Advert
 from bgpnet.model.ip import Address, Network
 
 NLRI_PER_LINE = 1000
@@ -22,18 +23,41 @@ SHOW_TOLD = "show adj-rib out json"
 RELOAD = "reload"
 
 
-def announce(
-    peers: Sequence[Address], prefixes: Iterable[Network], next_hop: Address | None, communities: Sequence[str] = ()
-) -> list[str]:
-    """The commands that announce these prefixes to these peers; no next hop means our own address."""
-    attributes = f"next-hop {next_hop or 'self'}"
-    plain = [one for one in communities if one.count(":") == 1]
-    large = [one for one in communities if one.count(":") == 2]
-    if plain:
-        attributes += f" community [ {' '.join(plain)} ]"
-    if large:
-        attributes += f" large-community [ {' '.join(large)} ]"
-    return _bulk("announce", peers, attributes, prefixes)
+def announce(peers: Sequence[Address], prefixes: Iterable[Network], like: Advert) -> list[str]:
+    """The commands that announce these prefixes to these peers, with the attributes of `like`, whatever its prefix."""
+    return _bulk("announce", peers, " ".join(_attributes(like)), prefixes)
+
+
+def _attributes(like: Advert) -> Iterator[str]:
+    """What is left out, ExaBGP adds by itself: LOCAL_PREF 100 inside the AS, and the path that begins here."""
+    yield f"next-hop {like.next_hop or 'self'}"
+    if like.origin != "igp":
+        yield f"origin {like.origin}"
+    if like.as_path:
+        yield f"as-path {_as_path(like.as_path)}"
+    if like.local_pref is not None:
+        yield f"local-preference {like.local_pref}"
+    if like.med is not None:
+        yield f"med {like.med}"
+    if plain := [one for one in like.communities if one.count(":") == 1]:
+        yield f"community [ {' '.join(plain)} ]"
+    if large := [one for one in like.communities if one.count(":") == 2]:
+        yield f"large-community [ {' '.join(large)} ]"
+    if like.originator_id:
+        yield f"originator-id {like.originator_id}"
+    if like.cluster_list:
+        yield f"cluster-list [ {' '.join(like.cluster_list)} ]"
+
+
+def _as_path(path: Sequence[int | tuple[int, ...]]) -> str:
+    """Sequences in brackets, sets in parentheses, in order: `[ 1 2 ] ( 3 4 ) [ 5 ]`."""
+    parts = []
+    for is_set, numbers in groupby(path, lambda one: isinstance(one, tuple)):
+        if is_set:
+            parts += [f"( {' '.join(map(str, one))} )" for one in numbers if isinstance(one, tuple)]
+        else:
+            parts.append(f"[ {' '.join(map(str, numbers))} ]")
+    return " ".join(parts)
 
 
 def withdraw(peers: Sequence[Address], prefixes: Iterable[Network]) -> list[str]:

@@ -8,9 +8,14 @@ The corrections, each for a fault that was reproduced with the stock release (te
 4. connections that ExaBGP opens delay small messages (Nagle): TCP_NODELAY, as on those it accepts;
 5. the pause between attempts to connect grows to 60 s: it ends at BACK_OFF;
 6. a reload is forgotten when some neighbour has updates to be sent: it is not;
-7. a SIGTERM that comes while a reload is under way is ignored: it is heeded.
+7. a SIGTERM that comes while a reload is under way is ignored: it is heeded;
+8. of a connection that the peer opens, the TTL of what arrives is not checked although `incoming-ttl` says so, and the
+   listening socket answers with a TTL that a peer which checks it drops: both as RFC 5082 has it;
+9. at DEBUG, the log has every line of the configuration, passwords among them: it has none;
+10. a peer towards which the kernel chooses our address ends ExaBGP when it connects before we have, and `next-hop self`
+    fails after a reload: until there is a session, our address is the router id.
 
-A reload also follows a changed listening address or port.
+A reload also follows a changed listening address or port, and a changed log level.
 """
 
 from __future__ import annotations
@@ -93,6 +98,7 @@ def _run(conf: Path, settings: Mapping[str, str]) -> int:
     from exabgp.configuration.configuration import Configuration
     from exabgp.environment import getenv
     from exabgp.logger import log
+    from exabgp.logger.option import option
     from exabgp.protocol.ip import IP
     from exabgp.reactor.interrupt import Signal
     from exabgp.reactor.loop import Reactor
@@ -138,21 +144,34 @@ def _run(conf: Path, settings: Mapping[str, str]) -> int:
             return False
 
         def reload(self) -> bool:
-            listening = _listening(read_environment(conf.read_text()))
+            fresh = read_environment(conf.read_text())
+            listening = _listening(fresh)
             if listening != self.listening:
                 self.listening = listening
                 self._ips, self._port = [IP.create(one) for one in listening[0].split()], int(listening[1])
+                # first, because "everywhere" and one address cannot both be listened on at one port
+                self.listener.close_unwanted({(one.top(), self._port) for one in self._ips})
                 for one in self._ips:
                     self.listener.listen_on(one, None, self._port, None, False, None)
-            return bool(super().reload())
+            if fresh["exabgp_log_level"] != option.level:
+                option._set_level(fresh["exabgp_log_level"])
+                option.logger.setLevel(fresh["exabgp_log_level"])
+            done = bool(super().reload())
+            for key, neighbour in self.configuration.neighbors.items():
+                if neighbour.auto_discovery:
+                    ours = _own_end(self, neighbour) or IP.create(neighbour["router-id"].top())
+                    neighbour["local-address"] = self._peers[key].neighbor["local-address"] = ours
+            return done
 
     _correct()
     log.init(getenv())
-    return int(Corrected(Configuration([str(conf)])).run())
+    reactor = Corrected(Configuration([str(conf)]))
+    _correct_self(reactor)
+    return int(reactor.run())
 
 
 def _correct() -> None:
-    """Corrections 3, 4 and 5, where ExaBGP makes the objects itself."""
+    """Corrections 3, 4 and 5, where ExaBGP makes the objects itself; and 8 and 9."""
     from exabgp.reactor.delay import Delay
     from exabgp.reactor.network.outgoing import Outgoing
     from exabgp.rib.outgoing import OutgoingRIB
@@ -177,6 +196,71 @@ def _correct() -> None:
         delay._time = time.time() + delay._next
         delay._next = min(int(1 + delay._next * 1.2), BACK_OFF)
 
+    _correct_ttl()
+    _correct_log()
     OutgoingRIB._update_rib = last_wins
     Outgoing._setup = without_delay
     Delay.increase = increase
+
+
+def _correct_self(reactor: Any) -> None:
+    """Correction 10: of an address that the kernel chose, only the neighbour of the session knows."""
+    from exabgp.bgp.neighbor import Neighbor
+    from exabgp.protocol.ip import IP
+    from exabgp.reactor.peer import Peer
+
+    ip_self, handle = Neighbor.ip_self, Peer.handle_connection
+
+    def accepted(peer: Any, connection: Any) -> Any:
+        denied = handle(peer, connection)
+        if denied is None and peer.neighbor.auto_discovery:
+            peer.neighbor["local-address"] = IP.create(connection.peer)  # which is what it calls our end
+        return denied
+
+    def of_session(neighbour: Any, afi: Any) -> Any:
+        return (neighbour.auto_discovery and _own_end(reactor, neighbour)) or ip_self(neighbour, afi)
+
+    Neighbor.ip_self = of_session
+    Peer.handle_connection = accepted
+
+
+def _own_end(reactor: Any, neighbour: Any) -> Any:
+    """Our address in the session with the neighbour, if there is one."""
+    for peer in reactor._peers.values():
+        if peer.neighbor["peer-address"] == neighbour["peer-address"] and peer.proto and peer.established():
+            return peer.proto.neighbor["local-address"]
+    return None
+
+
+def _correct_ttl() -> None:
+    """Correction 8."""
+    from exabgp.protocol.family import AFI
+    from exabgp.reactor import listener
+    from exabgp.reactor.network.tcp import GTSM_SENDING_TTL, set_minimum_ttl, set_sending_ttl
+
+    new_socket, set_accepted = listener.Listener._new_socket, listener.set_accepted_ttl
+
+    def far_reaching(self: Any, ip: Any) -> Any:
+        made = new_socket(self, ip)
+        set_sending_ttl(made, AFI.ipv6 if ip.ipv6() else AFI.ipv4, ip.top(), GTSM_SENDING_TTL)
+        return made
+
+    def checked(connection: Any, neighbour: Any) -> None:
+        if connection.io is not None:
+            set_minimum_ttl(connection.io, connection.afi, connection.peer, neighbour["incoming-ttl"])
+        set_accepted(connection, neighbour)
+
+    listener.Listener._new_socket = far_reaching
+    listener.set_accepted_ttl = checked
+
+
+def _correct_log() -> None:
+    """Correction 9."""
+    from exabgp.logger.option import option
+
+    enabled = option.log_enabled
+
+    def without_configuration(source: str, level: str) -> bool:
+        return bool(enabled(source, level)) and not (level == "DEBUG" and source == "configuration")
+
+    option.log_enabled = without_configuration

@@ -64,6 +64,14 @@ class PeerDown:
 
 
 @dataclass(frozen=True, slots=True)
+class Failed:
+    """No session came about, for this reason; told once, until there is another reason."""
+
+    peer: Address
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndOfRib:
     """The peer has said all that it had to say, in one family."""
 

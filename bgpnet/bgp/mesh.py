@@ -8,41 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bgpnet.bgp.conf import Neighbour
-from bgpnet.model.node import Node
+from bgpnet.bgp.conf import RESTART_TIME, Neighbour
+from bgpnet.bgp.member import Member
 
 
-def mesh(me: Node, nodes: Iterable[Node], default_as: int, port: int) -> tuple[Neighbour, ...]:
-    """A session with each other node that has an IPv4 address, by address; none when this node has no address.
-
-    A node without an AS number of its own is in `default_as`; `port` is where all nodes listen. A node whose Node
-    names a route reflector cluster takes no part (as in Calico). Of two nodes that claim one address, the first by name
-    is spoken with; a node that claims ours is left out.
-    """
-    mine = me.ipv4
-    if mine is None or _reflects(me):
+def mesh(
+    me: Member, others: Iterable[Member], password: str | None = None, restart_time: int = RESTART_TIME
+) -> tuple[Neighbour, ...]:
+    """A session with each other node, by address. A route reflector takes no part (as in Calico)."""
+    if me.cluster:
         return ()
-    found: dict[int, Neighbour] = {}
-    for node in sorted(nodes, key=lambda one: one.metadata.name):
-        theirs = node.ipv4
-        if theirs is None or theirs.ip == mine.ip or node.metadata.name == me.metadata.name or _reflects(node):
-            continue
-        neighbour = Neighbour(
-            address=theirs.ip,
-            local_address=mine.ip,
-            local_as=_as_number(me, default_as),
-            peer_as=_as_number(node, default_as),
-            port=port,
-            passive=int(mine.ip) < int(theirs.ip),
+    return tuple(
+        Neighbour(
+            address=other.address,
+            local_address=me.address,
+            local_as=me.as_number,
+            peer_as=other.as_number,
+            port=other.port,
+            passive=int(me.address) < int(other.address),
+            password=password,
+            restart_time=restart_time,
+            name=other.name,
         )
-        found.setdefault(int(theirs.ip), neighbour)
-    return tuple(found[key] for key in sorted(found))
-
-
-def _as_number(node: Node, default_as: int) -> int:
-    bgp = node.spec.bgp
-    return bgp.asNumber if bgp is not None and bgp.asNumber is not None else default_as
-
-
-def _reflects(node: Node) -> bool:
-    return node.spec.bgp is not None and bool(node.spec.bgp.routeReflectorClusterID)
+        for other in sorted(others, key=lambda one: int(one.address))
+        if other.address != me.address and other.name != me.name and not other.cluster
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -57,11 +58,11 @@ class Table:
     A change costs a copy of one peer's paths, whatever it changes in them.
     """
 
-    __slots__ = ("_best", "_peers")
+    __slots__ = ("_peers", "memo")
 
     def __init__(self, paths: Iterable[Path] = ()) -> None:
         self._peers: dict[Address, dict[Key, Path]] = {}
-        self._best: Mapping[Network, Path] | None = None
+        self.memo: dict[str, object] = {}  # what was worked out of this table or an earlier one, by who worked it out
         for path in paths:
             self._peers.setdefault(path.peer, {})[path.prefix, path.path_id] = path
 
@@ -116,26 +117,17 @@ class Table:
     def _with(self, peer: Address, paths: dict[Key, Path]) -> Table:
         table = Table()
         table._peers = {**self._peers, peer: paths}
+        table.memo = self.memo
         if not paths:
             del table._peers[peer]
         return table
 
 
-def best(table: Table) -> Mapping[Network, Path]:
-    """The one path to use for each prefix. Computed once for a table."""
-    if table._best is None:
-        chosen: dict[Network, Path] = {}
-        rivals: dict[Network, list[Path]] = {}
-        for path in table.paths():
-            if chosen.setdefault(path.prefix, path) is not path:
-                rivals.setdefault(path.prefix, [chosen[path.prefix]]).append(path)
-        for prefix, paths in rivals.items():
-            chosen[prefix] = decide(paths)
-        table._best = chosen
-    return table._best
+Identifiers = Mapping[Address, Address]
+"""The peers' BGP identifiers (of their OPEN), by their addresses."""
 
 
-def decide(paths: Iterable[Path]) -> Path:
+def decide(paths: Iterable[Path], identifiers: Identifiers = MappingProxyType({})) -> Path:
     """The best of several paths to one prefix; at least one is given.
 
     In this order (RFC 4271, 9.1.2, with the steps of RFC 4456, 9):
@@ -143,16 +135,29 @@ def decide(paths: Iterable[Path]) -> Path:
       1. the highest LOCAL_PREF;                       2. the shortest AS_PATH, a set counting one;
       3. the lowest ORIGIN: igp, egp, incomplete;      4. the lowest MED among those of one neighbouring AS, none is 0;
       5. from another AS before from our own;          6. (interior cost: every next hop costs the same here);
-      7. the lowest BGP identifier, ORIGINATOR_ID in its place where there is one, the peer's address where it has none;
+      7. the lowest BGP identifier, in its place ORIGINATOR_ID if there is one, the peer's address if none is known;
       8. the shortest CLUSTER_LIST;                    9. the lowest peer address; and the lowest path identifier.
     """
-    least = min(map(_before_med, paths := list(paths)))
+    return equals(paths, identifiers)[0]
+
+
+def equals(paths: Iterable[Path], identifiers: Identifiers = MappingProxyType({})) -> tuple[Path, ...]:
+    """The best path, and after it those that are as good by the steps 1 to 6 of `decide`: several ways for one route.
+
+    What the later steps compare is only there to choose one.
+    """
+    paths = list(paths)
+    if len(paths) == 1:
+        return (paths[0],)
+    least = min(map(_before_med, paths))
     equal = [path for path in paths if _before_med(path) == least]
     lowest: dict[object, int] = {}
     for path in equal:
         neighbour = _neighbour_as(path)
         lowest[neighbour] = min(lowest.get(neighbour, path.med or 0), path.med or 0)
-    return min((path for path in equal if (path.med or 0) == lowest[_neighbour_as(path)]), key=_after_med)
+    left = [path for path in equal if (path.med or 0) == lowest[_neighbour_as(path)]]
+    left.sort(key=lambda path: _after_med(path, identifiers))
+    return tuple(path for path in left if path.external is left[0].external)
 
 
 def _before_med(path: Path) -> tuple[bool, int, int, int]:
@@ -161,12 +166,15 @@ def _before_med(path: Path) -> tuple[bool, int, int, int]:
 
 
 def _neighbour_as(path: Path) -> object:
-    """The AS that the path came from, None for one of our own (RFC 4271, 9.1.2.2 c)."""
-    return path.as_path[0] if path.as_path else None
+    """The AS that the path came from, None for our own: its path is empty, or it was aggregated and begins with a set
+    (RFC 4271, 9.1.2.2 c)."""
+    first = path.as_path[0] if path.as_path else None
+    return first if isinstance(first, int) else None
 
 
-def _after_med(path: Path) -> tuple[bool, int, int, int, int, int]:
-    identifier = address(path.originator_id) if path.originator_id else path.peer
+def _after_med(path: Path, identifiers: Identifiers) -> tuple[bool, int, int, int, int, int]:
+    own = identifiers.get(path.peer, path.peer)
+    identifier = address(path.originator_id) if path.originator_id else own
     return (
         not path.external,
         int(identifier),

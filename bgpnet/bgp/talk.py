@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 
 from msgspec.structs import replace as changed
 
-from bgpnet.bgp import commands
+from bgpnet.bgp import causes, commands
 from bgpnet.bgp.conf import IPV4_UNICAST
-from bgpnet.bgp.export import Advert
+from bgpnet.bgp.export import Advert, Attributes
 from bgpnet.bgp.lines import (
     Ack,
     Dumped,
     EndOfRib,
+    Failed,
     Neighbours,
     Notification,
     Opened,
@@ -33,7 +34,7 @@ from bgpnet.bgp.lines import (
     RefreshRequest,
     parse,
 )
-from bgpnet.bgp.rib import Path, Table, Update
+from bgpnet.bgp.rib import LOCAL_PREF, Path, Table, Update
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Network
 
@@ -53,7 +54,16 @@ class Away:
     reason: str
 
 
-SpeakerEvent = Synced | Away | Opened | PeerUp | PeerDown | Update | EndOfRib | Notification | RefreshRequest
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """ExaBGP does not have this neighbour any more."""
+
+    peer: Address
+
+
+SpeakerEvent = (
+    Synced | Away | Removed | Opened | PeerUp | PeerDown | Failed | Update | EndOfRib | Notification | RefreshRequest
+)
 Exports = Mapping[Address, frozenset[Advert]]
 
 
@@ -77,6 +87,7 @@ class Talk:
         self._dump: list[Path] = []
         self._held: list[EndOfRib] = []
         self._told: dict[Address, dict[Network, Advert]] = {}
+        self._failures: dict[Address, str] = {}
         self._fresh: set[Address] = set()
         self._ending: set[Address] = set()
 
@@ -138,8 +149,7 @@ class Talk:
             case Ack():
                 return self._answered(event.ok)
             case Neighbours():
-                self._neighbours(event.states)
-                return []
+                return self._neighbours(event.states)
             case Opened() | PeerUp() | PeerDown() | Update() | EndOfRib() | Notification() | RefreshRequest():
                 return self._happened(event)
             case _:
@@ -154,8 +164,7 @@ class Talk:
         if self._awaited[0] == commands.SHOW_LEARNED:
             self._dump.append(path)
         elif self._awaited[0] == commands.SHOW_TOLD:
-            advert = Advert(path.prefix, path.next_hop, path.communities + path.large_communities)
-            self._told.setdefault(path.peer, {})[path.prefix] = _normal(advert, state)
+            self._told.setdefault(path.peer, {})[path.prefix] = _normal(_told(path), state)
 
     def _read_dump(self) -> None:
         """Put what was dumped so far in the table, before something else is heard."""
@@ -166,7 +175,7 @@ class Talk:
         for peer, paths in by_peer.items():
             self._table = self._table.apply(Update(peer, tuple(_from_peer(paths, self._peers[peer]))))
 
-    def _neighbours(self, states: Sequence[PeerState]) -> None:
+    def _neighbours(self, states: Sequence[PeerState]) -> list[SpeakerEvent]:
         """All neighbours there are. One that is being removed may still be listed beside its successor."""
         found: dict[Address, PeerState] = {}
         for state in states:
@@ -174,10 +183,13 @@ class Talk:
             up = state.up if not self.live else known is not None and known.up
             if state.peer not in found or state.up:
                 found[state.peer] = replace(state, up=up)
+        removed = [Removed(peer) for peer in self._peers if peer not in found] if self.live else []
         self._peers = found
         self._told = {peer: told for peer, told in self._told.items() if peer in found}
+        self._failures = {peer: reason for peer, reason in self._failures.items() if peer in found}
         self._fresh &= found.keys()
         self._ending &= found.keys()
+        return [*removed]
 
     def _answered(self, ok: bool) -> list[SpeakerEvent]:
         if not self._awaited:
@@ -221,7 +233,7 @@ class Talk:
             self._up(event)
             said = [event]
         elif isinstance(event, PeerDown):
-            said = [event] if self._down(event) else []
+            said = [event] if self._down(event) else self._failed(event)
         if self.live:
             return said
         if isinstance(event, Update):
@@ -235,6 +247,7 @@ class Talk:
     def _up(self, event: PeerUp) -> None:
         """A new session: what the peer taught in the last one is void for ExaBGP; it must be told everything."""
         opened = event.opened
+        self._failures.pop(event.peer, None)
         self._peers[event.peer] = PeerState(
             peer=event.peer,
             local=event.local,
@@ -260,6 +273,15 @@ class Talk:
         self._peers[event.peer] = replace(state, up=False)
         return True
 
+    def _failed(self, event: PeerDown) -> list[SpeakerEvent]:
+        """Only what is news: attempts follow one another, and end in a refusal where the peer rests after an error."""
+        before = self._failures.get(event.peer)
+        told = before == event.reason or (before is not None and causes.is_vague(event.reason))
+        if told or not self.live or event.peer not in self._peers:
+            return []
+        self._failures[event.peer] = event.reason
+        return [Failed(event.peer, event.reason)]
+
     # what is told
 
     def _routes(self) -> list[str]:
@@ -268,30 +290,30 @@ class Talk:
             return []
         self._dirty = False
         drops: dict[tuple[Network, ...], list[Address]] = {}
-        puts: dict[tuple[Address | None, tuple[str, ...], tuple[Network, ...]], list[Address]] = {}
+        puts: dict[tuple[Attributes, tuple[Network, ...]], list[Address]] = {}
         for peer in sorted((one for one, state in self._peers.items() if state.up), key=int):
             if peer not in self._wish:
                 continue
             dropped, put = self._difference(peer, self._wish[peer])
             if dropped:
                 drops.setdefault(dropped, []).append(peer)
-            for (next_hop, communities), prefixes in put.items():
-                puts.setdefault((next_hop, communities, tuple(prefixes)), []).append(peer)
+            for attributes, prefixes in put.items():
+                puts.setdefault((attributes, tuple(prefixes)), []).append(peer)
         said = [line for prefixes, peers in drops.items() for line in commands.withdraw(peers, prefixes)]
-        for (next_hop, communities, same), peers in puts.items():
-            said += commands.announce(peers, same, next_hop, communities)
+        for (attributes, same), peers in puts.items():
+            said += commands.announce(peers, same, Advert(same[0], *attributes))
         return said
 
     def _difference(
         self, peer: Address, wish: frozenset[Advert]
-    ) -> tuple[tuple[Network, ...], dict[tuple[Address | None, tuple[str, ...]], list[Network]]]:
+    ) -> tuple[tuple[Network, ...], dict[Attributes, list[Network]]]:
         """The prefixes to withdraw, and those to announce by their attributes; the peer counts as told from now on."""
         want = {advert.prefix: _normal(advert, self._peers[peer]) for advert in wish}
         have = self._told.get(peer, {})
-        put: dict[tuple[Address | None, tuple[str, ...]], list[Network]] = {}
+        put: dict[Attributes, list[Network]] = {}
         new = [prefix for prefix in want if peer in self._fresh or have.get(prefix) != want[prefix]]
         for prefix in sorted(new, key=ip.order):
-            put.setdefault((want[prefix].next_hop, want[prefix].communities), []).append(prefix)
+            put.setdefault(want[prefix].attributes, []).append(prefix)
         if peer in self._fresh:
             self._fresh.discard(peer)
             self._ending.add(peer)
@@ -317,5 +339,28 @@ def _from_peer(paths: Sequence[Path], state: PeerState) -> Sequence[Path]:
 
 def _normal(advert: Advert, state: PeerState) -> Advert:
     """The one way to say it, so that what was told can be compared with what is wanted."""
-    own = advert.next_hop == state.local
-    return Advert(advert.prefix, None if own else advert.next_hop, tuple(sorted(advert.communities)))
+    changes: dict[str, object] = {}
+    if advert.next_hop is not None and advert.next_hop == state.local:
+        changes["next_hop"] = None
+    if len(advert.communities) > 1:
+        changes["communities"] = tuple(sorted(set(advert.communities)))
+    if advert.local_pref is not None and (state.external or advert.local_pref == LOCAL_PREF):
+        changes["local_pref"] = None
+    if any(isinstance(one, tuple) for one in advert.as_path):
+        changes["as_path"] = tuple(tuple(sorted(one)) if isinstance(one, tuple) else one for one in advert.as_path)
+    return replace(advert, **changes) if changes else advert  # type: ignore[arg-type]  # each name has its type
+
+
+def _told(path: Path) -> Advert:
+    """A dumped announcement of ours."""
+    return Advert(
+        prefix=path.prefix,
+        next_hop=path.next_hop,
+        communities=path.communities + path.large_communities,
+        as_path=path.as_path,
+        local_pref=path.local_pref,
+        med=path.med,
+        origin=path.origin,
+        originator_id=path.originator_id,
+        cluster_list=path.cluster_list,
+    )

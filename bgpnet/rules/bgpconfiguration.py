@@ -12,7 +12,6 @@ from bgpnet.errors import Finding
 from bgpnet.model.bgpconfiguration import (
     BGPConfiguration,
     BGPConfigurationSpec,
-    BindMode,
     CidrBlock,
     PrefixAdvertisement,
 )
@@ -26,6 +25,23 @@ DEFAULT_ONLY = (
     "serviceLoadBalancerIPs",
     "nodeMeshPassword",
     "nodeMeshMaxRestartTime",
+)
+BUILT = frozenset(
+    {
+        "asNumber",
+        "bindMode",
+        "communities",
+        "listenPort",
+        "logSeverityScreen",
+        "nodeMeshMaxRestartTime",
+        "nodeMeshPassword",
+        "nodeToNodeMeshEnabled",
+        "prefixAdvertisements",
+        "serviceClusterIPs",
+        "serviceExternalIPs",
+        "serviceLoadBalancerAggregation",
+        "serviceLoadBalancerIPs",
+    }
 )
 SERVICE_RANGES = ("serviceClusterIPs", "serviceExternalIPs", "serviceLoadBalancerIPs")
 CHOICES = {
@@ -146,16 +162,10 @@ def _advertisements(spec: BGPConfigurationSpec) -> Iterator[Finding]:
 
 def not_built(config: BGPConfiguration) -> Iterator[tuple[str, object, str]]:
     """(path, value, what happens instead) of each value that is kept but not acted on."""
-    default = config.metadata.name == "default"
-    built = {"asNumber", "nodeToNodeMeshEnabled"} | ({"listenPort"} if default else set())
     for field in structs.fields(BGPConfigurationSpec):
         value = getattr(config.spec, field.name)
-        if field.name in built or value == field.default or (field.name == "bindMode" and value == BindMode.NONE):
-            continue
-        instead = (
-            "the node listens on the port of BGPConfiguration(default)" if field.name == "listenPort" else "no effect"
-        )
-        yield f"spec.{field.name}", value, instead
+        if field.name not in BUILT and value != field.default:
+            yield f"spec.{field.name}", value, "no effect"
 
 
 def normalise(config: BGPConfiguration) -> BGPConfiguration:

@@ -1,4 +1,4 @@
-"""What a BGPFilter must obey by itself; nothing of it is acted on yet."""
+"""What a BGPFilter must obey by itself."""
 
 from __future__ import annotations
 
@@ -108,11 +108,11 @@ def _operation(path: str, operation: Operation) -> Iterator[Finding]:
 
 
 def not_built(bgp_filter: BGPFilter) -> Iterator[tuple[str, object, str]]:
-    """(path, value, what happens instead) of each list that has rules."""
-    for name, _ in LISTS:
+    """(path, value, what happens instead) of each list that no session has routes for."""
+    for name, version in LISTS:
         rules: tuple[FilterRule, ...] = getattr(bgp_filter.spec, name)
-        if rules:
-            yield f"spec.{name}", [str(rule.action) for rule in rules], "no route is filtered or changed by it"
+        if rules and version == 6:
+            yield f"spec.{name}", [str(rule.action) for rule in rules], "no session carries IPv6 routes"
 
 
 def normalise(bgp_filter: BGPFilter) -> BGPFilter:

@@ -1,4 +1,4 @@
-"""What a BGPPeer must obey by itself; nothing of it is acted on yet."""
+"""What a BGPPeer must obey by itself, and what of it is stored but not acted on yet."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def check(peer: BGPPeer) -> Iterator[Finding]:
     yield from common.as_number("spec.localASNumber", spec.localASNumber)
     yield from common.password("spec.password", spec.password)
     yield from common.duration("spec.maxRestartTime", spec.maxRestartTime, common.RESTART_LIMIT)
-    yield from common.duration("spec.keepaliveTime", spec.keepaliveTime, common.HOLD_LIMIT, 1)
+    yield from common.duration("spec.keepaliveTime", spec.keepaliveTime, common.HOLD_LIMIT // 3, 1)
     yield from common.between("spec.numAllowedLocalASNumbers", spec.numAllowedLocalASNumbers, 0, COUNT_LIMIT)
     yield from common.between("spec.ttlSecurity", spec.ttlSecurity, 0, 255)
     for index, name in enumerate(spec.filters):
@@ -95,9 +95,12 @@ def _peer(spec: BGPPeerSpec) -> Iterator[Finding]:
 
 
 def not_built(peer: BGPPeer) -> Iterator[tuple[str, object, str]]:
-    """(path, value, what happens instead): one line for the whole peering."""
-    name = next((name for name in PEERS if getattr(peer.spec, name)), "peerIP")
-    yield f"spec.{name}", getattr(peer.spec, name), "no session is made from it yet"
+    """(path, value, what happens instead) of each value that is kept but not acted on."""
+    selected, parsed = peer.spec.localWorkloadSelector, peer_address(peer.spec.peerIP)
+    if selected:
+        yield "spec.localWorkloadSelector", selected, "no session is made from it yet"
+    if parsed is not None and parsed[0].version == 6:
+        yield "spec.peerIP", peer.spec.peerIP, "the nodes speak BGP over IPv4 only, so no session is made from it"
 
 
 def normalise(peer: BGPPeer) -> BGPPeer:

@@ -170,9 +170,13 @@ def duration(path: str, text: str | None, most: int, least: int = 0) -> Iterator
     if not _DURATION.match(text):
         yield Finding(path, text, "is not a length of time; write it with a unit, like 120s or 2m")
         return
-    length = sum(Decimal(number) * Decimal(_UNITS[unit]) for number, unit in _PART.findall(text))
-    if not least <= length <= most:
+    if not least <= length(text) <= most:
         yield Finding(path, text, f"must be {least}s to {most}s")
+
+
+def length(text: str) -> Decimal:
+    """A length of time such as 1h30m, in seconds; the text is one that `duration` finds nothing wrong with."""
+    return sum((Decimal(number) * Decimal(_UNITS[unit]) for number, unit in _PART.findall(text)), Decimal(0))
 
 
 def password(path: str, given: Password | None) -> Iterator[Finding]:

@@ -118,9 +118,9 @@ class Node:
         )
         return replace(plain, **changes)
 
-    def configure(self, *neighbours: Neighbour) -> None:
+    def configure(self, *neighbours: Neighbour, **changes: Any) -> None:
         """Write the file as the agent does, in one step."""
-        conf = SpeakerConf(self.address, self.address, self.port, neighbours)
+        conf = replace(SpeakerConf(self.address, self.address, self.port, neighbours), **changes)
         fresh = self.folder / "exabgp.new"
         fresh.write_text(render(conf, (sys.executable, "-m", "bgpnet.bgp.relay", str(self.socket))))
         fresh.chmod(0o600)
@@ -199,11 +199,11 @@ class Lab:
             node.await_up(*(other for other in nodes if other is not node))
         return nodes
 
-    def bird(self, text: str) -> Callable[[str], str]:
-        """Start a BIRD with this configuration; what comes back asks its birdc."""
+    def bird(self, text: str, name: str = "bird") -> Callable[[str], str]:
+        """Start a BIRD with this configuration, `<name>.conf`; what comes back asks its birdc."""
         program = shutil.which("bird") or "/usr/sbin/bird"
         assert Path(program).exists(), "bird is missing; run: apt-get install bird2"
-        conf, control = self.folder / "bird.conf", self.folder / "bird.ctl"
+        conf, control = self.folder / f"{name}.conf", self.folder / f"{name}.ctl"
         conf.write_text(text)
         self.birds.append(subprocess.Popen([program, "-f", "-c", str(conf), "-s", str(control)]))
         until(control.exists, "BIRD's control socket")

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from bgpnet.bgp import commands
+from bgpnet.bgp.export import Advert
 from bgpnet.bgp.lines import (
     Ack,
     Attempt,
@@ -190,22 +191,22 @@ def test_a_line_from_our_own_side_is_not_the_peers() -> None:
 
 def test_commands() -> None:
     two = [ip.network("10.0.0.0/26"), ip.network("10.0.0.64/26")]
-    assert commands.announce([P2, P3], two, None) == [
+    assert commands.announce([P2, P3], two, Advert(two[0])) == [
         "neighbor 127.0.0.2 , neighbor 127.0.0.3 announce attributes next-hop self nlri 10.0.0.0/26 10.0.0.64/26"
     ]
-    assert commands.announce([P2], two[:1], P4, ("64512:1", "1:2:3")) == [
+    assert commands.announce([P2], two[:1], Advert(two[1], P4, ("64512:1", "1:2:3"))) == [
         "neighbor 127.0.0.2 announce attributes next-hop 127.0.0.4 community [ 64512:1 ] large-community [ 1:2:3 ]"
         " nlri 10.0.0.0/26"
     ]
     assert commands.withdraw([P2], two[:1]) == ["neighbor 127.0.0.2 withdraw attributes next-hop self nlri 10.0.0.0/26"]
     assert commands.end_of_rib([P2], "ipv4 unicast") == ["neighbor 127.0.0.2 announce eor ipv4 unicast"]
-    assert commands.end_of_rib([], "ipv4 unicast") == commands.announce([], two, None) == []
+    assert commands.end_of_rib([], "ipv4 unicast") == commands.announce([], two, Advert(two[0])) == []
 
 
 def test_commands_are_of_bounded_length() -> None:
     many = list(ip.network("10.0.0.0/12").subnets(new_prefix=24))
     peers = [ip.address("10.9.0.0") + n for n in range(250)]
-    said = commands.announce(peers, many, None)
+    said = commands.announce(peers, many, Advert(many[0]))
     assert len(said) == 5 * 3
     assert max(map(len, said)) < 1 << 20
     assert sum(line.count("/24") for line in said) == 3 * len(many)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bgpnet.bgp.export import Advert
-from bgpnet.bgp.lines import EndOfRib, Opened, PeerDown, PeerUp, Update
+from bgpnet.bgp.lines import EndOfRib, Failed, Opened, PeerDown, PeerUp, Update
 from bgpnet.bgp.rib import Path, Table
-from bgpnet.bgp.talk import Exports, SpeakerEvent, Synced, Talk
+from bgpnet.bgp.talk import Exports, Removed, SpeakerEvent, Synced, Talk
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Network
 
@@ -339,7 +339,7 @@ def test_down_is_only_said_after_up() -> None:
     talk = Talk()
     run(exabgp, talk)
     exabgp.session(A, False)
-    assert run(exabgp, talk) == []
+    assert [type(event) for event in run(exabgp, talk)] == [Failed]
     exabgp.session(A, True)
     exabgp.session(A, False)
     assert [type(event) for event in run(exabgp, talk)][1:] == [PeerUp, PeerDown]
@@ -438,3 +438,32 @@ def test_peers_that_are_up_end_up_knowing_the_last_wish(
         run(exabgp, talk)
         assert exabgp.told[A] == told(*nets)
         assert not exabgp.up[B] or exabgp.told[B] == told(*nets)
+
+
+def test_why_no_session_comes_about_is_told_once_and_a_notification_is_the_better_reason() -> None:
+    exabgp, talk = FakeExaBGP(A, B), Talk({})
+    run(exabgp, talk)
+    heard: list[SpeakerEvent] = []
+    for reason in ("closing connection", "closing connection", "notification sent (2,2)", "closing connection"):
+        exabgp.session(A, False, reason)
+        heard += run(exabgp, talk)
+    assert heard == [Failed(A, "closing connection"), Failed(A, "notification sent (2,2)")]
+    exabgp.session(A, True)
+    run(exabgp, talk)
+    exabgp.session(A, False)
+    exabgp.session(A, False)
+    assert [type(event) for event in run(exabgp, talk)] == [PeerDown, Failed]
+
+
+def test_a_neighbour_that_a_reload_removes_is_told_of_whether_it_was_up_or_not() -> None:
+    exabgp, talk = FakeExaBGP(A, B), Talk({})
+    exabgp.session(A, True)
+    run(exabgp, talk)
+    exabgp.file = {A}
+    talk.reload()
+    assert run(exabgp, talk) == [Removed(B)]
+    exabgp.file = set()
+    talk.reload()
+    assert Removed(A) in run(exabgp, talk)
+    exabgp.said.append(json.dumps({"type": "state", "neighbor": head(A) | {"state": "down", "reason": "late"}}))
+    assert run(exabgp, talk) == []

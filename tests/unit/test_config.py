@@ -13,6 +13,7 @@ node                    BGPNET_NODE                    --node                   
 datastore               BGPNET_DATASTORE               --datastore               'sqlite:///var/lib/bgpnet/store.db'
 run_dir                 BGPNET_RUN_DIR                 --run-dir                 '/run/bgpnet'
 state_dir               BGPNET_STATE_DIR               --state-dir               '/var/lib/bgpnet'
+secrets_dir             BGPNET_SECRETS_DIR             --secrets-dir             ''
 ip                      BGPNET_IP                      --ip                      ''
 ip_autodetection_method BGPNET_IP_AUTODETECTION_METHOD --ip-autodetection-method 'first-found'
 as_number               BGPNET_AS_NUMBER               --as-number               None
@@ -199,6 +200,7 @@ def test_variables_that_others_set_are_none_of_the_agents() -> None:
         "BGPNET_AGENT_SERVICE_HOST": "10.96.0.9",
         "BGPNET_AGENT_PORT": "udp://10.96.0.9:53",
     }
-    assert load({}, {**of_a_service, **dict.fromkeys(config.NOT_SETTINGS, "1")}, {}) == Settings()
+    others = dict.fromkeys([*config.NOT_SETTINGS, "BGPNET_SECRET_BGP_TOR"], "1")
+    assert load({}, {**of_a_service, **others}, {}) == Settings()
     with pytest.raises(UsageError, match="BGPNET_AGENT_PORT is not a setting"):
         load({}, {"BGPNET_AGENT_PORT": "179"}, {})

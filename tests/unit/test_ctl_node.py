@@ -107,6 +107,14 @@ def test_status_is_a_table_of_sessions(run: Run, agent: Agent) -> None:
     )
 
 
+def test_what_is_not_taken_is_counted_by_peer_and_reason(run: Run, agent: Agent) -> None:
+    peer = STATUS["peers"][0] | {"refused": {"outside the pools": 2, "default route": 1}}
+    agent(STATUS | {"peers": [peer]})
+    assert run("node", "status").stdout.endswith(
+        "+\n\nNot taken of what 192.0.2.2 announces: 2 outside the pools, 1 default route\n\n"
+    )
+
+
 def test_what_is_not_as_it_should_be_stands_below_the_table(run: Run, agent: Agent) -> None:
     agent(
         STATUS

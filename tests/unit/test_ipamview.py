@@ -85,4 +85,4 @@ def test_other_questions_are_refused() -> None:
     world = working()
     code, body = answer(world, plan(world), {"ask": "weather"})
     assert code == 1
-    assert b"'status' and 'ipam'" in body
+    assert b"'status', 'ipam' and 'explain'" in body

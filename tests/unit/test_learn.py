@@ -5,12 +5,14 @@ from __future__ import annotations
 import worlds
 from worlds import OTHER, PEER, block, ended, found, goodbye, later, lost, node, run, state, synced, told, up
 
-from bgpnet.agent.learn import SETTLE
-from bgpnet.agent.plan import RESTART_TIME, learned_is_complete
+from bgpnet.agent import peers, plan
+from bgpnet.agent.learn import SETTLE, UNASKED
 from bgpnet.agent.world import World
-from bgpnet.bgp.lines import Notification
+from bgpnet.bgp import causes
+from bgpnet.bgp.conf import RESTART_TIME
+from bgpnet.bgp.lines import Failed, Notification, PeerDown
 from bgpnet.bgp.rib import Table
-from bgpnet.bgp.talk import Away
+from bgpnet.bgp.talk import Away, Removed
 
 BLOCKS = ("10.244.0.64/26", "10.244.0.128/26")
 
@@ -24,6 +26,10 @@ def start() -> World:
 def taught() -> World:
     """The neighbour is up and has said all it has to say."""
     return run(start(), up(), told(*BLOCKS), ended())
+
+
+def learned_is_complete(world: World) -> bool:
+    return plan.learned_is_complete(world, peers.of(world))
 
 
 def learned(world: World) -> list[str]:
@@ -148,3 +154,35 @@ def test_while_one_peer_is_waited_for_another_may_withdraw() -> None:
     world = run(world, lost(OTHER), worlds.Update(PEER, withdrawn=((worlds.ip.network(BLOCKS[0]), 0),)))
     worlds.applied(world, kernel)
     assert [line.split()[0] for line in str(kernel).splitlines() if "bgpnet-bgp" in line] == [BLOCKS[1]]
+
+
+def test_why_a_session_is_down_is_kept_with_it() -> None:
+    world = run(taught(), Notification(PEER, 6, 2, 'Shutdown Communication: "night"'), goodbye())
+    assert world.sessions[PEER].info == 'the peer says: administrative shutdown (Shutdown Communication: "night")'
+    refused = run(world, Failed(PEER, "closing connection"))
+    assert refused.sessions[PEER].info == causes.REFUSED
+    assert refused.sessions[PEER].since == world.sessions[PEER].since
+    assert run(refused, Failed(PEER, "closing connection")) is refused
+    assert run(refused, up()).sessions[PEER].info == "Established"
+    assert run(taught(), lost()).sessions[PEER].info == causes.LOST
+
+
+def test_a_session_that_ends_with_our_own_word_has_it_as_its_cause() -> None:
+    expired = PeerDown(PEER, "notification sent (4,0)", lost=True)
+    assert run(taught(), expired).sessions[PEER].info == "hold time expired: nothing was heard from the peer"
+    assert run(taught(), goodbye()).sessions[PEER].info == "the peer says: administrative shutdown"
+
+
+def test_what_a_removed_neighbour_taught_goes_though_it_was_waited_for() -> None:
+    waiting = run(taught(), lost())
+    assert learned(waiting) == learned(taught())
+    gone = run(waiting, Removed(PEER))
+    assert learned(gone) == []
+    assert PEER not in gone.sessions
+    assert learned(run(taught(), Removed(OTHER))) == learned(taught())
+
+
+def test_a_peer_without_graceful_restart_is_not_waited_for_as_long() -> None:
+    world = run(start(), up(restart=None), told(*BLOCKS))
+    assert not learned_is_complete(world)
+    assert learned_is_complete(later(world, UNASKED))

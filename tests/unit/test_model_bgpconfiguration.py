@@ -119,11 +119,11 @@ def test_configuration(written: str, expected: str) -> None:
 
 WARNINGS = """
 default {asNumber: 64512, nodeToNodeMeshEnabled: true, listenPort: 179, bindMode: None} | ok
-default {logSeverityScreen: Debug}                        | spec.logSeverityScreen = "Debug"
-default {bindMode: NodeIP}                                | spec.bindMode = "NodeIP"
-node.n1 {listenPort: 1179}                                | spec.listenPort = 1179
-default {serviceClusterIPs: [{cidr: 10.96.0.0/12}]}       | spec.serviceClusterIPs = [{"cidr":"10.96.0.0/12"}]
-default {nodeMeshMaxRestartTime: 90s}                     | spec.nodeMeshMaxRestartTime = "90s"
+default {logSeverityScreen: Debug, bindMode: NodeIP}      | ok
+default {nodeMeshMaxRestartTime: 90s, nodeMeshPassword: {secretKeyRef: {name: s, key: k}}} | ok
+node.n1 {listenPort: 1179}                                | ok
+default {serviceClusterIPs: [{cidr: 10.96.0.0/12}], serviceLoadBalancerAggregation: Disabled} | ok
+default {prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: ["1:1"]}]} | ok
 default {ignoredInterfaces: [eth0]}                       | spec.ignoredInterfaces = ["eth0"]
 default {ipv4NormalRoutePriority: 1024}                   | spec.ipv4NormalRoutePriority = 1024
 """

@@ -66,7 +66,7 @@ CASES = """
     | spec.maxRestartTime: is not a length of time; write it with a unit, like 120s
 {peerIP: 192.0.2.1, maxRestartTime: -5s}                      | spec.maxRestartTime: is not a length of time
 {peerIP: 192.0.2.1, maxRestartTime: 4096s}                    | spec.maxRestartTime: must be 0s to 4095s
-{peerIP: 192.0.2.1, keepaliveTime: 500ms}                     | spec.keepaliveTime: must be 1s to 65535s
+{peerIP: 192.0.2.1, keepaliveTime: 500ms}                     | spec.keepaliveTime: must be 1s to 21845s
 {peerIP: 192.0.2.1, node: Node_1}                             | spec.node: is not the name of a node
 {peerIP: 192.0.2.1, filters: [a, b.c]}                        | ok
 {peerIP: 192.0.2.1, filters: [a, B]}                          | spec.filters[1]: is not the name of a BGPFilter
@@ -110,7 +110,19 @@ def test_peer_address(written: str, expected: str) -> None:
     assert isinstance(addr, ip.Address)
 
 
-@pytest.mark.parametrize("spec", ["{peerIP: 192.0.2.1, asNumber: 65001, ttlSecurity: 1}", "{peerSelector: all()}"])
-def test_every_peer_has_one_warning(spec: str) -> None:
-    (sentence,) = not_built(one("BGPPeer", spec))
-    assert sentence.endswith("is stored but not acted on yet: no session is made from it yet")
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("{peerIP: 192.0.2.1, asNumber: 65001, ttlSecurity: 1}", []),
+        ("{peerSelector: all()}", []),
+        ("{localWorkloadSelector: has(bgp), asNumber: 65001}", ["no session is made from it yet"]),
+        (
+            '{peerIP: "2001:db8::1", asNumber: 65001}',
+            ["the nodes speak BGP over IPv4 only, so no session is made from it"],
+        ),
+    ],
+)
+def test_what_is_not_built_is_said(spec: str, says: list[str]) -> None:
+    assert [
+        sentence.split(" is stored but not acted on yet: ")[1] for sentence in not_built(one("BGPPeer", spec))
+    ] == says

@@ -10,7 +10,7 @@ from msgspec import structs
 from worlds import ME, NOW, block, effects, fresh, node, pool, run, synced
 
 from bgpnet import ipam
-from bgpnet.agent import events
+from bgpnet.agent import events, peers
 from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, ForgetBlock, TakeBack
 from bgpnet.agent.plan import announcements
 from bgpnet.agent.world import World
@@ -44,7 +44,7 @@ def test_the_one_that_was_claimed_later_gives_way(theirs: str) -> None:
     world, done = told(lived_in(), claimed(theirs, "node2", NOW - 5))
     assert (dict(world.blocks), [one for one in done if isinstance(one, ForgetBlock)]) == ({}, [ForgetBlock(str(BIG))])
     assert [str(one.address) for one in world.pods.values()] == ["10.244.0.20"]  # goes on, as after any fence
-    assert (announcements(world) or {}).get(ip.address("192.0.2.2"), frozenset()) == frozenset()
+    assert (announcements(world, peers.of(world)) or {}).get(ip.address("192.0.2.2"), frozenset()) == frozenset()
     world, done = told(lived_in(), claimed(theirs, "node2", NOW + 5))
     assert (list(world.blocks), [one for one in done if isinstance(one, ForgetBlock)]) == ([BIG], [])
 

@@ -30,7 +30,10 @@ def of(world: World) -> dict[str, object]:
 def test_before_the_datastore_is_heard() -> None:
     said = of(fresh())
     assert said["ready"] is False
-    missing = "ippools, nodes, bgpconfigurations, ipamconfigurations, ipreservations, ipamblocks, releaserequests"
+    missing = (
+        "ippools, nodes, bgpconfigurations, bgpfilters, bgppeers, ipamconfigurations, ipreservations, ipamblocks, "
+        "releaserequests"
+    )
     assert said["datastore"] == f"waiting for {missing}"
     assert said["speaker"] == "away: not connected yet"
     assert (said["blocks"], said["peers"], said["warnings"], said["tunnel"]) == ([], [], [], None)

@@ -78,6 +78,8 @@ def synced(
         start or fresh(),
         events.Listed(kinds.NODE, (node("node1", "192.0.2.1/24", "uuid-1"), *nodes)),
         events.Listed(kinds.BGPCONFIGURATION, ()),
+        events.Listed(kinds.BGPFILTER, ()),
+        events.Listed(kinds.BGPPEER, ()),
         events.Listed(kinds.IPAMCONFIGURATION, ()),
         events.Listed(kinds.IPRESERVATION, ()),
         events.Listed(kinds.RELEASEREQUEST, ()),

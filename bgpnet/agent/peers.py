@@ -1,0 +1,105 @@
+"""Whom this node speaks BGP with, from the World; and how its speaker is set. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from bgpnet.agent import facts
+from bgpnet.agent.same import Same
+from bgpnet.agent.world import Me, World
+from bgpnet.bgp.conf import SpeakerConf
+from bgpnet.bgp.member import Member, members
+from bgpnet.bgp.peering import Net, Peerings, needs_secrets, peerings
+from bgpnet.bgp.secret import Secrets
+from bgpnet.kernel.state import Hop, Route
+from bgpnet.model import ip, kinds
+from bgpnet.model.bgpconfiguration import BindMode, LogSeverity
+from bgpnet.model.kinds import Resource
+
+KINDS = (kinds.NODE, kinds.BGPCONFIGURATION, kinds.BGPPEER)
+"""What the sessions are made from."""
+
+LOG_LEVELS = {
+    LogSeverity.DEBUG: "DEBUG",
+    LogSeverity.INFO: "INFO",
+    LogSeverity.WARNING: "WARNING",
+    LogSeverity.ERROR: "ERROR",
+    LogSeverity.FATAL: "CRITICAL",
+}
+"""ExaBGP's own."""
+
+
+def of(world: World) -> Peerings | None:
+    """The sessions; None while it is not known which they are, or with which password."""
+    if not world.is_synced(*KINDS):
+        return None
+    heard = tuple(Same(world.of_kind(kind)) for kind in KINDS)
+    return _of(world.me, heard, Same(world.departed), Same(world.secrets))
+
+
+@lru_cache(maxsize=4)
+def _of(
+    me: Me,
+    heard: tuple[Same[Mapping[str, Resource]], ...],
+    departed: Same[Mapping[str, Mapping[str, tuple[Resource, float]]]],
+    secrets: Same[Secrets | None],
+) -> Peerings | None:
+    """Computed when something of this changed, not for every pod."""
+    known = {kind.plural: one.value for kind, one in zip(KINDS, heard, strict=True)}
+    world = World(me=me, now=0, clock=0, resources=known, departed=departed.value, secrets=secrets.value)
+    configured, peers = facts.configured(world), facts.lingering_peers(world)
+    if world.secrets is None and needs_secrets(peers, configured):
+        return None
+    others = members(facts.lingering_nodes(world), configured)
+    return peerings(Net(_me(world), others, configured, peers, world.secrets or Secrets("")))
+
+
+def _me(world: World) -> Member:
+    node = facts.nodes(world).get(world.me.node)
+    return Member(
+        name=world.me.node,
+        address=world.me.address.ip,
+        as_number=facts.own_as(world),
+        port=facts.listen_port(world),
+        labels=facts.labels(world),
+        cluster=node.spec.bgp.routeReflectorClusterID if node and node.spec.bgp else "",
+    )
+
+
+def speaker(world: World, found: Peerings | None) -> SpeakerConf | None:
+    """The speaker's configuration; None until the sessions are known, or known again."""
+    if world.replaced or found is None:
+        return None
+    chosen = any(one.local_address is None for one in found.neighbours)
+    severity = facts.setting(world, "logSeverityScreen")
+    return SpeakerConf(
+        router_id=world.me.address.ip,
+        local_address=world.me.address.ip,
+        listen_port=facts.listen_port(world),
+        neighbours=found.neighbours,
+        anywhere=chosen and facts.setting(world, "bindMode") is not BindMode.NODE_IP,
+        log_level=LOG_LEVELS.get(severity, "WARNING") if isinstance(severity, LogSeverity) else "WARNING",
+    )
+
+
+def routes(world: World, found: Peerings | None) -> dict[ip.Network, Route]:
+    """The way to peers that are reached by another machine of this node's subnet (`reachableBy`)."""
+    return {
+        ip.host(peer): Route(ip.host(peer), (Hop(world.me.uplink, gateway),))
+        for peer, gateway in (found.gateways if found else {}).items()
+        if ip.contains(world.me.address.network, gateway)
+    }
+
+
+def warnings(world: World, found: Peerings | None) -> list[str]:
+    """What is wrong with the peerings, a sentence each."""
+    if found is None:
+        return []
+    unreachable = [
+        f"peer {peer}: spec.reachableBy = {gateway} is outside {world.me.address.network}, so no route is made; "
+        "write the address of a gateway in the node's subnet"
+        for peer, gateway in found.gateways.items()
+        if not ip.contains(world.me.address.network, gateway)
+    ]
+    return [*found.warnings, *unreachable]

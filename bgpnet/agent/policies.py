@@ -1,0 +1,174 @@
+"""World -> what import and export need to know: filters, pools, nodes, service addresses, communities. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from msgspec import structs
+
+from bgpnet import names
+from bgpnet.agent import facts
+from bgpnet.agent.same import Same
+from bgpnet.agent.world import World
+from bgpnet.bgp import services
+from bgpnet.bgp.export import Offer, Target
+from bgpnet.bgp.imports import Accepted, Ground, Imported, Origin, imported
+from bgpnet.bgp.peering import Peerings
+from bgpnet.bgp.policy import Chain, Direction, chain, community
+from bgpnet.kernel.state import Hop, Route
+from bgpnet.model import ip, kinds
+from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
+from bgpnet.model.ippool import IPPool
+from bgpnet.model.service import EXCLUDED
+
+
+def filters_known(world: World, found: Peerings) -> bool:
+    """Whether every filter that some session names has been heard of, if it exists."""
+    return world.is_synced(kinds.BGPFILTER) or not any(one.filters for one in found.neighbours)
+
+
+def learned(world: World, found: Peerings | None) -> Imported | None:
+    """What of the learned is taken; None while that cannot be known."""
+    if world.table is None or found is None or not world.is_synced(kinds.IPPOOL) or not filters_known(world, found):
+        return None
+    return imported(world.table, ground(world, found), origins(world, found), Origin(facts.own_as(world)))
+
+
+def ground(world: World, found: Peerings) -> Ground:
+    """What this node is and knows, for import."""
+    node = facts.nodes(world).get(world.me.node)
+    return Ground(
+        address=world.me.address,
+        uplink=world.me.uplink,
+        tunnel=names.TUNNEL,
+        own=frozenset(world.blocks),
+        pools=tuple((pool.network, pool.spec.ipipMode) for pool in _pools(world)),
+        nodes=frozenset(node.ipv4.ip for node in facts.lingering_nodes(world) if node.ipv4),
+        services=ranges(world).all(),
+        gateways=found.gateways,
+        cluster_id=node.spec.bgp.routeReflectorClusterID if node and node.spec.bgp else "",
+    )
+
+
+def origins(world: World, found: Peerings) -> dict[ip.Address, Origin]:
+    """The sessions, for import."""
+    chains, met = _chains(world, found, Direction.IMPORT), world.sessions
+    return {
+        one.address: Origin(
+            local_as=one.local_as,
+            in_cluster=one.in_cluster,
+            allowed_own_as=one.allowed_own_as,
+            chain=chains[one.filters],
+            router_id=met[one.address].router_id if one.address in met else None,
+        )
+        for one in found.neighbours
+    }
+
+
+def targets(world: World, found: Peerings) -> list[Target]:
+    """The sessions, for export."""
+    chains = _chains(world, found, Direction.EXPORT)
+    return [
+        Target(
+            address=one.address,
+            local_as=one.local_as,
+            external=one.local_as != one.peer_as,
+            next_hop_mode=one.next_hop_mode,
+            keep_next_hop=one.keep_next_hop,
+            versions=tuple(version for version in (4, 6) if f"ipv{version} unicast" in one.families),
+            chain=chains[one.filters],
+        )
+        for one in found.neighbours
+    ]
+
+
+def _chains(world: World, found: Peerings, direction: Direction) -> dict[tuple[str, ...], Chain]:
+    known = facts.lingering_filters(world)
+    return {used: chain(used, known, direction) for used in {one.filters for one in found.neighbours}}
+
+
+def offer(world: World, taken: Imported | None) -> Offer:
+    """All that could be told: own blocks, service addresses, and of what was learned that which is used."""
+    node = facts.nodes(world).get(world.me.node)
+    excluded = node is not None and node.metadata.labels.get(EXCLUDED) == "true"
+    told = services.announced(ranges(world), world.me.node, world.services or {}, world.endpoints or {})
+    chosen = taken.chosen if taken else {}
+    return Offer(
+        blocks=frozenset(world.blocks),
+        pools=tuple((pool.network, not pool.spec.disableBGPExport) for pool in _pools(world)),
+        services=frozenset() if excluded else told,
+        marked=marked(configuration(world)),
+        learned={prefix: (ways[0].path, hop(ways[0], world.me.uplink).dev) for prefix, ways in chosen.items()},
+    )
+
+
+def routes(taken: Imported, uplink: str) -> Mapping[ip.Network, Route]:
+    """What is taken, as kernel routes: several next hops where several peers share a prefix.
+
+    The same object for the same: every pod is a reason to plan, and of thousands of learned routes none is concerned.
+    """
+    return _routes(Same(taken), uplink)
+
+
+@lru_cache(maxsize=1)
+def _routes(same: Same[Imported], uplink: str) -> Mapping[ip.Network, Route]:
+    hops: dict[tuple[bool, ip.Address | None, ip.Address], tuple[Hop, ...]] = {}
+    found = {}
+    for prefix, ways in same.value.chosen.items():
+        if len(ways) == 1:
+            key = (ways[0].tunnelled, ways[0].via, ways[0].path.next_hop)
+            if key not in hops:
+                hops[key] = (hop(ways[0], uplink),)
+            found[prefix] = Route(prefix, hops[key])
+        else:
+            found[prefix] = Route(prefix, tuple(sorted({hop(way, uplink) for way in ways})))
+    return found
+
+
+def hop(way: Accepted, uplink: str) -> Hop:
+    """Where a path leads."""
+    if way.tunnelled:
+        return Hop(names.TUNNEL, way.path.next_hop, onlink=True)
+    return Hop(uplink, way.via or way.path.next_hop)
+
+
+def configuration(world: World) -> BGPConfigurationSpec:
+    """The cluster's BGP configuration with this node's communities and advertisements in place of it, where it has any.
+
+    The other fields of `node.<name>` are not for policy.
+    """
+    spec = facts.bgp(world)
+    mine = world.of_kind(kinds.BGPCONFIGURATION).get(f"node.{world.me.node}")
+    if not isinstance(mine, BGPConfiguration) or not mine.spec.prefixAdvertisements:
+        return spec
+    communities = (*mine.spec.communities, *spec.communities)  # the first of a name counts
+    return structs.replace(spec, prefixAdvertisements=mine.spec.prefixAdvertisements, communities=communities)
+
+
+def marked(spec: BGPConfigurationSpec) -> tuple[tuple[ip.Network, tuple[str, ...]], ...]:
+    """prefixAdvertisements, with the communities by value (reference/calico-behaviour.md 5.8)."""
+    by_name = {one.name: one.value for one in reversed(spec.communities)}
+    return tuple(
+        (ip.network(one.cidr), tuple(community(by_name.get(each, each)) for each in one.communities))
+        for one in spec.prefixAdvertisements
+    )
+
+
+def ranges(world: World) -> services.Ranges:
+    """The configured service ranges."""
+    spec = facts.bgp(world)
+    return services.Ranges(
+        cluster=_networks(spec.serviceClusterIPs),
+        external=_networks(spec.serviceExternalIPs),
+        load_balancer=_networks(spec.serviceLoadBalancerIPs),
+        aggregated=spec.serviceLoadBalancerAggregation != "Disabled",
+    )
+
+
+def _networks(blocks: Iterable[CidrBlock]) -> tuple[ip.Network, ...]:
+    return tuple(ip.network(block.cidr) for block in blocks)
+
+
+def _pools(world: World) -> list[IPPool]:
+    return sorted(facts.lingering_pools(world), key=lambda pool: -pool.network.prefixlen)

@@ -1,0 +1,337 @@
+"""What of the learned is taken: default-deny, filters, and the choice among what is left. Pure.
+
+Policy comes before the decision (RFC 4271, 9.1.1): a path that is refused does not hide another one.
+
+Whatever a filter says, nobody sends us our own blocks, what went through our AS already, or next hops that lead
+nowhere. Beyond that a filter's rule decides; without one, everybody may send what lies in a pool and nothing else.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from dataclasses import replace as replaced
+from enum import StrEnum
+
+from msgspec.structs import replace
+
+from bgpnet.bgp.policy import Candidate, Chain, Verdict, preference, priority_of
+from bgpnet.bgp.rib import Identifiers, Key, Path, Table, equals
+from bgpnet.model import ip
+from bgpnet.model.ip import Address, Interface, Network
+from bgpnet.model.ippool import Encap
+
+PREFIX_LIMIT = 100_000
+"""Prefixes that are taken of one peer; the first ones stay."""
+
+NO_CHAIN = Chain({4: (), 6: ()})
+
+
+class Reason(StrEnum):
+    """Why a path is not taken, to be counted by."""
+
+    LIMIT = "too many prefixes"
+    MISSING = "missing filter"
+    LOOP = "AS loop"
+    REFLECTED = "reflection loop"
+    OWN = "own block"
+    LINK = "own link"
+    FILTER = "filter"
+    DEFAULT = "default route"
+    SERVICE = "service addresses"
+    OUTSIDE = "outside the pools"
+    NEXT_HOP = "impossible next hop"
+
+
+QUIET = frozenset({Reason.SERVICE, Reason.REFLECTED, Reason.LINK, Reason.LOOP, Reason.FILTER})
+"""What is refused every day and worth no warning: every node announces the same service addresses, every reflector
+and every switch sends some routes back, switches announce their links, and a filter's rule is somebody's wish."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One path that is not taken; `text` is the whole sentence. verdict: the filter's, if one decided."""
+
+    peer: Address
+    prefix: Network
+    reason: Reason
+    text: str
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """One path that is taken, as operations left it. tunnelled: by IP-in-IP. verdict: the filter's, if one decided.
+
+    via: the machine that its next hop is reached by, where that is another one.
+    """
+
+    path: Path
+    tunnelled: bool = False
+    verdict: Verdict | None = None
+    via: Address | None = None
+
+
+Outcome = Accepted | Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What import asks of a session. local_as: ours in it. allowed_own_as: how often that may be in a path.
+
+    router_id: the peer's BGP identifier, where it is known.
+    """
+
+    local_as: int
+    in_cluster: bool = True
+    allowed_own_as: int = 0
+    chain: Chain = NO_CHAIN
+    router_id: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What import asks of this node. address: its own, with its subnet. pools: the narrowest first, disabled ones too.
+    nodes: where the other nodes are. services: the configured ranges. gateways: the peers that are reached by another
+    machine, and its address. cluster_id: as a route reflector."""
+
+    address: Interface
+    uplink: str
+    tunnel: str
+    own: frozenset[Network]
+    pools: tuple[tuple[Network, Encap], ...]
+    nodes: frozenset[Address]
+    services: tuple[Network, ...] = ()
+    gateways: Mapping[Address, Address] = field(default_factory=dict)
+    cluster_id: str = ""
+    limit: int = PREFIX_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """chosen: for each prefix the path to use, and after it those that share its traffic. refused: all the others
+    that were not taken."""
+
+    chosen: Mapping[Network, tuple[Accepted, ...]] = field(default_factory=dict)
+    refused: tuple[Refusal, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """One peer's paths and what became of them."""
+
+    origin: Origin
+    paths: Mapping[Key, Path]
+    outcomes: Mapping[Key, tuple[Path, Outcome]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    ground: Ground
+    judged: Mapping[Address, _Judged]
+    imported: Imported
+
+
+def imported(table: Table, ground: Ground, origins: Mapping[Address, Origin], stranger: Origin) -> Imported:
+    """All that is taken of the table. stranger: how peers count that are not in `origins` any more.
+
+    Only what changed since the last time is judged anew: 10,000 paths are judged once, not with every plan.
+    """
+    memory = table.memo.get(__name__)
+    before = memory if isinstance(memory, _Memory) and memory.ground == ground else None
+    judge = Judge(ground)
+    judged: dict[Address, _Judged] = {}
+    for peer in table.peers():
+        had = before.judged.get(peer) if before else None
+        judged[peer] = _judged(judge, table.of(peer), origins.get(peer, stranger), had)
+    if before is not None and len(judged) == len(before.judged):
+        same = all(one is before.judged.get(peer) for peer, one in judged.items())
+        if same:
+            return before.imported
+    found = _chosen(judged, ground.limit)
+    table.memo[__name__] = _Memory(ground, judged, found)
+    return found
+
+
+def _judged(judge: Judge, paths: Mapping[Key, Path], origin: Origin, had: _Judged | None) -> _Judged:
+    if had is not None and had.origin == origin:
+        if had.paths is paths:
+            return had
+        known = had.outcomes
+    else:
+        known = {}
+    outcomes: dict[Key, tuple[Path, Outcome]] = {}
+    for key, path in paths.items():
+        one = known.get(key)
+        outcomes[key] = one if one is not None and one[0] is path else (path, judge.judge(path, origin))
+    return _Judged(origin, paths, outcomes)
+
+
+def _chosen(judged: Mapping[Address, _Judged], limit: int) -> Imported:
+    rivals: dict[Network, list[Accepted]] = {}
+    refused: list[Refusal] = []
+    for peer, each in judged.items():
+        for number, (path, outcome) in enumerate(each.outcomes.values()):
+            if number >= limit:
+                refused.append(_surplus(path, peer, limit))
+            elif isinstance(outcome, Refusal):
+                refused.append(outcome)
+            else:
+                rivals.setdefault(path.prefix, []).append(outcome)
+    outside = {peer for peer, each in judged.items() if not each.origin.in_cluster}
+    identifiers = {peer: each.origin.router_id for peer, each in judged.items() if each.origin.router_id}
+    chosen = {prefix: _choose(some, outside, identifiers) for prefix, some in rivals.items()}
+    return Imported(chosen, tuple(refused))
+
+
+def _choose(rivals: list[Accepted], outside: set[Address], identifiers: Identifiers) -> tuple[Accepted, ...]:
+    """The best, and those of equal rank where all are from outside the cluster: in it, a block has one owner."""
+    if len(rivals) == 1:
+        return (rivals[0],)
+    by_path = {(one.path.peer, one.path.path_id): one for one in rivals}
+    best, *others = [by_path[path.peer, path.path_id] for path in equals((one.path for one in rivals), identifiers)]
+    if best.path.peer not in outside:
+        return (best,)
+    return (best, *(one for one in others if one.path.peer in outside))
+
+
+def _surplus(path: Path, peer: Address, limit: int) -> Refusal:
+    text = f"{path.prefix} from {peer} is one more than the {limit} prefixes that are taken of a peer"
+    return Refusal(peer, path.prefix, Reason.LIMIT, text)
+
+
+class Judge:
+    """Import on one ground; what it works out of the ground is worked out once."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        own = sorted(ground.own, key=ip.order)
+        self._own = {version: [net for net in own if net.version == version] for version in (4, 6)}
+        self._starts = {version: [int(net.network_address) for net in nets] for version, nets in self._own.items()}
+        self._near: dict[Address, bool] = {}
+
+    def judge(self, path: Path, origin: Origin) -> Outcome:
+        """Whether a path is taken; the prefix limit is not its business."""
+        pool = next((one for one in self._ground.pools if ip.contains(one[0], path.prefix)), None)
+        way = self._way(path, pool[1] if pool else Encap.NEVER)
+        if refusal := self._never(path, origin):
+            return refusal
+        verdict = origin.chain.judge(self._candidate(path, way)) if origin.chain.rules[path.prefix.version] else None
+        if verdict is not None and not verdict.accepted:
+            return replaced(_no(path, Reason.FILTER, f"is refused by {verdict}"), verdict=verdict)
+        if verdict is None and (refusal := self._unasked(path, pool is not None)):
+            return refusal
+        if isinstance(way, Refusal):
+            return way
+        via = None if way else self._ground.gateways.get(path.next_hop)
+        return Accepted(path if verdict is None else _changed(path, verdict), way, verdict, via)
+
+    def _never(self, path: Path, origin: Origin) -> Refusal | None:
+        """What no filter can ask for."""
+        if origin.chain.missing:
+            names = ", ".join(origin.chain.missing)
+            problem = (
+                f"is not taken, because its peer's BGPFilter {names} does not exist: create it, or remove its name"
+            )
+            return _no(path, Reason.MISSING, problem)
+        if origin.local_as in path.as_path or any(isinstance(one, tuple) for one in path.as_path):
+            times = sum(origin.local_as in (one if isinstance(one, tuple) else (one,)) for one in path.as_path)
+            if times > origin.allowed_own_as:
+                problem = f"has been in AS {origin.local_as} already: numAllowedLocalASNumbers permits it"
+                return _no(path, Reason.LOOP, problem)
+        if path.originator_id == str(self._ground.address.ip):
+            return _no(path, Reason.REFLECTED, "is this node's own, reflected")
+        if self._ground.cluster_id and self._ground.cluster_id in path.cluster_list:
+            return _no(path, Reason.REFLECTED, f"has been reflected in cluster {self._ground.cluster_id} already")
+        net = self._overlapped(path.prefix)
+        if net is not None and net.prefixlen <= path.prefix.prefixlen:
+            return _no(path, Reason.OWN, f"lies in a block of this node's own, {net}: it is not taken")
+        link = self._ground.address
+        if ip.contains(link.network, path.prefix) and (link.ip in path.prefix or path.next_hop in path.prefix):
+            return _no(path, Reason.LINK, f"is of this node's own link, {link.network}: it is not taken")
+        return None
+
+    def _unasked(self, path: Path, pooled: bool) -> Refusal | None:
+        """What is not taken unless a filter's rule asks for it."""
+        remedy = "a BGPFilter that accepts it must say so"
+        if path.prefix.prefixlen == 0:
+            return _no(path, Reason.DEFAULT, f"is a default route: {remedy}")
+        if not pooled and any(ip.contains(net, path.prefix) for net in self._ground.services):
+            return _no(path, Reason.SERVICE, "is of services, which every node serves by itself")
+        if not pooled:
+            return _no(path, Reason.OUTSIDE, f"is in no pool: {remedy}")
+        if (net := self._overlapped(path.prefix)) is not None:
+            return _no(path, Reason.OWN, f"covers a block of this node's own, {net}: {remedy}")
+        return None
+
+    def _candidate(self, path: Path, way: bool | Refusal) -> Candidate:
+        link = "" if isinstance(way, Refusal) else self._ground.tunnel if way else self._ground.uplink
+        return Candidate(
+            prefix=path.prefix,
+            interface=link,
+            learned=True,
+            external=path.external,
+            communities=path.communities + path.large_communities,
+            as_path=path.as_path,
+            priority=priority_of(path),
+        )
+
+    def _way(self, path: Path, mode: Encap) -> bool | Refusal:
+        """Whether the route is tunnelled, or why its next hop leads nowhere.
+
+        A route is tunnelled only to a node: whoever else is the next hop would not know what to do with the packets.
+        """
+        hop = path.next_hop
+        near = self._near.get(hop)
+        if near is None:
+            link, gateway = self._ground.address.network, self._ground.gateways.get(hop)
+            near = self._near[hop] = ip.contains(link, hop if gateway is None else gateway)
+        if hop == self._ground.address.ip:
+            return _no(path, Reason.NEXT_HOP, "has this node itself as its next hop")
+        if mode is Encap.ALWAYS or (mode is Encap.CROSS_SUBNET and not near):
+            if hop in self._ground.nodes:
+                return True
+            return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is no known node, so no tunnel leads there", ":")
+        if not near:
+            return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is outside {self._ground.address.network}", ":")
+        return False
+
+    def _overlapped(self, prefix: Network) -> Network | None:
+        """An own block that the prefix lies in or covers; own blocks do not overlap."""
+        nets, starts = self._own[prefix.version], self._starts[prefix.version]
+        first = int(prefix.network_address)
+        at = bisect_right(starts, first) - 1
+        if at >= 0 and ip.contains(nets[at], prefix):
+            return nets[at]
+        at = at if at >= 0 and starts[at] == first else at + 1
+        return nets[at] if at < len(nets) and ip.contains(prefix, nets[at]) else None
+
+
+def _no(path: Path, reason: Reason, problem: str, joint: str = "") -> Refusal:
+    return Refusal(path.peer, path.prefix, reason, f"{path.prefix} from {path.peer}{joint} {problem}")
+
+
+def _changed(path: Path, verdict: Verdict) -> Path:
+    """The path after a rule's operations."""
+    done = verdict.changes
+    if done.communities:
+        plain = [one for one in done.communities if one.count(":") == 1 and one not in path.communities]
+        large = [one for one in done.communities if one.count(":") == 2 and one not in path.large_communities]
+        path = replace(
+            path, communities=(*path.communities, *plain), large_communities=(*path.large_communities, *large)
+        )
+    if done.prepend:
+        path = replace(path, as_path=(*done.prepend, *path.as_path))
+    if done.priority is not None:
+        path = replace(path, local_pref=preference(done.priority), med=done.priority)
+    return path
+
+
+def counts(refused: Iterable[Refusal]) -> dict[Address, dict[Reason, int]]:
+    """How many paths are not taken, by peer and reason."""
+    found: dict[Address, dict[Reason, int]] = {}
+    for one in refused:
+        by_reason = found.setdefault(one.peer, {})
+        by_reason[one.reason] = by_reason.get(one.reason, 0) + 1
+    return found
