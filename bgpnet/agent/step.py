@@ -5,7 +5,7 @@ One row an event; the bodies of the rows stand in attach and detach (pods), sync
 
 from __future__ import annotations
 
-from bgpnet.agent import attach, claims, detach, disk, events, idle, learn, releases, sync, verbs, watch
+from bgpnet.agent import attach, claims, detach, disk, events, holding, idle, learn, releases, sync, verbs, watch
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World, replace
 from bgpnet.bgp.talk import SpeakerEvent
@@ -33,13 +33,13 @@ def step(world: World, event: Happening) -> Step:
         case events.Reaped():
             return releases.after(detach.reaped(world, event))
         case events.Claimed():
-            return attach.claimed(world, event)
+            return holding.claimed(world, event)
         case events.ClaimFailed():
-            return attach.claim_failed(world, event)
+            return holding.claim_failed(world, event)
         case events.TakenBack():
-            return attach.taken_back(world, event)
+            return holding.taken_back(world, event)
         case events.TakeBackFailed():
-            return attach.take_back_failed(world, event)
+            return holding.take_back_failed(world, event)
         case events.IdleJournalled():
             return idle.journalled(world, event)
         case events.Dropped():
