@@ -130,7 +130,8 @@ def _unfit(
     if pool.network.version == 6:
         return f"is IPv6, which is not wired yet (spec.cidr: {spec.cidr})"
     if pool.network.prefixlen > pool.block_size:
-        return f"is smaller than one of its blocks (spec.cidr: {spec.cidr}, spec.blockSize: {pool.block_size})"
+        sizes = f"spec.cidr: {spec.cidr}, spec.blockSize: {pool.block_size}"
+        return f"is smaller than one of its blocks ({sizes}, which can be made greater while spec.disabled is true)"
     if AllowedUse(use.value) not in spec.allowedUses:
         return f"is not for this use (spec.allowedUses: {uses or 'none'})"
     if use is Use.TUNNEL and spec.ipipMode is Encap.NEVER:

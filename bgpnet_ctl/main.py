@@ -25,6 +25,10 @@ _NOT_WRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 class Root(click.Group):
     """The group that turns what is for people to read into one sentence; a traceback is a bug of ours."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without calicoctl's flag for a client of another version than the cluster: scripts pass it everywhere."""
+        return super().parse_args(ctx, [one for one in args if one != "--allow-version-mismatch"])
+
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; a refusal ends in a message and an exit code."""
         try:

@@ -87,3 +87,8 @@ def test_an_export_has_nothing_of_this_cluster_and_is_taken_by_another(run: Run,
     told = run("get", "ippool", "a", "-o", "yaml", "--export").stdout
     assert "metadata:\n  name: a\nspec:" in told
     assert run("create", "-f", "-", "--datastore", f"sqlite://{tmp_path}/other.db", stdin=told).exit_code == 0
+
+
+def test_scripts_that_say_that_versions_may_differ_go_on(run: Run) -> None:
+    assert run("create", "--allow-version-mismatch", "-f", "-", stdin=pool("a", "10.1.0.0/16")).exit_code == 0
+    assert "a" in run("get", "ippool", "--allow-version-mismatch").output

@@ -51,7 +51,8 @@ UNFIT = [
     (pool("red", "fd00::/64"), "pool red is IPv6, which is not wired yet (spec.cidr: fd00::/64)"),
     (
         pool("red", "10.3.0.0/28"),
-        "pool red is smaller than one of its blocks (spec.cidr: 10.3.0.0/28, spec.blockSize: 26)",
+        "pool red is smaller than one of its blocks (spec.cidr: 10.3.0.0/28, spec.blockSize: 26, which can be "
+        "made greater while spec.disabled is true)",
     ),
     (pool("red", RED, allowedUses=(AllowedUse.TUNNEL,)), "pool red is not for this use (spec.allowedUses: Tunnel)"),
     (
