@@ -138,8 +138,9 @@ static void judge(int code)
         MUST(is_object(input.at, input.size) && input.taken == input.size);
     if (gone || world & SLOW_READER)
         return;
-    bool whole = reply.taken == printed.size + ANSWER_HEAD && body >= printed.size && dials && reply.at[4] == code &&
-                 !memcmp(printed.at, reply.at + ANSWER_HEAD, printed.size);
+    size_t meant = (size_t)reply.at[0] << 24 | (size_t)reply.at[1] << 16 | (size_t)reply.at[2] << 8 | reply.at[3];
+    bool whole = reply.taken == printed.size + ANSWER_HEAD && body >= printed.size && meant == printed.size && dials &&
+                 reply.at[4] == code && !memcmp(printed.at, reply.at + ANSWER_HEAD, printed.size);
     if (code) {
         int said = whole ? reply_code(true) : error_code();
         MUST(said);
