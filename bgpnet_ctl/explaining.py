@@ -116,6 +116,8 @@ def _export(prefix: str, told: Answer) -> Iterator[str]:
     if (said := told["announcement"]) is not None:
         yield f"  next hop {said['nextHop']}, AS path {_path(said['asPath'])}, communities {_list(said['communities'])}"
         yield from (f"  {name}: {said[key]}" for key, name in _NUMBERS if said[key] is not None)
+        if said.get("originatorID"):
+            yield f"  reflected: originator {said['originatorID']}, cluster list {_path(said['clusterList'])}"
 
 
 _NUMBERS = (("localPref", "local preference"), ("med", "MED"))

@@ -188,7 +188,7 @@ def _outcome(
 
 def _export(world: World, found: Peerings, neighbour: Neighbour, prefix: ip.Network) -> dict[str, object]:
     target = next(one for one in policies.targets(world, found) if one.address == neighbour.address)
-    decision = decide(policies.offer(world, policies.learned(world, found)), target, prefix)
+    decision = decide(policies.offer(world, found, policies.learned(world, found)), target, prefix)
     return {
         "told": decision.advert is not None,
         "reason": str(decision.stage),
@@ -220,4 +220,6 @@ def _announcement(advert: Advert) -> dict[str, object]:
         "communities": list(advert.communities),
         "localPref": advert.local_pref,
         "med": advert.med,
+        "originatorID": advert.originator_id or None,
+        "clusterList": list(advert.cluster_list),
     }

@@ -196,7 +196,7 @@ class Loop:
             self._apply(wish, workers)
         self._plan = wish
         records.set(wish.records, since)
-        speech.set(wish.speaker, wish.announcements)
+        speech.set(wish.speaker, wish.announcements, wish.unsettled)
 
     def _apply(self, wish: Plan, workers: Workers) -> None:
         try:

@@ -14,9 +14,10 @@ from bgpnet import names
 from bgpnet.agent import choose, facts, leaks, peers, policies, releases
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import RESTART_TIME, SpeakerConf
-from bgpnet.bgp.export import Advert, exports
+from bgpnet.bgp.export import Advert, Offer, Target, exports
 from bgpnet.bgp.imports import Imported, Refusal
 from bgpnet.bgp.peering import Peerings
+from bgpnet.bgp.rib import Table
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
@@ -37,6 +38,7 @@ class Plan:
 
     hold: destinations and pod links that workers are busy with; nobody else touches them now.
     refused: learned paths that are not taken, each with its reason, for the status. peerings: None as for the others.
+    unsettled: peers that are not told of everything yet: some of what was reflected to them may come back.
     """
 
     kernel: KernelState
@@ -47,6 +49,7 @@ class Plan:
     records: tuple[Resource, ...] = ()
     refused: tuple[Refusal, ...] = ()
     peerings: Peerings | None = None
+    unsettled: frozenset[ip.Address] = frozenset()
 
 
 def plan(world: World) -> Plan:
@@ -76,6 +79,7 @@ def plan(world: World) -> Plan:
         records=records(world),
         refused=taken.refused if taken is not None else (),
         peerings=found,
+        unsettled=unsettled(world, found),
     )
 
 
@@ -166,10 +170,38 @@ def announcements(
         return None
     if not policies.filters_known(world, found):
         return None
-    passed_on = (
-        taken if any(peer.filters for peer in found.neighbours) else None
-    )  # without a filter, nothing learned is
-    return exports(policies.offer(world, passed_on), policies.targets(world, found))
+    passes_on = policies.passes_on(found)
+    if world.table is None or (passes_on and taken is None):
+        return None if passes_on else _told(Table(), policies.offer(world, found, None), policies.targets(world, found))
+    offer = policies.offer(world, found, taken if passes_on else None)
+    return _told(world.table, offer, policies.targets(world, found))
+
+
+def _told(table: Table, offer: Offer, targets: list[Target]) -> Mapping[ip.Address, frozenset[Advert]]:
+    """The same answer to the same question: every pod is a reason to plan, and changes nothing of this."""
+    before = table.memo.get(__name__)
+    if isinstance(before, _Exports) and (before.offer, before.targets) == (offer, targets):
+        return before.told
+    told = exports(offer, targets)
+    table.memo[__name__] = _Exports(offer, targets, told)
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class _Exports:
+    offer: Offer
+    targets: list[Target]
+    told: Mapping[ip.Address, frozenset[Advert]]
+
+
+def unsettled(world: World, found: Peerings | None) -> frozenset[ip.Address]:
+    """The peers of a route reflector that must not be told yet that something is gone, nor that this is all: others,
+    whose routes it reflects to them, have not ended their tables since it was started (RFC 4724, 4.1)."""
+    if found is None or not found.cluster_id:
+        return frozenset()
+    clients = [one.address for one in found.neighbours if one.client]
+    silent = {one for one in clients if not _has_spoken(world, world.sessions.get(one))}
+    return frozenset(one.address for one in found.neighbours if silent - {one.address})
 
 
 def records(world: World) -> tuple[Resource, ...]:
@@ -207,8 +239,13 @@ def _own_node(world: World) -> Node | None:
     fresh = identity is not None and ours and 0 <= facts.silence(world, identity) < HEARTBEAT
     told = world.watch.published or (before.status.ipam if before.status else None)
     said = leaks.same(told, before.status.ipam if before.status else None)
+    written = before.status.bgp if before.status else None
+    speaks = world.watch.sessions or written
+    said = said and (
+        speaks is None or (written is not None and (written.sessions, written.basis) == (speaks.sessions, speaks.basis))
+    )
     if stored is not None and stored.spec.bgp == bgp and fresh and said:
         return None
     alive = identity if fresh else Identity(uuid=world.me.uuid, heartbeat=stamp(world.now))
-    status = structs.replace(before.status or NodeStatus(), identity=alive, ipam=told)
+    status = structs.replace(before.status or NodeStatus(), identity=alive, ipam=told, bgp=speaks)
     return Node(metadata=before.metadata, spec=structs.replace(before.spec, bgp=bgp), status=status)

@@ -16,6 +16,8 @@ from bgpnet.bgp.export import Offer, Target
 from bgpnet.bgp.imports import Accepted, Ground, Imported, Origin, imported
 from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.policy import Chain, Direction, chain, community
+from bgpnet.bgp.reflection import Reflection, overloaded
+from bgpnet.bgp.rib import Path
 from bgpnet.kernel.state import Hop, Route
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
@@ -78,6 +80,7 @@ def targets(world: World, found: Peerings) -> list[Target]:
             keep_next_hop=one.keep_next_hop,
             versions=tuple(version for version in (4, 6) if f"ipv{version} unicast" in one.families),
             chain=chains[one.filters],
+            client=one.client,
         )
         for one in found.neighbours
     ]
@@ -88,19 +91,46 @@ def _chains(world: World, found: Peerings, direction: Direction) -> dict[tuple[s
     return {used: chain(used, known, direction) for used in {one.filters for one in found.neighbours}}
 
 
-def offer(world: World, taken: Imported | None) -> Offer:
+def passes_on(found: Peerings) -> bool:
+    """Whether something learned may be told: as a route reflector, or as some filter wants it."""
+    return bool(found.cluster_id) or any(one.filters for one in found.neighbours)
+
+
+def reflection(world: World, found: Peerings) -> Reflection | None:
+    """This node as a route reflector."""
+    if not found.cluster_id:
+        return None
+    clients = frozenset(one.address for one in found.neighbours if one.client)
+    known = {peer: met.router_id for peer, met in world.sessions.items() if met.router_id and peer in clients}
+    return Reflection(found.cluster_id, clients, known)
+
+
+def overload(world: World, found: Peerings | None, taken: Imported | None) -> list[str]:
+    """What is too much for this node as a route reflector, a sentence each."""
+    if found is None or not found.cluster_id:
+        return []
+    routes = sum(not ways[0].path.external for ways in taken.chosen.values()) if taken is not None else 0
+    return overloaded(world.me.node, sum(one.client for one in found.neighbours), routes)
+
+
+def offer(world: World, found: Peerings, taken: Imported | None) -> Offer:
     """All that could be told: own blocks, service addresses, and of what was learned that which is used."""
     node = facts.nodes(world).get(world.me.node)
     excluded = node is not None and node.metadata.labels.get(EXCLUDED) == "true"
     told = services.announced(ranges(world), world.me.node, world.services or {}, world.endpoints or {})
-    chosen = taken.chosen if taken else {}
     return Offer(
         blocks=frozenset(world.blocks),
         pools=tuple((pool.network, not pool.spec.disableBGPExport) for pool in _pools(world)),
         services=frozenset() if excluded else told,
         marked=marked(configuration(world)),
-        learned={prefix: (ways[0].path, hop(ways[0], world.me.uplink).dev) for prefix, ways in chosen.items()},
+        learned=_used(Same(taken), world.me.uplink) if taken else {},
+        reflection=reflection(world, found),
     )
+
+
+@lru_cache(maxsize=1)
+def _used(same: Same[Imported], uplink: str) -> Mapping[ip.Network, tuple[Path, str]]:
+    return {prefix: (ways[0].path, hop(ways[0], uplink).dev) for prefix, ways in same.value.chosen.items()}
 
 
 def routes(taken: Imported, uplink: str) -> Mapping[ip.Network, Route]:

@@ -18,7 +18,7 @@ from bgpnet.model.ip import Address
 
 log = logging.getLogger("bgpnet.agent")
 
-Wish = tuple[SpeakerConf | None, Mapping[Address, frozenset[Advert]] | None]
+Wish = tuple[SpeakerConf | None, Mapping[Address, frozenset[Advert]] | None, frozenset[Address]]
 
 
 class Speech:
@@ -28,15 +28,20 @@ class Speech:
         self._speaker = speaker
         self._conf = conf
         self._relay = (sys.executable, "-m", "bgpnet.bgp.relay", str(relay_socket))
-        self._wish: Wish = (None, None)
+        self._wish: Wish = (None, None, frozenset())
         self._new = threading.Event()
         self._lock = threading.Lock()
         start("speech", self._run)
 
-    def set(self, conf: SpeakerConf | None, exports: Mapping[Address, frozenset[Advert]] | None) -> None:
+    def set(
+        self,
+        conf: SpeakerConf | None,
+        exports: Mapping[Address, frozenset[Advert]] | None,
+        unsettled: frozenset[Address] = frozenset(),
+    ) -> None:
         """What the speaker should do; None leaves that part as it is."""
         with self._lock:
-            self._wish = (conf, exports)
+            self._wish = (conf, exports, unsettled)
         self._new.set()
 
     def _run(self) -> None:
@@ -45,12 +50,12 @@ class Speech:
             self._new.wait()
             self._new.clear()
             with self._lock:
-                conf, exports = self._wish
+                conf, exports, unsettled = self._wish
             try:
                 if conf is not None and self._write(render(conf, self._relay)):
                     self._speaker.reload()
                 if exports is not None:
-                    self._speaker.set(exports)
+                    self._speaker.set(exports, unsettled)
             except SpeakerAway as problem:
                 # Its return is an event, after which the loop plans and wishes again.
                 if str(problem) != told:

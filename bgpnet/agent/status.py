@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bgpnet import ipam
-from bgpnet.agent import choose, explain, facts, ipamview, leaks, peers
+from bgpnet.agent import choose, explain, facts, ipamview, leaks, peers, policies
 from bgpnet.agent.plan import Plan
 from bgpnet.agent.world import WAITING, Phase, Session, World
 from bgpnet.bgp import causes
@@ -127,7 +127,7 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
                 "asNumber": peer.peer_as,
                 "state": "up" if up else "start",
                 "since": stamp(session.since) if session else "",
-                "info": _info(world, session, peer),
+                "info": info(world, session, peer),
                 "received": received.get(peer.address, 0),
                 "refused": {str(reason): count for reason, count in refused.get(peer.address, {}).items()},
                 "advertised": len((plan.announcements or {}).get(peer.address, ())) if up else 0,
@@ -136,7 +136,8 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
     return rows
 
 
-def _info(world: World, session: Session | None, peer: Neighbour) -> str:
+def info(world: World, session: Session | None, peer: Neighbour) -> str:
+    """What a session is doing, or why it is not up."""
     if world.speaker_away:
         return "the speaker is away"
     if session is not None and session.info not in ("Idle", WAITING):
@@ -195,6 +196,7 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         *_outside(world),
         *_stuck(world),
         *peers.warnings(world, plan.peerings),
+        *policies.overload(world, plan.peerings, policies.learned(world, plan.peerings)),
         *world.conflist,
     ]
     loud = [one.text for one in plan.refused if one.reason not in QUIET]

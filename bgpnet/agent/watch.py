@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bgpnet.agent import alarms, facts, leaks, releases
+from bgpnet.agent import alarms, facts, leaks, releases, sessions
 from bgpnet.agent.claims import Step
 from bgpnet.agent.events import PodsLooked
 from bgpnet.agent.world import World
@@ -24,7 +24,8 @@ def tide(world: World) -> Step:
     for part in (releases.due, releases.tidy, alarms.scan):
         world, more = part(world)
         effects = [*effects, *more]
-    return leaks.publish(world), effects
+    world, more = sessions.publish(leaks.publish(world))
+    return world, [*effects, *more]
 
 
 def looked(world: World, event: PodsLooked) -> Step:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from bgpnet.cnispec import Attachment
 from bgpnet.model.ip import Address, Network
-from bgpnet.model.node import NodeIPAM
+from bgpnet.model.node import NodeIPAM, NodeSessions
 from bgpnet.model.releaserequest import ReleaseRequestSpec, ReleaseRequestStatus
 
 
@@ -41,7 +41,9 @@ class Watch:
     """due: the clock of the next round. sights: of lost pods without a link. looking: who is being looked at now.
 
     intruders: what others announce of our blocks (prefix and peer), since which clock. alarms: those that were logged.
-    published: what our Node is to say, set at published_at. answers: to requests, by name, decided and not yet stored.
+    published: what our Node is to say, set at published_at. sessions: the same of BGP, set at sessions_at. overloads:
+    how many warnings of a route reflector that serves too many were logged. answers: to requests, by name, decided and
+    not yet stored.
     pressed_until: the clock until which no more is said of addresses that are given away before they have rested.
     """
 
@@ -52,5 +54,8 @@ class Watch:
     alarms: tuple[str, ...] = ()
     published: NodeIPAM | None = None
     published_at: float = 0.0
+    sessions: NodeSessions | None = None
+    sessions_at: float = 0.0
+    overloads: int = 0
     answers: Mapping[str, Answered] = field(default_factory=dict)
     pressed_until: float = 0.0

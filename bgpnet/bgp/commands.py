@@ -43,6 +43,8 @@ def _attributes(like: Advert) -> Iterator[str]:
         yield f"community [ {' '.join(plain)} ]"
     if large := [one for one in like.communities if one.count(":") == 2]:
         yield f"large-community [ {' '.join(large)} ]"
+    if like.extended:
+        yield f"extended-community [ {' '.join(like.extended)} ]"
     if like.originator_id:
         yield f"originator-id {like.originator_id}"
     if like.cluster_list:

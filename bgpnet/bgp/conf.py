@@ -46,7 +46,8 @@ class Neighbour:
 
     What follows `hops` is not ExaBGP's, but for import, export and the status. name: the BGPPeer, or in the mesh
     the Node, that it comes from. in_cluster: the peer's address is a Node's. filters: names of BGPFilters, in order.
-    allowed_own_as: how often the own AS number may stand in the path of a route from there.
+    allowed_own_as: how often the own AS number may stand in the path of a route from there. client: of this node, which
+    is a route reflector.
     """
 
     address: Address
@@ -67,6 +68,7 @@ class Neighbour:
     next_hop_mode: NextHopMode = NextHopMode.AUTO
     keep_next_hop: bool = False
     allowed_own_as: int = 0
+    client: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from bgpnet.bgp.conf import Neighbour, PeerKind
 from bgpnet.bgp.member import Member
 from bgpnet.bgp.mesh import mesh
 from bgpnet.bgp.options import options, restart_time
+from bgpnet.bgp.reflection import is_client
 from bgpnet.bgp.secret import Missing, Secrets, resolve
 from bgpnet.model import ip
 from bgpnet.model.bgpconfiguration import BGPConfigurationSpec
@@ -30,12 +31,15 @@ MESH = "the node-to-node mesh"
 class Peerings:
     """Whom this node speaks with, by address. warnings: one sentence for each session that cannot be, or is twice.
 
-    gateways: the peers that are reached by another machine, and its address.
+    gateways: the peers that are reached by another machine, and its address. sources: what defines each session, the
+    one that is used first: a BGPPeer, or MESH. cluster_id: that of this node, as a route reflector.
     """
 
     neighbours: tuple[Neighbour, ...] = ()
     warnings: tuple[str, ...] = ()
     gateways: Mapping[Address, Address] = field(default_factory=dict)
+    sources: Mapping[Address, tuple[str, ...]] = field(default_factory=dict)
+    cluster_id: str = ""
 
     def of(self, address: Address) -> Neighbour | None:
         """The session with that address."""
@@ -68,8 +72,10 @@ def peerings(net: Net) -> Peerings:
     """The sessions of `net.me`."""
     chosen: dict[Address, Wanted] = {}
     warnings: dict[str, None] = {}
+    sources: dict[Address, dict[str, None]] = {}
     for want in [*_explicit(net, warnings), *_mesh(net)]:
         first = chosen.setdefault(want.address, want)
+        sources.setdefault(want.address, {})[want.source] = None
         if first is want:
             warnings |= {want.problem: None} if want.problem else {}
         elif first.neighbour and want.neighbour and _differ(first, want):
@@ -79,6 +85,8 @@ def peerings(net: Net) -> Peerings:
         neighbours=tuple(want.neighbour for want in kept if want.neighbour is not None),
         warnings=tuple(warnings),
         gateways={want.address: want.gateway for want in kept if want.neighbour and want.gateway},
+        sources={want.address: tuple(sources[want.address]) for want in kept if want.neighbour},
+        cluster_id=net.me.cluster,
     )
 
 
@@ -91,7 +99,7 @@ def needs_secrets(peers: Iterable[BGPPeer], configured: Mapping[str, BGPConfigur
 def _differ(one: Wanted, other: Wanted) -> bool:
     if one.source == other.source or one.neighbour is None or other.neighbour is None:
         return False
-    same = replace(other.neighbour, name=one.neighbour.name, kind=one.neighbour.kind)
+    same = replace(other.neighbour, name=one.neighbour.name, kind=one.neighbour.kind, client=one.neighbour.client)
     return one.neighbour != same or one.gateway != other.gateway
 
 
@@ -204,6 +212,7 @@ def _session(net: Net, peer: BGPPeer, kind: PeerKind, there: Member, local_as: i
         name=peer.metadata.name,
         kind=kind,
         in_cluster=any(one.address == there.address for one in net.members),
+        client=is_client(net.me.cluster, there.cluster, local_as, peer_as),
         **options(spec),
     )
     return Wanted(there.address, source, neighbour, gateway=ip.address(spec.reachableBy) if spec.reachableBy else None)

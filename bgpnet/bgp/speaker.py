@@ -37,6 +37,7 @@ class Speaker:
         self._answer = answer
         self._changed = threading.Condition()
         self._wish: Exports | None = None
+        self._unsettled: frozenset[Address] = frozenset()
         self._wishes = self._settled = 0
         self._reloads, self._reloaded = 1, 0  # a predecessor may have written the file and died
         self._peers: frozenset[Address] = frozenset()
@@ -45,14 +46,15 @@ class Speaker:
         self._waker: socket.socket | None = None
         self._woken: socket.socket
 
-    def set(self, exports: Exports, timeout: float = 2 * ANSWER) -> None:
+    def set(self, exports: Exports, unsettled: frozenset[Address] = frozenset(), timeout: float = 2 * ANSWER) -> None:
         """Make what the peers are told equal to this; done when ExaBGP has taken it. Peers not named are left alone.
+        unsettled: those whose reflected routes may still come back: see `Talk.wish`.
 
         It says only what differs, nothing to peers that are down, and everything to those that come up later. The wish
         stands even when this raises SpeakerAway: nobody there, no answer in time, or a command refused.
         """
         with self._changed:
-            self._wish = exports
+            self._wish, self._unsettled = exports, unsettled
             self._wishes += 1
             self._refused = ""
             mine = self._wishes
@@ -130,6 +132,8 @@ class Speaker:
         with self._changed:
             self._away = ""
             talk = Talk(self._wish)
+            if self._wish is not None:
+                talk.wish(self._wish, self._unsettled)
             taken, reloads = self._wishes, self._reloaded
         unsent, partial, heard = bytearray(), b"", monotonic()
         while not stop.is_set():
@@ -165,7 +169,7 @@ class Speaker:
         """Pass on what was asked for since; how much that is."""
         with self._changed:
             if self._wishes > taken and self._wish is not None:
-                talk.wish(self._wish)
+                talk.wish(self._wish, self._unsettled)
             if self._reloads > reloads:
                 talk.reload()
             return self._wishes, self._reloads

@@ -75,6 +75,8 @@ class Talk:
         self.refused = ""  # the last command that was answered by an error
         self._families = families
         self._wish = wish
+        self._unsettled: frozenset[Address] = frozenset()
+        self._said: dict[Address, frozenset[Advert]] = {}  # the wish that `_told` is of, where nothing else happened
         self._dirty = True
         self._reload = False
         self._begun = False
@@ -106,9 +108,13 @@ class Talk:
         """The neighbours that ExaBGP has."""
         return frozenset(self._peers)
 
-    def wish(self, exports: Exports) -> None:
-        """What each peer should be told, all of it; peers that are not named are left as they are."""
-        self._wish = exports
+    def wish(self, exports: Exports, unsettled: frozenset[Address] = frozenset()) -> None:
+        """What each peer should be told, all of it; peers that are not named are left as they are.
+
+        From those that are unsettled nothing reflected is withdrawn, and they hear no End-of-RIB: others, whose routes
+        are reflected to them, have not spoken again.
+        """
+        self._wish, self._unsettled = exports, unsettled
         self._dirty = True
 
     def reload(self) -> None:
@@ -165,6 +171,7 @@ class Talk:
             self._dump.append(path)
         elif self._awaited[0] == commands.SHOW_TOLD:
             self._told.setdefault(path.peer, {})[path.prefix] = _normal(_told(path), state)
+            self._said.pop(path.peer, None)
 
     def _read_dump(self) -> None:
         """Put what was dumped so far in the table, before something else is heard."""
@@ -186,6 +193,7 @@ class Talk:
         removed = [Removed(peer) for peer in self._peers if peer not in found] if self.live else []
         self._peers = found
         self._told = {peer: told for peer, told in self._told.items() if peer in found}
+        self._said = {peer: said for peer, said in self._said.items() if peer in found}
         self._failures = {peer: reason for peer, reason in self._failures.items() if peer in found}
         self._fresh &= found.keys()
         self._ending &= found.keys()
@@ -202,6 +210,7 @@ class Talk:
         elif not ok and " announce eor " not in command:
             self.refused = command
             self._told = {}
+            self._said = {}
             self._next_reading = (commands.SHOW_TOLD,)
         if not self.live and not self._awaited:
             return self._synced()
@@ -308,23 +317,36 @@ class Talk:
         self, peer: Address, wish: frozenset[Advert]
     ) -> tuple[tuple[Network, ...], dict[Attributes, list[Network]]]:
         """The prefixes to withdraw, and those to announce by their attributes; the peer counts as told from now on."""
-        want = {advert.prefix: _normal(advert, self._peers[peer]) for advert in wish}
-        have = self._told.get(peer, {})
+        state, have = self._peers[peer], self._told.setdefault(peer, {})
+        said = self._said.get(peer) if peer not in self._fresh else None
+        if said is wish:
+            return (), {}
+        changed = {advert.prefix: _normal(advert, state) for advert in (wish if said is None else wish - said)}
+        before = have.keys() if said is None else {advert.prefix for advert in said - wish}
+        gone = {prefix for prefix in before if prefix not in changed and prefix in have}
+        if peer in self._unsettled:
+            gone = {prefix for prefix in gone if not have[prefix].originator_id}
         put: dict[Attributes, list[Network]] = {}
-        new = [prefix for prefix in want if peer in self._fresh or have.get(prefix) != want[prefix]]
+        new = [prefix for prefix in changed if peer in self._fresh or have.get(prefix) != changed[prefix]]
         for prefix in sorted(new, key=ip.order):
-            put.setdefault(want[prefix].attributes, []).append(prefix)
+            put.setdefault(changed[prefix].attributes, []).append(prefix)
         if peer in self._fresh:
             self._fresh.discard(peer)
             self._ending.add(peer)
-        self._told[peer] = want
-        return tuple(sorted(have.keys() - want.keys(), key=ip.order)), put
+        for prefix in gone:
+            del have[prefix]
+        have |= changed
+        if peer in self._unsettled:
+            self._said.pop(peer, None)
+        else:
+            self._said[peer] = wish
+        return tuple(sorted(gone, key=ip.order)), put
 
     def _ends(self) -> list[str]:
         """End-of-RIB for those that have been told everything."""
         if self._wish is None:
             return []
-        ready = sorted((peer for peer in self._ending if peer in self._wish), key=int)
+        ready = sorted((peer for peer in self._ending if peer in self._wish and peer not in self._unsettled), key=int)
         self._ending -= set(ready)
         said: list[str] = []
         for family in self._families:
@@ -363,4 +385,5 @@ def _told(path: Path) -> Advert:
         origin=path.origin,
         originator_id=path.originator_id,
         cluster_list=path.cluster_list,
+        extended=tuple(sorted(path.extended_communities)),
     )

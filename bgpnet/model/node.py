@@ -96,6 +96,36 @@ class NodeIPAM(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tr
     alarms: tuple[str, ...] = ()
 
 
+IN_MESH = "mesh"
+"""What defines a session of the node-to-node mesh, where others are defined by a BGPPeer of that name."""
+
+
+class NodeSession(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """A BGP session as the node's agent sees it: type and state in the words of `node status`, info the cause where it
+    is not up. received, refused, advertised: prefixes. blocks: those of other nodes that came by it and are taken.
+    sources: what defines it, BGPPeers by name, the one that is used first.
+    """
+
+    peer: str
+    type: str = "node-to-node mesh"
+    state: str = "up"
+    info: str = ""
+    since: str = ""
+    received: int = 0
+    refused: int = 0
+    advertised: int = 0
+    blocks: int = 0
+    sources: tuple[str, ...] = (IN_MESH,)
+
+
+class NodeSessions(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """All sessions of the node, at that instant (RFC 3339). basis: what they are made from, as bgp/basis.py says it."""
+
+    checkedAt: str
+    basis: str = ""
+    sessions: tuple[NodeSession, ...] = ()
+
+
 class NodeStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What the node's agent reports."""
 
@@ -104,6 +134,7 @@ class NodeStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     wireguardPublicKey: str = ""
     wireguardPublicKeyV6: str = ""
     ipam: NodeIPAM | None = None
+    bgp: NodeSessions | None = None
 
 
 class Node(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

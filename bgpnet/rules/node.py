@@ -102,9 +102,6 @@ def _status(status: NodeStatus) -> Iterator[Finding]:
 
 def not_built(node: Node) -> Iterator[tuple[str, object, str]]:
     """(path, value, what happens instead) of each value that is kept but not acted on."""
-    bgp = node.spec.bgp
-    if bgp is not None and bgp.routeReflectorClusterID:
-        yield "spec.bgp.routeReflectorClusterID", bgp.routeReflectorClusterID, "the node does not reflect routes"
     for name, instead in UNUSED:
         value = getattr(node.spec, name)
         if value:

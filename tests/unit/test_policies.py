@@ -99,7 +99,7 @@ def test_nothing_is_swept_while_a_filter_is_not_heard_of() -> None:
 def test_filters_by_peer() -> None:
     made = world(events.Listed(kinds.BGPFILTER, (FILTER,)), blocks=(worlds.BLOCK, "10.244.1.0/26"))
     neighbours = of(tor(TORS[0], "tor"), tor(TORS[1]))
-    adverts = exports(policies.offer(made, None), policies.targets(made, neighbours))
+    adverts = exports(policies.offer(made, neighbours, None), policies.targets(made, neighbours))
     both = {Advert(ip.network(worlds.BLOCK)), Advert(ip.network("10.244.1.0/26"))}
     assert adverts == {TORS[0]: {Advert(ip.network(worlds.BLOCK))}, TORS[1]: both}
 

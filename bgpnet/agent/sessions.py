@@ -1,0 +1,100 @@
+"""What our Node says of its BGP sessions, so that one who looks at the datastore sees those of all nodes. Pure.
+
+A hundred nodes with a hundred sessions each write this, and each of them hears it all: a session that is up says only
+what differs from most. A session that comes or goes is told in the next round; numbers wait a little.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from msgspec import structs
+
+from bgpnet.agent import facts, peers, policies
+from bgpnet.agent.claims import Step
+from bgpnet.agent.events import Effect, Warn
+from bgpnet.agent.plan import announcements
+from bgpnet.agent.status import info
+from bgpnet.agent.world import World
+from bgpnet.bgp.basis import basis
+from bgpnet.bgp.imports import Imported, counts
+from bgpnet.bgp.peering import MESH, Peerings
+from bgpnet.model import kinds
+from bgpnet.model.instant import stamp
+from bgpnet.model.ip import Network
+from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.node import IN_MESH, NodeSession, NodeSessions
+
+NUMBERS = 10.0
+"""Seconds between two changes of what the Node says, when only numbers of routes changed."""
+
+
+def publish(world: World) -> Step:
+    """With time: what our Node is to say of its sessions; and what is too much for a route reflector, once."""
+    found, watch = peers.of(world), world.watch
+    if found is None or world.table is None:
+        return world, []
+    taken = policies.learned(world, found)
+    now = report(world, found, taken)
+    before = watch.sessions
+    loud = policies.overload(world, found, taken)
+    effects: list[Effect] = [Warn(one) for one in loud] if len(loud) > watch.overloads else []
+    watch = replace(watch, overloads=len(loud))
+    if before is not None and (before.sessions, before.basis) == (now.sessions, now.basis):
+        watch = replace(watch, sessions=now)
+    elif (
+        before is None
+        or _states(before) != _states(now)
+        or before.basis != now.basis
+        or world.clock >= watch.sessions_at + NUMBERS
+    ):
+        watch = replace(watch, sessions=now, sessions_at=world.clock)
+    return replace(world, watch=watch), effects
+
+
+def report(world: World, found: Peerings, taken: Imported | None) -> NodeSessions:
+    """All sessions as of now."""
+    refused = counts(taken.refused) if taken is not None else {}
+    unused = {(one.peer, one.prefix) for one in taken.refused} if taken is not None else set()
+    told = announcements(world, found, taken) or {}
+    others = _others(world)
+    said = []
+    for peer in found.neighbours:
+        session = world.sessions.get(peer.address)
+        up = session is not None and session.up and not world.speaker_away
+        paths = world.table.of(peer.address) if world.table is not None else {}
+        fresh = {prefix for (prefix, _), path in paths.items() if not path.stale}
+        said.append(
+            NodeSession(
+                peer=str(peer.address),
+                type=str(peer.kind),
+                state="up" if up else "start",
+                info=info(world, session, peer) if not up else "",
+                since=stamp(session.since) if session is not None else "",
+                received=len(paths),
+                refused=sum(refused.get(peer.address, {}).values()),
+                advertised=len(told.get(peer.address, ())) if up else 0,
+                blocks=sum((peer.address, prefix) not in unused for prefix in fresh & others),
+                sources=tuple(
+                    IN_MESH if source == MESH else source.removeprefix("BGPPeer ")
+                    for source in found.sources.get(peer.address, ())
+                ),
+            )
+        )
+    return NodeSessions(checkedAt=stamp(world.now), basis=_basis(world), sessions=tuple(said))
+
+
+def _basis(world: World) -> str:
+    return basis(one for kind in peers.KINDS for one in world.of_kind(kind).values())
+
+
+def _states(said: NodeSessions) -> list[NodeSession]:
+    """Without the numbers."""
+    return [structs.replace(one, received=0, refused=0, advertised=0, blocks=0) for one in said.sessions]
+
+
+def _others(world: World) -> set[Network]:
+    """The blocks of other nodes."""
+    me = facts.owner(world)
+    found = (one for one in world.of_kind(kinds.IPAMBLOCK).values() if isinstance(one, IPAMBlock))
+    return {one.network for one in found if one.spec.owner is not None and one.spec.owner.name != me.name}
