@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
-from agents import Cluster, cluster, eventually
-from reflectors import NO_MESH, connected, learned, reflect
+from agents import Cluster, cluster
+from reflectors import NO_MESH, connected, reflect
 
 pytestmark = pytest.mark.root
 
