@@ -163,7 +163,8 @@ class Loop:
         for effect in effects:
             self._carry_out(effect, server, workers)
         if isinstance(event, Tick):
-            if monotonic() - self._planned >= TIDE or effects:
+            news = self._world.watch.sessions_at != before.watch.sessions_at
+            if monotonic() - self._planned >= TIDE or effects or news:
                 self._audit = self._audit or bool(self._world.refusals)
                 self._touch()
         elif self._world is not before:

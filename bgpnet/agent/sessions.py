@@ -1,7 +1,7 @@
 """What our Node says of its BGP sessions, so that one who looks at the datastore sees those of all nodes. Pure.
 
 A hundred nodes with a hundred sessions each write this, and each of them hears it all: a session that is up says only
-what differs from most. A session that comes or goes is told in the next round; numbers wait a little.
+what differs from most. A session that comes or goes is told at the next look; numbers wait a little.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bgpnet.agent.claims import Step
 from bgpnet.agent.events import Effect, Warn
 from bgpnet.agent.plan import announcements
 from bgpnet.agent.status import info
+from bgpnet.agent.watched import Watch
 from bgpnet.agent.world import World
 from bgpnet.bgp.basis import basis
 from bgpnet.bgp.imports import Imported, counts
@@ -25,31 +26,38 @@ from bgpnet.model.ip import Network
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.node import IN_MESH, NodeSession, NodeSessions
 
+EVERY = 2.0
+"""Seconds between two looks."""
 NUMBERS = 10.0
 """Seconds between two changes of what the Node says, when only numbers of routes changed."""
+LIVELY = 30.0
+"""Seconds after a change of what the sessions are made from in which numbers do not wait: somebody waits for them."""
 
 
-def publish(world: World) -> Step:
+def tide(world: World) -> Step:
     """With time: what our Node is to say of its sessions; and what is too much for a route reflector, once."""
-    found, watch = peers.of(world), world.watch
-    if found is None or world.table is None:
+    if world.clock < world.watch.sessions_due:
         return world, []
+    found, watch = peers.of(world), replace(world.watch, sessions_due=world.clock + EVERY)
+    if found is None or world.table is None:
+        return replace(world, watch=watch), []
     taken = policies.learned(world, found)
-    now = report(world, found, taken)
-    before = watch.sessions
     loud = policies.overload(world, found, taken)
     effects: list[Effect] = [Warn(one) for one in loud] if len(loud) > watch.overloads else []
-    watch = replace(watch, overloads=len(loud))
-    if before is not None and (before.sessions, before.basis) == (now.sessions, now.basis):
-        watch = replace(watch, sessions=now)
-    elif (
-        before is None
-        or _states(before) != _states(now)
-        or before.basis != now.basis
-        or world.clock >= watch.sessions_at + NUMBERS
-    ):
-        watch = replace(watch, sessions=now, sessions_at=world.clock)
+    watch = _published(replace(watch, overloads=len(loud)), report(world, found, taken), world.clock)
     return replace(world, watch=watch), effects
+
+
+def _published(watch: Watch, now: NodeSessions, clock: float) -> Watch:
+    before = watch.sessions
+    if before is None or before.basis != now.basis:
+        return replace(watch, sessions=now, sessions_at=clock, changed_at=clock)
+    if before.sessions == now.sessions:
+        return replace(watch, sessions=now)
+    waits = clock < watch.sessions_at + NUMBERS and clock >= watch.changed_at + LIVELY
+    if waits and _states(before) == _states(now):
+        return watch
+    return replace(watch, sessions=now, sessions_at=clock)
 
 
 def report(world: World, found: Peerings, taken: Imported | None) -> NodeSessions:

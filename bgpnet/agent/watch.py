@@ -15,8 +15,11 @@ EVERY = 5.0
 
 def tide(world: World) -> Step:
     """With time: one round, once the own blocks are known."""
-    if not world.adopted or world.clock < world.watch.due:
+    if not world.adopted:
         return world, []
+    world, said = sessions.tide(world)
+    if world.clock < world.watch.due:
+        return world, said
     world = replace(world, watch=replace(world.watch, due=world.clock + EVERY))
     if world.fenced:
         world = replace(world, fenced=facts.fenced(world))
@@ -24,8 +27,7 @@ def tide(world: World) -> Step:
     for part in (releases.due, releases.tidy, alarms.scan):
         world, more = part(world)
         effects = [*effects, *more]
-    world, more = sessions.publish(leaks.publish(world))
-    return world, [*effects, *more]
+    return leaks.publish(world), [*said, *effects]
 
 
 def looked(world: World, event: PodsLooked) -> Step:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from math import inf
 
 from bgpnet.cnispec import Attachment
 from bgpnet.model.ip import Address, Network
@@ -41,9 +42,9 @@ class Watch:
     """due: the clock of the next round. sights: of lost pods without a link. looking: who is being looked at now.
 
     intruders: what others announce of our blocks (prefix and peer), since which clock. alarms: those that were logged.
-    published: what our Node is to say, set at published_at. sessions: the same of BGP, set at sessions_at. overloads:
-    how many warnings of a route reflector that serves too many were logged. answers: to requests, by name, decided and
-    not yet stored.
+    published: what our Node is to say, set at published_at. sessions: the same of BGP, set at sessions_at and looked
+    at again at sessions_due; changed_at: when what they are made from last changed. overloads: how many warnings of a
+    route reflector that serves too many were logged. answers: to requests, by name, decided and not yet stored.
     pressed_until: the clock until which no more is said of addresses that are given away before they have rested.
     """
 
@@ -56,6 +57,8 @@ class Watch:
     published_at: float = 0.0
     sessions: NodeSessions | None = None
     sessions_at: float = 0.0
+    sessions_due: float = 0.0
+    changed_at: float = -inf
     overloads: int = 0
     answers: Mapping[str, Answered] = field(default_factory=dict)
     pressed_until: float = 0.0
