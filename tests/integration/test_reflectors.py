@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from agents import Cluster, cluster
-from reflectors import NO_MESH, connected, reflect
+from agents import POOL_TEXT, Cluster, Machine, cluster, eventually
+from bird_router import Bird
+from frr_peer import Frr
+from gobgp_peer import Gobgp
+from outside import Outside, Route, Session
+from reflectors import NO_MESH, blocks, connected, learned, reflect
 
 pytestmark = pytest.mark.root
 
+CLUSTER = "244.0.0.1"
+ROUTERS: dict[str, type[Outside]] = {"bird": Bird, "frr": Frr, "gobgp": Gobgp}
+ADDRESS, BEHIND = "192.0.2.101", "10.244.200.0/26"
+CLIENT = """
+apiVersion: bgpnet.io/v1
+kind: BGPPeer
+metadata: {name: outside}
+spec: {node: n1, peerIP: 192.0.2.101, asNumber: 64512}
+"""
 
-def begin(made: Cluster, reflectors: int, cluster_id: str = "244.0.0.1") -> None:
+
+def begin(made: Cluster, reflectors: int) -> None:
     """Run all nodes with so many of them as reflectors, a pod each, and wait for all routes."""
     made[0].ctl("apply", "-f", "-", stdin=NO_MESH)
     for machine in made.machines:
@@ -20,15 +36,86 @@ def begin(made: Cluster, reflectors: int, cluster_id: str = "244.0.0.1") -> None
     for machine in made.machines:
         machine.ready()
     for machine in made.machines[:reflectors]:
-        reflect(machine, cluster_id)
+        reflect(machine, CLUSTER)
     for machine in made.machines:
-        machine.add(f"pod-{machine.name}")
+        machine.add("pod")
     connected(made)
 
 
-def test_one_reflector(tmp_path: Path) -> None:
-    with cluster(tmp_path, 3, f"rrone{os.getpid()}") as made:
+def peers(machine: Machine) -> dict[str, dict[str, object]]:
+    """What the node says of its sessions, by address."""
+    return {peer["address"]: peer for peer in machine.status()["peers"]}
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One reflector with two clients."""
+    with cluster(tmp_path_factory.mktemp("reflectors"), 3, f"rrone{os.getpid()}") as made:
         begin(made, 1)
-        n2 = made[1].status()
-        assert [peer["name"] for peer in n2["peers"]] == ["reflectors"]
-        assert [peer["refused"] for peer in n2["peers"]] == [{}]
+        yield made
+
+
+@pytest.fixture(params=ROUTERS)
+def router(request: pytest.FixtureRequest, three: Cluster) -> Iterator[Outside]:
+    """Each of three programs as one more client."""
+    three[0].ctl("apply", "-f", "-", stdin=CLIENT)
+    made = ROUTERS[request.param](three.lab, three.folder, ADDRESS, 64512)
+    made.speak([Session("n1", three[0].address)], [Route(BEHIND)])
+    yield made
+    made.end()
+    three[0].ctl("delete", "bgppeer", "outside")
+
+
+def test_what_a_client_of_another_make_is_told_and_tells(three: Cluster, router: Outside) -> None:
+    router.up()
+    one = three[0].address
+    told = [
+        f"{cidr} via {owner} from n1 as - lp 100" + ("" if owner == one else f" originator {owner} clusters {CLUSTER}")
+        for cidr, owner in blocks(three).items()
+    ]
+    router.shows("\n".join([*told, f"{BEHIND} own"]))
+    for machine in three.machines:
+        eventually(lambda each=machine: learned(each).get(BEHIND) == ADDRESS, machine.status)
+    router.withdraw(Route(BEHIND))
+    connected(three)
+
+
+def test_a_reflector_that_restarts_loses_nothing(three: Cluster) -> None:
+    one, two, _ = three.machines
+    owner = {address: cidr for cidr, address in blocks(three).items()}
+    assert set(peers(two)) == {one.address}
+    with ExitStack() as stack:
+        heard = [stack.enter_context(machine.monitor()) for machine in three.machines]
+        began = peers(two)[one.address]["since"]
+        one.agent.end()
+        one.kill_speaker()
+        eventually(lambda: peers(two)[one.address]["state"] != "up", two.status)
+        one.start()
+        eventually(lambda: peers(two)[one.address]["state"] == "up", two.status)
+        one.ready(peers=2)
+        eventually(lambda: peers(two)[one.address]["received"] == 2, two.status)
+        assert peers(two)[one.address]["since"] != began
+    assert [line for lines in heard for line in lines if "eleted" in line] == []
+    connected(three)
+    assert learned(two)[owner[three[2].address]] == three[2].address
+
+
+def test_a_cluster_of_two_serves_while_one_is_away(tmp_path: Path) -> None:
+    with cluster(tmp_path, 4, f"rrtwo{os.getpid()}") as made:
+        begin(made, 2)
+        first, second, third, fourth = made.machines
+        eventually(lambda: peers(second)[first.address]["refused"] == {"reflection loop": 2}, second.status)
+        assert set(peers(third)) == {first.address, second.address}
+        with ExitStack() as stack:
+            heard = [stack.enter_context(machine.monitor()) for machine in (third, fourth)]
+            first.agent.end()
+            first.kill_speaker()
+            eventually(lambda: peers(third)[first.address]["state"] != "up", third.status)
+            second.ctl("create", "-f", "-", stdin=POOL_TEXT.format(name="more", cidr="10.245.0.0/26", size=26))
+            fourth.add("more", ipv4_pools=["more"])
+            eventually(lambda: learned(third).get("10.245.0.0/26") == fourth.address, third.status)
+            first.start()
+            first.ready(peers=3)
+            eventually(lambda: peers(third)[first.address]["received"] == 4, third.status)
+        assert [line for lines in heard for line in lines if "eleted" in line] == []
+        connected(made)
