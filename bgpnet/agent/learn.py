@@ -162,7 +162,8 @@ def expire(world: World) -> World:
 
 
 def _session(world: World, peer: Address) -> Session:
-    return world.sessions.get(peer) or Session(peer, 0)
+    """What is known of it; one that is new has its time, after which nobody waits for it."""
+    return world.sessions.get(peer) or Session(peer, 0, deadline=world.clock + RESTART_TIME)
 
 
 def _with(world: World, session: Session) -> World:

@@ -15,11 +15,14 @@ from bgpnet.agent.plan import plan
 from bgpnet.agent.status import status
 from bgpnet.agent.world import World
 from bgpnet.bgp.commands import announce
+from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.export import Advert, Offer, Stage, Target, decide, exports
+from bgpnet.bgp.lines import Failed
 from bgpnet.bgp.policy import Chain, Direction, chain
 from bgpnet.bgp.reflection import CLIENTS, ROUTES, Reflection, is_client, overloaded
 from bgpnet.bgp.rib import Path
 from bgpnet.bgp.talk import Talk
+from bgpnet.kernel.state import Owner
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
 from bgpnet.model.bgpfilter import Action, BGPFilterSpec, FilterRule
@@ -183,6 +186,17 @@ def test_the_agent_reflects_and_settles_as_its_clients_have_spoken() -> None:
     assert plan(made).unsettled == {P2}  # for P3 all others have spoken
     made = worlds.run(made, worlds.ended(P3))
     assert plan(made).unsettled == frozenset()
+
+
+def test_a_client_that_is_new_and_refuses_is_waited_for_as_long_as_a_restart_takes() -> None:
+    made = worlds.run(reflector(*NODES), worlds.ended(P2), worlds.ended(P3))
+    made = worlds.run(made, events.Changed(kinds.NODE, node("node4", "192.0.2.4/24")))
+    made = worlds.run(worlds.later(made, RESTART_TIME), Failed(ip.address("192.0.2.4"), "closing connection"))
+    assert P2 in plan(made).unsettled
+    assert Owner.LEARNED not in plan(made).kernel.sweep
+    made = worlds.later(made, RESTART_TIME)
+    assert plan(made).unsettled == frozenset()
+    assert Owner.LEARNED in plan(made).kernel.sweep
 
 
 def test_nothing_is_said_before_the_table_is_known() -> None:
