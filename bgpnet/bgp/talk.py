@@ -76,6 +76,7 @@ class Talk:
         self._families = families
         self._wish = wish
         self._unsettled: frozenset[Address] = frozenset()
+        self._found: dict[Address, set[Network]] = {}  # of `_told`, what was there when we came, and is not wished yet
         self._said: dict[Address, frozenset[Advert]] = {}  # the wish that `_told` is of, where nothing else happened
         self._dirty = True
         self._reload = False
@@ -111,8 +112,8 @@ class Talk:
     def wish(self, exports: Exports, unsettled: frozenset[Address] = frozenset()) -> None:
         """What each peer should be told, all of it; peers that are not named are left as they are.
 
-        From those that are unsettled nothing reflected is withdrawn, and they hear no End-of-RIB: others, whose routes
-        are reflected to them, have not spoken again.
+        Those that are unsettled hear no End-of-RIB, and what a former agent reflected to them is not withdrawn: others,
+        whose routes are reflected to them, have not spoken again.
         """
         self._wish, self._unsettled = exports, unsettled
         self._dirty = True
@@ -171,6 +172,7 @@ class Talk:
             self._dump.append(path)
         elif self._awaited[0] == commands.SHOW_TOLD:
             self._told.setdefault(path.peer, {})[path.prefix] = _normal(_told(path), state)
+            self._found.setdefault(path.peer, set()).add(path.prefix)
             self._said.pop(path.peer, None)
 
     def _read_dump(self) -> None:
@@ -323,9 +325,11 @@ class Talk:
             return (), {}
         changed = {advert.prefix: _normal(advert, state) for advert in (wish if said is None else wish - said)}
         before = have.keys() if said is None else {advert.prefix for advert in said - wish}
+        found = self._found.get(peer, set())
+        found -= changed.keys()
         gone = {prefix for prefix in before if prefix not in changed and prefix in have}
         if peer in self._unsettled:
-            gone = {prefix for prefix in gone if not have[prefix].originator_id}
+            gone = {prefix for prefix in gone if prefix not in found or not have[prefix].originator_id}
         put: dict[Attributes, list[Network]] = {}
         new = [prefix for prefix in changed if peer in self._fresh or have.get(prefix) != changed[prefix]]
         for prefix in sorted(new, key=ip.order):

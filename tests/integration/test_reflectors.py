@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from agents import POOL_TEXT, Cluster, Machine, cluster, eventually
+from agents import PATIENCE, POOL_TEXT, ROOT, Cluster, Machine, Process, cluster, eventually
 from bird_router import Bird
 from frr_peer import Frr
 from gobgp_peer import Gobgp
@@ -25,6 +27,14 @@ apiVersion: bgpnet.io/v1
 kind: BGPPeer
 metadata: {name: outside}
 spec: {node: n1, peerIP: 192.0.2.101, asNumber: 64512}
+"""
+
+
+NODE = """
+apiVersion: bgpnet.io/v1
+kind: Node
+metadata: {{name: "{at}"}}
+spec: {{bgp: {{ipv4Address: {at}/24}}}}
 """
 
 
@@ -119,3 +129,27 @@ def test_a_cluster_of_two_serves_while_one_is_away(tmp_path: Path) -> None:
             eventually(lambda: peers(third)[first.address]["received"] == 4, third.status)
         assert [line for lines in heard for line in lines if "eleted" in line] == []
         connected(made)
+
+
+def test_a_hundred_clients_with_three_hundred_routes(tmp_path: Path) -> None:
+    with cluster(tmp_path, 1, f"rrherd{os.getpid()}") as made:
+        (one,) = made.machines
+        addresses = [f"192.0.2.{at}" for at in range(100, 200)]
+        made.lab.exec("switch", ["ip", "-b", "-"], stdin="".join(f"addr add {at}/24 dev br0\n" for at in addresses))
+        one.ctl("create", "-f", "-", stdin="---".join(NODE.format(at=at) for at in addresses) + "---" + NO_MESH)
+        one.start()
+        one.ready()
+        reflect(one, CLUSTER)
+        eventually(lambda: len(peers(one)) == 100, one.status)
+        argv = [sys.executable, "-m", "herd", one.address, "64512", *addresses]
+        support = Path(__file__).parents[1] / "support"
+        herd = Process(made.lab, "switch", argv, tmp_path / "herd.log", {"PYTHONPATH": f"{support}:{ROOT}"})
+        herd.start()
+        try:
+            assert herd.wait(4 * PATIENCE) == 0, herd.log.read_text()
+        finally:
+            herd.end()
+        said = json.loads(herd.log.read_text())
+        assert (said["wrong"], said["clusters"]) == (0, [CLUSTER])
+        assert min(said["all"], said["one"], said["gone"]) > 0, said
+        assert [warning for warning in one.status()["warnings"] if "reflects" in warning] == []

@@ -34,6 +34,7 @@ class FakeExaBGP:
         self.wire: list[str] = []
         self.queue: deque[str] = deque()
         self.file = set(peers)
+        self.originators: dict[Network, str] = {}
 
     def _event(self, peer: Address, kind: str, **content: object) -> None:
         self.said.append(json.dumps({"type": kind, "neighbor": head(peer) | content}))
@@ -93,13 +94,16 @@ class FakeExaBGP:
         routes = (
             [(net, str(peer), {"med": med}) for net, med in self.learned[peer].items()]
             if which == "in"
-            else [(net, hop, {}) for net, hop in self.told[peer].items()]
+            else [(net, hop, self._attributes(net)) for net, hop in self.told[peer].items()]
         )
         for net, hop, attributes in routes:
             nlri = {"prefix": str(net), "nexthop": hop}
             self.said.append(
                 json.dumps({"peer": {"address": str(peer)}, "route": {"nlri": nlri, "attributes": attributes}})
             )
+
+    def _attributes(self, net: Network) -> dict[str, object]:
+        return {"originator-id": self.originators[net]} if net in self.originators else {}
 
     def _neighbour(self, peer: Address) -> dict[str, object]:
         up = self.up[peer]
@@ -131,6 +135,8 @@ class FakeExaBGP:
             return "error"
         hop = words[words.index("next-hop") + 1]
         for net in map(ip.network, words[words.index("nlri") + 1 :]):
+            if "originator-id" in words:
+                self.originators[net] = words[words.index("originator-id") + 1]
             for peer in peers:
                 if "withdraw" in words:
                     self.told[peer].pop(net, None)

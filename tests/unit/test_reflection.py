@@ -239,23 +239,26 @@ def reflected(*nets: ip.Network) -> frozenset[Advert]:
     return frozenset(Advert(net, B, originator_id="10.0.0.2", cluster_list=(CLUSTER,)) for net in nets)
 
 
-def test_an_unsettled_peer_hears_no_end_and_loses_nothing_that_was_reflected() -> None:
+def test_an_unsettled_peer_hears_no_end_and_loses_nothing_that_was_reflected_before_us() -> None:
     nets = [ip.network(f"10.244.{n}.0/26") for n in range(4)]
-    exabgp = living(A)
-    talk = Talk()
-    talk.wish({A: frozenset({Advert(nets[0])}) | reflected(nets[1], nets[2])})
-    run(exabgp, talk)
+    exabgp, former = living(A), Talk()
+    former.wish({A: frozenset({Advert(nets[0])}) | reflected(nets[1], nets[2])})
+    run(exabgp, former)
     exabgp.wire.clear()
+    talk = Talk()
     talk.wish({A: reflected(nets[3])}, frozenset({A}))
     run(exabgp, talk)
     assert set(exabgp.told[A]) == {nets[1], nets[2], nets[3]}  # our own block went: we know what is ours
+    talk.wish({A: reflected(nets[2])}, frozenset({A}))
+    run(exabgp, talk)
+    assert set(exabgp.told[A]) == {nets[1], nets[2]}  # what came and went since we are here is gone
     exabgp.session(A, False)
     exabgp.session(A, True)
     run(exabgp, talk)
     assert not any("eor" in line for line in exabgp.wire)
-    talk.wish({A: reflected(nets[3], nets[1])})
+    talk.wish({A: reflected(nets[2])})
     run(exabgp, talk)
-    assert set(exabgp.told[A]) == {nets[1], nets[3]}
+    assert set(exabgp.told[A]) == {nets[2]}
     assert exabgp.wire[-1] == "neighbor 10.0.0.1 announce eor ipv4 unicast"
 
 
