@@ -1,7 +1,7 @@
 """Every node's status: from the datastore, and for this machine's node from its agent's own mouth.
 
-Nodes keep their BGP sessions to themselves: what they say in the datastore is that they live, and what they hold. So
-the sessions of another node are not known here; ask there. Pure, but for the question to the agent.
+Of another node, the sessions are what its living agent published last; for the rest ask there. Pure, but for the
+question to the agent.
 """
 
 from __future__ import annotations
@@ -75,12 +75,13 @@ def _own(node: Node, answer: Answer | None) -> Status | None:
 
 
 def _status(node: Node, held: IPAMStatus, own: Status | None, now: float) -> NodeStatus:
-    classes = (StatusClass.AGENT, StatusClass.BGP, StatusClass.ROUTES) if own else (StatusClass.AGENT,)
     identity = node.status.identity if node.status else None
     heartbeat = identity.heartbeat if identity else ""
-    agent = AgentStatus(
-        state=_state(heartbeat, own, now), heartbeat=heartbeat, machine=identity.uuid if identity else ""
-    )
+    state = _state(heartbeat, own, now)
+    peers = own.peers if own else _published(node) if state is AgentState.ALIVE else None
+    speaks = peers is not None
+    classes = (StatusClass.AGENT, StatusClass.BGP, StatusClass.ROUTES) if speaks else (StatusClass.AGENT,)
+    agent = AgentStatus(state=state, heartbeat=heartbeat, machine=identity.uuid if identity else "")
     if own:
         told = {"version": own.version, "reasons": own.reasons, "speaker": own.speaker, "datastore": own.datastore}
         agent = msgspec.structs.replace(agent, **told)
@@ -90,10 +91,28 @@ def _status(node: Node, held: IPAMStatus, own: Status | None, now: float) -> Nod
         status=NodeStatusStatus(
             lastUpdated=instant.stamp(now) if own else heartbeat,
             agent=agent,
-            bgp=_bgp(own.peers) if own else None,
-            routes=RoutesStatus(numberReceived=sum(peer.received for peer in own.peers)) if own else None,
+            bgp=_bgp(peers) if peers is not None else None,
+            routes=RoutesStatus(numberReceived=sum(one.received for one in peers)) if peers is not None else None,
             ipam=held,
         ),
+    )
+
+
+def _published(node: Node) -> tuple[Peer, ...] | None:
+    """The sessions, as the node's agent wrote them last; None where it has not."""
+    if node.status is None or node.status.bgp is None:
+        return None
+    return tuple(
+        Peer(
+            address=one.peer,
+            type=one.type,
+            state=one.state,
+            since=one.since,
+            info=one.info,
+            received=one.received,
+            advertised=one.advertised,
+        )
+        for one in node.status.bgp.sessions
     )
 
 

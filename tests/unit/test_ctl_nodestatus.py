@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from msgspec import structs
 
 from bgpnet.errors import AgentAway
 from bgpnet.model import instant
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec, Owner
-from bgpnet.model.node import Identity, Node, NodeBGP, NodeSpec
+from bgpnet.model.node import Identity, Node, NodeBGP, NodeSession, NodeSessions, NodeSpec
 from bgpnet.model.node import NodeStatus as Word
 from bgpnet.model.resource import Metadata
 from bgpnet.store.factory import open_store
@@ -81,6 +82,29 @@ def test_other_nodes_are_known_by_their_heartbeat_and_blocks() -> None:
     others.append(("node4", "Unknown", "0 0", "Agent"))
     assert shown(ANSWER) == [("node1", "NotReady", "2 5", "Agent,BGP,Routes"), *others]
     assert shown(None) == [("node1", "Alive", "2 5", "Agent"), *others]
+
+
+def test_what_the_living_agents_of_other_nodes_published_is_theirs() -> None:
+    sessions = (
+        NodeSession(peer="192.0.2.1", received=3),
+        NodeSession(peer="192.0.2.9", state="start", info="Passive", type="global"),
+    )
+    said = NodeSessions(checkedAt="t", sessions=sessions)
+    nodes = [
+        structs.replace(one, status=structs.replace(one.status, bgp=said)) for one in NODES if one.status is not None
+    ]
+    found = {each.metadata.name: each for each in statuses(nodes, [], None, NOW)}
+    alive, silent = found["node2"].status, found["node3"].status
+    assert alive is not None
+    assert alive.bgp is not None
+    assert [(one.peerIP, one.type, one.state) for one in alive.bgp.peersV4] == [
+        ("192.0.2.1", "NodeMesh", "Established"),
+        ("192.0.2.9", "GlobalPeer", "Active"),
+    ]
+    assert alive.routes is not None
+    assert alive.routes.numberReceived == 3
+    assert silent is not None
+    assert silent.bgp is None
 
 
 @pytest.mark.parametrize("change", [{"address": "198.51.100.1/24"}, {"node": "node9"}, {"peers": "none"}])
