@@ -130,4 +130,6 @@ def _peer(peer: Peer) -> PeerStatus:
         since=peer.since or "",
         received=peer.received,
         advertised=peer.advertised,
+        refused=sum(peer.refused.values()),
+        info=peer.info,
     )
