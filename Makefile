@@ -27,9 +27,10 @@ test: check cni .built-ready ## everything that CI runs: the quick checks, then 
 soak: .test-ready cni .built-ready ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
 
-fuzz: .test-ready ## the CNI programs: a million inputs in process, 10,000 by execution of both
+fuzz: .test-ready ## a million inputs each: the CNI program in process (10,000 executed), the speaker's lines
 	@$(PY) tests/fuzz/cni_fuzzer.py
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/integration/test_cni_fuzz.py -q -k "not in_process"
+	@$(PY) tests/fuzz/lines_fuzzer.py
 
 bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter, etcd (build/bench.json)
 	@$(PY) -m benchmarks.cni

@@ -131,6 +131,27 @@ def _keep(value: object) -> int:
     return int(_number(value, 1, LONGEST, "seconds"))
 
 
+def _port(value: object) -> int:
+    number = _number(value, 0, 65535, "0 for none, or a port")
+    if number != int(number):
+        raise ValueError("it must be a whole number from 0 to 65535")
+    return int(number)
+
+
+def _host(value: object) -> str:
+    try:
+        return str(ip.address(_text(value)))
+    except ValueError:
+        raise ValueError("it must be an address such as 127.0.0.1, or 0.0.0.0 for all of the machine's") from None
+
+
+def _prefixes(value: object) -> int:
+    number = _number(value, 1, 10_000_000, "a whole number")
+    if number != int(number):
+        raise ValueError("it must be a whole number from 1 to 10000000")
+    return int(number)
+
+
 def _workers(value: object) -> int:
     number = _number(value, 1, 256, "a whole number")
     if number != int(number):
@@ -186,6 +207,11 @@ class Settings:
     ip: str = _setting("", _address, "the node's IPv4 address, with or without /LENGTH; empty: look for it")
     ip_autodetection_method: str = _setting("first-found", _method, f"how to look for the address: {METHODS}")
     as_number: int | None = _setting(None, _as_number, "the node's AS number; none: the Node's or the cluster's")
+    prefix_limit: int = _setting(
+        100_000, _prefixes, "prefixes that are taken of one BGP peer; the first ones stay, the others are refused"
+    )
+    metrics_host: str = _setting("127.0.0.1", _host, "the address on which /metrics is served")
+    metrics_port: int = _setting(9091, _port, "the port on which /metrics is served; 0: nowhere")
     log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "debug, info, warning or error")
     workers: int = _setting(8, _workers, "threads that wire pods")
     address_rest: float = _setting(30.0, _seconds, "seconds that a released address rests before it is used again")

@@ -111,6 +111,7 @@ def _published(node: Node) -> tuple[Peer, ...] | None:
             info=one.info,
             received=one.received,
             advertised=one.advertised,
+            refused={"in all": one.refused} if one.refused else {},
         )
         for one in node.status.bgp.sessions
     )
@@ -149,4 +150,6 @@ def _peer(peer: Peer) -> PeerStatus:
         since=peer.since or "",
         received=peer.received,
         advertised=peer.advertised,
+        refused=sum(peer.refused.values()),
+        info=peer.info,
     )

@@ -118,7 +118,7 @@ def run(settings: config.Settings) -> str:
 
 def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet import reservations
-    from bgpnet.agent import facts, feeds, identity, secrets
+    from bgpnet.agent import facts, feeds, identity, scrape, secrets
     from bgpnet.agent.events import KernelLooked
     from bgpnet.agent.journal import Journal, Kept, belongs, restore
     from bgpnet.agent.loop import Loop
@@ -178,6 +178,8 @@ def _run(settings: config.Settings, uuid: str) -> str:
     start("secrets", secrets.follow, Path(settings.secrets), os.environ, loop.emit, stop)
     start("clock", feeds.clock, loop.emit, stop)
     start("speaker", speaker.run, stop)
+    if settings.metrics_port:
+        start("metrics", scrape.serve, settings.metrics_host, settings.metrics_port, settings.agent_socket, stop)
     if settings.cni_conf_dir:
         start("conflist", _keeper(settings, loop.emit).run, stop)
     start("monitor", kernel.monitor, loop.changed, stop.is_set)
@@ -218,6 +220,7 @@ def _me(settings: config.Settings, uuid: str, kernel: Kernel) -> Me:
         uplink_mtu=choice.mtu,
         version=VERSION,
         as_number=settings.as_number,
+        prefix_limit=settings.prefix_limit,
         rest=settings.address_rest,
         leak_grace=settings.leak_grace,
         keep=settings.address_keep,

@@ -50,6 +50,7 @@ def ground(world: World, found: Peerings) -> Ground:
         services=ranges(world).all(),
         gateways=found.gateways,
         cluster_id=node.spec.bgp.routeReflectorClusterID if node and node.spec.bgp else "",
+        limit=world.me.prefix_limit,
     )
 
 

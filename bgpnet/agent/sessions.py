@@ -14,7 +14,7 @@ from bgpnet.agent import facts, peers, policies
 from bgpnet.agent.claims import Step
 from bgpnet.agent.events import Effect, Warn
 from bgpnet.agent.plan import announcements
-from bgpnet.agent.status import info
+from bgpnet.agent.status import session_info
 from bgpnet.agent.watched import Watch
 from bgpnet.agent.world import World
 from bgpnet.bgp.basis import basis
@@ -77,7 +77,7 @@ def report(world: World, found: Peerings, taken: Imported | None) -> NodeSession
                 peer=str(peer.address),
                 type=str(peer.kind),
                 state="up" if up else "start",
-                info=info(world, session, peer) if not up else "",
+                info=session_info(world, session, peer) if not up else "",
                 since=stamp(session.since) if session is not None else "",
                 received=len(paths),
                 refused=sum(refused.get(peer.address, {}).values()),

@@ -10,7 +10,7 @@ from bgpnet.agent.plan import Plan
 from bgpnet.agent.world import WAITING, Phase, Session, World
 from bgpnet.bgp import causes
 from bgpnet.bgp.conf import Neighbour
-from bgpnet.bgp.imports import QUIET, counts
+from bgpnet.bgp.imports import QUIET, Reason, counts
 from bgpnet.errors import Invalid
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
@@ -119,6 +119,7 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
     for peer in plan.peerings.neighbours if plan.peerings else ():
         session = world.sessions.get(peer.address)
         up = session is not None and session.up and not world.speaker_away
+        info = session_info(world, session, peer)
         rows.append(
             {
                 "address": str(peer.address),
@@ -127,7 +128,8 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
                 "asNumber": peer.peer_as,
                 "state": "up" if up else "start",
                 "since": stamp(session.since) if session else "",
-                "info": info(world, session, peer),
+                "info": info,
+                "cause": str(causes.cause(info)),
                 "received": received.get(peer.address, 0),
                 "refused": {str(reason): count for reason, count in refused.get(peer.address, {}).items()},
                 "advertised": len((plan.announcements or {}).get(peer.address, ())) if up else 0,
@@ -136,10 +138,10 @@ def _peers(world: World, plan: Plan) -> list[dict[str, object]]:
     return rows
 
 
-def info(world: World, session: Session | None, peer: Neighbour) -> str:
+def session_info(world: World, session: Session | None, peer: Neighbour) -> str:
     """What a session is doing, or why it is not up."""
     if world.speaker_away:
-        return "the speaker is away"
+        return causes.AWAY
     if session is not None and session.info not in ("Idle", WAITING):
         return session.info
     if peer.passive:
@@ -183,6 +185,17 @@ def _stuck(world: World) -> list[str]:
     return [f"tunl0 has {address}, whose pool does not serve this node any more, and gets no other: {world.no_address}"]
 
 
+def _surplus(world: World, plan: Plan) -> list[str]:
+    """One sentence for each peer that announces too much, instead of one for each prefix."""
+    limit = world.me.prefix_limit
+    return [
+        f"peer {peer} announces {by_reason[Reason.LIMIT]} prefixes more than the {limit} that are taken of a peer: "
+        "have it announce fewer, or set prefix_limit in the agent's settings"
+        for peer, by_reason in counts(plan.refused).items()
+        if Reason.LIMIT in by_reason
+    ]
+
+
 def _warnings(world: World, plan: Plan) -> list[str]:
     replaced = [world.replaced] if world.replaced else []
     broken = [
@@ -199,7 +212,8 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         *policies.overload(world, plan.peerings, policies.learned(world, plan.peerings)),
         *world.conflist,
     ]
-    loud = [one.text for one in plan.refused if one.reason not in QUIET]
+    loud = [one.text for one in plan.refused if one.reason not in QUIET and one.reason is not Reason.LIMIT]
+    loud = [*_surplus(world, plan), *loud]
     listed = [*own, *broken, *world.refusals, *loud]
     hidden = len(listed) - WARNINGS
     return [*listed[:WARNINGS], f"and {hidden} more"] if hidden > 0 else listed

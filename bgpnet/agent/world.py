@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bgpnet.agent.watched import Watch
 from bgpnet.annotations import KEPT, Meta
+from bgpnet.bgp.imports import PREFIX_LIMIT
 from bgpnet.bgp.rib import Table
 from bgpnet.bgp.secret import Secrets
 from bgpnet.cnispec import Attachment, CniRequest
@@ -34,7 +35,7 @@ class Me:
 
     rest: seconds that a released address rests before it is used again. leak_grace: seconds that a pod's link and
     network namespace are gone before its address is released without a DEL. idle_after: seconds that an own block has
-    been empty, by the clock that never jumps, before it is called idle.
+    been empty, by the clock that never jumps, before it is called idle. prefix_limit: of one BGP peer.
     """
 
     node: str
@@ -48,6 +49,7 @@ class Me:
     leak_grace: float = 60.0
     keep: int = KEPT
     idle_after: float = 60.0
+    prefix_limit: int = PREFIX_LIMIT
 
 
 class Phase(StrEnum):

@@ -6,10 +6,67 @@ A TCP connection that the kernel drops for a wrong MD5 signature looks to both e
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 
 NO_ANSWER = "no answer: filtered, or wrong password"
-REFUSED = "refused or reset: does BGP listen there, and does it know this node?"
-LOST = "connection lost: reset, or closed without a word"
+REFUSED = "refused: nobody listens for BGP there"
+CLOSED = "reset: who listens there hangs up; does it know this node?"
+UNREACHABLE = "unreachable: no way leads to its address, or nobody has it"
+AWAY = "the speaker is away"
+
+
+class Cause(StrEnum):
+    """What a session's state comes from, to be counted by: the same words in status and metrics."""
+
+    ESTABLISHED = "established"
+    CONNECT = "connecting"
+    PASSIVE = "waiting to be dialled"
+    SPEAKER = "speaker away"
+    NO_ANSWER = "no answer"
+    REFUSED = "refused"
+    RESET = "reset"
+    UNREACHABLE = "unreachable"
+    LOST = "connection lost"
+    WRONG_AS = "wrong AS"
+    ROUTER_ID = "duplicate router-id"
+    HOLD = "hold time expired"
+    COLLISION = "collision"
+    PEER = "ended by the peer"
+    OURS = "ended by us"
+    OTHER = "other"
+
+
+_SENTENCES = {
+    "Established": Cause.ESTABLISHED,
+    "Connect": Cause.CONNECT,
+    "Passive": Cause.PASSIVE,
+    AWAY: Cause.SPEAKER,
+    NO_ANSWER: Cause.NO_ANSWER,
+    REFUSED: Cause.REFUSED,
+    CLOSED: Cause.RESET,
+    UNREACHABLE: Cause.UNREACHABLE,
+}
+_CONTAINED = {
+    "connection lost": Cause.LOST,
+    "wrong AS number": Cause.WRONG_AS,
+    "duplicate router id": Cause.ROUTER_ID,
+    "hold time expired": Cause.HOLD,
+    "connection collision": Cause.COLLISION,
+    "the peer says": Cause.PEER,
+    "we say": Cause.OURS,
+}
+_SYSTEM = {
+    "ECONNREFUSED": REFUSED,
+    "ECONNRESET": CLOSED,
+    "EPIPE": CLOSED,
+    "ETIMEDOUT": NO_ANSWER,
+    "EHOSTUNREACH": UNREACHABLE,
+    "ENETUNREACH": UNREACHABLE,
+    "EHOSTDOWN": UNREACHABLE,
+}
+"""What the kernel calls the end of an attempt to connect (errno, which launcher.py adds to ExaBGP's words)."""
+
+_CLOSING = re.compile(r"closing connection(?: \((\w+)\))?")
 
 _NOTIFICATION = re.compile(r"notification (sent|received) \((\d+),(\d+)\)")
 _WORDS = {
@@ -44,11 +101,24 @@ def of_down(reason: str, *, was_up: bool) -> str:
     if told:
         code, subcode = int(told[2]), int(told[3])
         return of_notification(code, subcode) if told[1] == "received" else _ours(code, subcode)
-    if reason.startswith("closing connection"):
-        return LOST if was_up else REFUSED
+    if closing := _CLOSING.match(reason):
+        return _lost(closing[1]) if was_up else _SYSTEM.get(closing[1] or "", CLOSED)
     if reason.startswith(("connection received", "closing outgoing")):
         return "connection collision"
     return reason
+
+
+def cause(info: str) -> Cause:
+    """Which of the causes a sentence of this file is; what the peer says in its own words (in brackets) is none."""
+    sentence = info.partition(" (")[0]
+    if sentence in _SENTENCES:
+        return _SENTENCES[sentence]
+    return next((one for words, one in _CONTAINED.items() if words in sentence), Cause.OTHER)
+
+
+def _lost(errno: str | None) -> str:
+    how = {"ECONNRESET": "reset by the peer", "ETIMEDOUT": "the network between swallows everything"}
+    return f"connection lost: {how.get(errno or '', 'closed without a word')}"
 
 
 def of_notification(code: int, subcode: int, message: str = "") -> str:

@@ -13,14 +13,17 @@ The corrections, each for a fault that was reproduced with the stock release (te
    listening socket answers with a TTL that a peer which checks it drops: both as RFC 5082 has it;
 9. at DEBUG, the log has every line of the configuration, passwords among them: it has none;
 10. a peer towards which the kernel chooses our address ends ExaBGP when it connects before we have, and `next-hop self`
-    fails after a reload: until there is a session, our address is the router id.
+    fails after a reload: until there is a session, our address is the router id;
+11. why an attempt to connect failed, or a connection was lost, is not told to the helper: the errno's name is.
 
 A reload also follows a changed listening address or port, and a changed log level.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import select
 import signal
 import socket
@@ -31,6 +34,7 @@ from importlib import metadata
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
+from weakref import WeakKeyDictionary
 
 from bgpnet.bgp.conf import read_environment
 from bgpnet.errors import UsageError
@@ -198,6 +202,7 @@ def _correct() -> None:
 
     _correct_ttl()
     _correct_log()
+    _correct_reasons()
     OutgoingRIB._update_rib = last_wins
     Outgoing._setup = without_delay
     Delay.increase = increase
@@ -264,3 +269,37 @@ def _correct_log() -> None:
         return bool(enabled(source, level)) and not (level == "DEBUG" and source == "configuration")
 
     option.log_enabled = without_configuration
+
+
+def _correct_reasons() -> None:
+    """Correction 11. A failed dial counts as connected in ExaBGP until it writes; that is left as it is."""
+    from exabgp.reactor.network import outgoing
+    from exabgp.reactor.peer import Peer
+
+    failed: WeakKeyDictionary[socket.socket, int] = WeakKeyDictionary()
+    establish, reset = outgoing.Outgoing.establish, Peer._reset
+
+    def ready(io: socket.socket) -> Iterator[tuple[bool, str]]:
+        poller = select.poll()
+        poller.register(io, select.POLLOUT)
+        while not poller.poll(0):
+            yield False, "waiting for socket to become ready"
+        if number := io.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            failed[io] = number
+        yield True, "connected, or not"
+
+    def established(connection: Any) -> Iterator[bool]:
+        for step in establish(connection):
+            connection.failure = failed.get(connection.io, 0) if connection.io is not None else 0
+            yield step
+
+    def told(peer: Any, message: str = "", error: object = "") -> None:
+        if message == "closing connection":
+            number = getattr(peer.proto.connection, "failure", 0) if peer.proto else 0
+            name = errno.errorcode.get(number) or next(iter(re.findall(r"\bE[A-Z]{3,}\b", str(error))), "")
+            message += f" ({name})" if name else ""
+        reset(peer, message, error)
+
+    outgoing.ready = ready
+    outgoing.Outgoing.establish = established
+    Peer._reset = told

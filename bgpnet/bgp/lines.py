@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from bgpnet.bgp.rib import Key, Path
+from bgpnet.bgp.rib import ORIGINS, Key, Path
 from bgpnet.bgp.rib import Update as Update  # the table's, and an event here
 from bgpnet.model import ip
-from bgpnet.model.ip import Address
+from bgpnet.model.ip import Address, Network
 
 _KEPT = ("closing connection", "notification sent (4,0)", "stop, message [shutting down]", "graceful restarted")
 _WELL_KNOWN = {
@@ -190,20 +190,52 @@ def parse(line: str) -> Event | None:
 
 
 def _peer(said: Any) -> Address:
-    return ip.address(said["neighbor"]["address"]["peer"])
+    return _address(said["neighbor"]["address"]["peer"])
 
 
 def _external(neighbour: Any) -> bool:
-    return bool(neighbour["asn"]["local"] != neighbour["asn"]["peer"])
+    return _number(neighbour["asn"]["local"]) != _number(neighbour["asn"]["peer"])
+
+
+def _address(said: Any) -> Address:
+    """Of text only: numbers are addresses, too, for ipaddress. Raises TypeError or ValueError, as those below."""
+    return ip.address(_text(said))
+
+
+def _network(said: str) -> Network:
+    if "/" not in said:
+        raise ValueError(said)
+    return ip.network(said)
+
+
+def _text(said: Any) -> str:
+    if type(said) is not str:
+        raise TypeError(said)
+    return said
+
+
+def _number(said: Any, limit: int = 1 << 32) -> int:
+    """Of numbers only: int() takes text, fractions and truths for some."""
+    if type(said) is not int:
+        raise TypeError(said)
+    if not 0 <= said < limit:
+        raise ValueError(said)
+    return said
+
+
+def _list(said: Any) -> list[Any]:
+    if type(said) is not list:
+        raise TypeError(said)
+    return said
 
 
 def _state(said: Any) -> Event | None:
     neighbour = said["neighbor"]
     if neighbour["state"] == "up":
-        local = ip.address(neighbour["address"]["local"])
-        return PeerUp(_peer(said), local, int(neighbour["asn"]["peer"]), _external(neighbour))
+        local = _address(neighbour["address"]["local"])
+        return PeerUp(_peer(said), local, _number(neighbour["asn"]["peer"]), _external(neighbour))
     if neighbour["state"] == "down":
-        reason = str(neighbour["reason"])
+        reason = _text(neighbour["reason"])
         return PeerDown(_peer(said), reason, reason.startswith(_KEPT))
     return Attempt(_peer(said)) if neighbour["state"] == "connected" else None
 
@@ -217,10 +249,10 @@ def _open(said: Any) -> Event | None:
     families = capabilities.get("1", {}).get("families", ["ipv4/unicast"])
     return Opened(
         peer=_peer(said),
-        asn=int(opened["asn"]),
-        router_id=ip.address(opened["router_id"]),
-        hold_time=int(opened["hold_time"]),
-        restart_time=int(graceful["time"]) if graceful else None,
+        asn=_number(opened["asn"]),
+        router_id=_address(opened["router_id"]),
+        hold_time=_number(opened["hold_time"]),
+        restart_time=_number(graceful["time"]) if graceful else None,
         restarted=bool(graceful and graceful["restart-flags"]),
         families=tuple(str(family).replace("/", " ") for family in families),
     )
@@ -231,7 +263,7 @@ def _update(said: Any) -> Event | None:
         return None
     message = said["neighbor"]["message"]
     if "eor" in message:
-        return EndOfRib(_peer(said), f"{message['eor']['afi']} {message['eor']['safi']}")
+        return EndOfRib(_peer(said), f"{_text(message['eor']['afi'])} {_text(message['eor']['safi'])}")
     update = message["update"]
     peer = _peer(said)
     attributes = _attributes(update.get("attribute", {}), _external(said["neighbor"]))
@@ -239,57 +271,81 @@ def _update(said: Any) -> Event | None:
         Path(prefix=prefix, path_id=path_id, next_hop=ip.address(next_hop), peer=peer, **attributes)
         for next_hops in update.get("announce", {}).values()
         for next_hop, routes in next_hops.items()
-        for prefix, path_id in map(_nlri, routes)
+        for prefix, path_id in map(_nlri, _list(routes))
     )
-    withdrawn = tuple(_nlri(route) for routes in update.get("withdraw", {}).values() for route in routes)
+    withdrawn = tuple(_nlri(route) for routes in update.get("withdraw", {}).values() for route in _list(routes))
     return Update(peer, announced, withdrawn)
 
 
 def _nlri(route: Any) -> Key:
     if isinstance(route, str):
-        return ip.network(route), 0
+        return _network(route), 0
     identifier = route.get("path-information")
-    return ip.network(route["nlri"]), int(ip.address(identifier)) if identifier else 0
+    return _network(_text(route["nlri"])), 0 if identifier in (None, "") else int(_address(identifier))
 
 
 def _attributes(said: Any, external: bool) -> dict[str, Any]:
     """Path's attributes, from either spelling: UPDATEs have communities as numbers, dumps as text."""
     return {
-        "origin": str(said.get("origin", "igp")),
+        "origin": _origin(said.get("origin", "igp")),
         "as_path": _as_path(said.get("as-path", {})),
-        "local_pref": _number(said.get("local-preference")),
-        "med": _number(said.get("med")),
-        "communities": tuple(map(_community, said.get("community", ()))),
-        "large_communities": tuple(map(_community, said.get("large-community", ()))),
+        "local_pref": _optional(said.get("local-preference")),
+        "med": _optional(said.get("med")),
+        "communities": tuple([_community(one, 2) for one in _list(said.get("community", []))]),
+        "large_communities": tuple([_community(one, 3) for one in _list(said.get("large-community", []))]),
         "extended_communities": tuple(
-            str(one["string"]) if isinstance(one, Mapping) else str(one) for one in said.get("extended-community", ())
+            [_text(one["string"] if isinstance(one, Mapping) else one) for one in said.get("extended-community", ())]
         ),
-        "originator_id": str(ip.address(said["originator-id"])) if "originator-id" in said else "",
-        "cluster_list": tuple(map(str, said.get("cluster-list", ()))),
+        "originator_id": str(_address(said["originator-id"])) if "originator-id" in said else "",
+        "cluster_list": tuple([str(_address(one)) for one in _list(said.get("cluster-list", []))]),
         "external": external,
     }
 
 
-def _number(said: Any) -> int | None:
-    return None if said is None else int(said)
+def _origin(said: Any) -> str:
+    if said not in ORIGINS:
+        raise ValueError(said)
+    return _text(said)
 
 
-def _community(said: Any) -> str:
-    if isinstance(said, str):
-        return _WELL_KNOWN.get(said, said)
-    return ":".join(str(int(part)) for part in said)
+def _optional(said: Any) -> int | None:
+    return None if said is None else _number(said)
+
+
+def _community(said: Any, parts: int) -> str:
+    if type(said) is str:
+        if said in _WELL_KNOWN:
+            return _WELL_KNOWN[said]
+        numbers = [_digits(part) for part in said.split(":")]
+    else:
+        numbers = _list(said)
+    if len(numbers) != parts:
+        raise ValueError(said)
+    limit = 1 << (16 if parts == 2 else 32)
+    return ":".join([str(_number(part, limit)) for part in numbers])
+
+
+def _digits(said: str) -> int:
+    """int() takes blanks, signs, underscores, and the digits of every script."""
+    if not (said.isascii() and said.isdigit()):
+        raise ValueError(said)
+    return int(said)
 
 
 def _as_path(said: Any) -> tuple[int | tuple[int, ...], ...]:
     path: list[int | tuple[int, ...]] = []
-    for number in sorted(said, key=int):
+    if type(said) is not dict:
+        raise TypeError(said)
+    for number in sorted(said, key=_digits):
         segment = said[number]
-        numbers = tuple(map(int, segment["value"]))
+        numbers = [_number(one) for one in _list(segment["value"])]
         if segment["element"] == "as-sequence":
             path.extend(numbers)
         elif segment["element"] == "as-set":
-            path.append(numbers)
-    return tuple(path)  # confederation segments count nothing (RFC 5065, 5.3)
+            path.append(tuple(numbers))
+        else:
+            raise ValueError(segment["element"])
+    return tuple(path)  # ExaBGP calls the segments of a confederation (RFC 5065) sequences, too
 
 
 def _notification(said: Any) -> Event | None:
@@ -298,7 +354,7 @@ def _notification(said: Any) -> Event | None:
     if said["neighbor"]["direction"] != "receive":
         return None
     told = said["neighbor"]["notification"]
-    return Notification(_peer(said), int(told["code"]), int(told["subcode"]), str(told["message"]))
+    return Notification(_peer(said), _number(told["code"]), _number(told["subcode"]), _text(told["message"]))
 
 
 def _refresh(said: Any) -> Event | None:
@@ -312,12 +368,12 @@ _TYPES = {"state": _state, "open": _open, "update": _update, "notification": _no
 def _peer_state(said: Any) -> PeerState:
     local, peer = said["local"], said["peer"]
     return PeerState(
-        peer=ip.address(peer["address"]),
-        local=ip.address(local["address"]),
-        asn=int(peer["as"]),
-        external=bool(local["as"] != peer["as"]),
+        peer=_address(peer["address"]),
+        local=_address(local["address"]),
+        asn=_number(peer["as"]),
+        external=_number(local["as"]) != _number(peer["as"]),
         up=said["fsm"] == "ESTABLISHED",  # "state" says down for the first second
-        router_id=ip.address(peer["id"]) if peer["id"] else None,
+        router_id=_address(peer["id"]) if peer["id"] else None,
         graceful=bool(peer["capabilities"]["graceful-restart"]),
         families=tuple(map(str, said["families"])),
     )
@@ -326,8 +382,8 @@ def _peer_state(said: Any) -> PeerState:
 def _dumped(said: Any) -> Path:
     nlri = said["route"]["nlri"]
     return Path(
-        prefix=ip.network(nlri["prefix"]),
-        next_hop=ip.address(nlri["nexthop"]),
-        peer=ip.address(said["peer"]["address"]),
+        prefix=_network(_text(nlri["prefix"])),
+        next_hop=_address(nlri["nexthop"]),
+        peer=_address(said["peer"]["address"]),
         **_attributes(said["route"]["attributes"], external=False),
     )

@@ -282,12 +282,16 @@ class Talk:
         if state is None or not state.up:
             return False
         self._peers[event.peer] = replace(state, up=False)
+        if not causes.is_vague(event.reason):
+            self._failures[event.peer] = event.reason
         return True
 
     def _failed(self, event: PeerDown) -> list[SpeakerEvent]:
         """Only what is news: attempts follow one another, and end in a refusal where the peer rests after an error."""
         before = self._failures.get(event.peer)
-        told = before == event.reason or (before is not None and causes.is_vague(event.reason))
+        told = before == event.reason
+        if before is not None and not causes.is_vague(before):
+            told = told or causes.is_vague(event.reason)
         if told or not self.live or event.peer not in self._peers:
             return []
         self._failures[event.peer] = event.reason

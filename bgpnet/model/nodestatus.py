@@ -64,7 +64,10 @@ class AgentStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
 
 
 class PeerStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """A BGP session: NodeMesh, NodePeer or GlobalPeer; state of RFC 4271, 8.2.2; received, advertised: prefixes."""
+    """A BGP session: NodeMesh, NodePeer or GlobalPeer; state of RFC 4271, 8.2.2; received, advertised: prefixes.
+
+    refused: prefixes that are received and not taken; info: why it is not up. v3 does not have these two.
+    """
 
     peerIP: str = ""
     type: str = ""
@@ -72,6 +75,8 @@ class PeerStatus(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     since: str = ""
     received: int | None = None
     advertised: int | None = None
+    refused: int | None = None
+    info: str = ""
 
 
 class BGPStatus(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -28,15 +28,17 @@ template bgp outside {{
 class Bird(Outside):
     """BIRD 2, without a kernel protocol."""
 
-    _sessions: Sequence[Session] = ()
+    control = "/run/bird.ctl"
+    """Its control socket, inside the node: another one for each that the test starts."""
+
     _routes: dict[str, Route]
 
     def configure(self, sessions: Sequence[Session], routes: Sequence[Route]) -> None:
         bird = needed("bird", "bird2")
         self._routes = {route.prefix: route for route in routes}
         self._write()
-        control = f"/run/bird-{self.address}.ctl"
-        self.programs = [self.process("bird", bird, "-f", "-c", str(self._conf), "-s", control)]
+        self.control = f"/run/bird-{self.address}.ctl"
+        self.programs = [self.process("bird", bird, "-f", "-c", str(self._conf), "-s", self.control)]
 
     @property
     def _conf(self) -> str:
@@ -63,7 +65,7 @@ class Bird(Outside):
         return list(_paths(self._birdc("show route all")))
 
     def _birdc(self, question: str) -> str:
-        return self.ask("birdc", "-s", f"/run/bird-{self.address}.ctl", *question.split())
+        return self.ask("birdc", "-s", self.control, *question.split())
 
     def _changed(self) -> None:
         self._write()
@@ -107,7 +109,7 @@ def _paths(text: str) -> Iterator[Seen]:
         yield Seen(
             prefix=prefix,
             next_hop=said.get("next_hop", ""),
-            peer="" if head[1 + 1] == "own" else head[2],
+            peer=head[2] if "BGP.as_path" in part else "",
             as_path=said.get("as_path", "").strip(),
             local_pref=None if external else int(said["local_pref"]),
             originator=said.get("originator_id", ""),

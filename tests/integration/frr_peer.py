@@ -16,18 +16,17 @@ NOBODY = "0.0.0.0"  # noqa: S104  (it is compared, nothing is bound)
 class Frr(Outside):
     """bgpd tells zebra nothing to install: the node's kernel is not its business (`bgpd --no_kernel`)."""
 
+    sockets = "/run/frr"
+    """The directory of its sockets, inside the node: FRR's own, and another one for each that the test starts."""
+
     _rules = 0
 
     @property
     def _own(self) -> tuple[str, str]:
         return f"router bgp {self.as_number}", "address-family ipv4 unicast"
 
-    @property
-    def sockets(self) -> str:
-        """The directory of its sockets, inside the node."""
-        return f"/run/frr-{self.address}"
-
     def configure(self, sessions: Sequence[Session], routes: Sequence[Route]) -> None:
+        self.sockets = f"/run/frr-{self.address}"
         zebra, bgpd = needed("zebra", "frr"), needed("bgpd", "frr")
         needed("vtysh", "frr")
         self.lab.exec(self.node, ["mkdir", "-p", self.sockets])

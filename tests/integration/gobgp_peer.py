@@ -16,12 +16,11 @@ SET = 1
 class Gobgp(Outside):
     """gobgpd; it installs nothing in any kernel. Its API is on a loopback address of its own."""
 
-    @property
-    def api(self) -> str:
-        """Where it answers, inside the node."""
-        return f"127.0.1.{self.address.rsplit('.', 1)[1]}"
+    api = "127.0.0.1"
+    """Where it answers, inside the node: another address for each that the test starts."""
 
     def configure(self, sessions: Sequence[Session], routes: Sequence[Route]) -> None:
+        self.api = f"127.0.1.{self.address.rsplit('.', 1)[1]}"
         gobgpd = needed("gobgpd", "gobgpd")
         needed("gobgp", "gobgpd")
         conf = self.folder / f"{self.address}-gobgp.json"

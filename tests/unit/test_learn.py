@@ -159,12 +159,12 @@ def test_while_one_peer_is_waited_for_another_may_withdraw() -> None:
 def test_why_a_session_is_down_is_kept_with_it() -> None:
     world = run(taught(), Notification(PEER, 6, 2, 'Shutdown Communication: "night"'), goodbye())
     assert world.sessions[PEER].info == 'the peer says: administrative shutdown (Shutdown Communication: "night")'
-    refused = run(world, Failed(PEER, "closing connection"))
+    refused = run(world, Failed(PEER, "closing connection (ECONNREFUSED)"))
     assert refused.sessions[PEER].info == causes.REFUSED
     assert refused.sessions[PEER].since == world.sessions[PEER].since
-    assert run(refused, Failed(PEER, "closing connection")) is refused
+    assert run(refused, Failed(PEER, "closing connection (ECONNREFUSED)")) is refused
     assert run(refused, up()).sessions[PEER].info == "Established"
-    assert run(taught(), lost()).sessions[PEER].info == causes.LOST
+    assert run(taught(), lost()).sessions[PEER].info == "connection lost: closed without a word"
 
 
 def test_a_session_that_ends_with_our_own_word_has_it_as_its_cause() -> None:

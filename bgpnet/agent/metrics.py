@@ -1,0 +1,79 @@
+"""The agent's status as metrics: Prometheus' text exposition format, version 0.0.4. Pure.
+
+A series for each peer and reason, never for a prefix or a pod: a cluster's metrics grow with its peerings alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from bgpnet.model import instant
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Sample = tuple[Mapping[str, object], float]
+"""Labels and a value."""
+
+
+def text(status: Mapping[str, Any]) -> str:
+    """The metrics of what the agent says of itself (agent/status.py)."""
+    return "".join(_family(name, about, samples) for name, about, samples in _families(status))
+
+
+def _families(status: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Sample]]]:
+    node = {"node": status["node"], "version": status["version"], "as_number": status["asNumber"]}
+    yield "bgpnet_info", "The node and the version of its agent.", [(node, 1)]
+    yield "bgpnet_ready", "1: the node's own work is done.", _one(status["ready"])
+    yield "bgpnet_datastore_in_sync", "1: the datastore is heard.", _one(status["datastore"] == "in sync")
+    yield "bgpnet_speaker_connected", "1: the BGP speaker answers.", _one(status["speaker"] == "connected")
+    yield "bgpnet_warnings", "Warnings that bgpnetctl node status shows.", _one(len(status["warnings"]))
+    yield "bgpnet_pods", "Pods that are wired.", _one(status["pods"])
+    yield "bgpnet_ipam_blocks", "Blocks of this node.", _one(len(status["blocks"]))
+    uses = [({"state": use}, sum(block[use] for block in status["blocks"])) for use in USES]
+    yield "bgpnet_ipam_addresses", "Addresses in the blocks of this node, by state.", uses
+    yield from _of_peers(status["peers"])
+
+
+USES = ("in_use", "resting", "reserved", "free")
+
+
+def _of_peers(peers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, Iterable[Sample]]]:
+    named = [({"peer": peer["address"], "name": peer["name"], "type": peer["type"]}, peer) for peer in peers]
+    ups = [(label, peer["state"] == "up") for label, peer in named]
+    yield "bgpnet_bgp_session_up", "1: the session is established.", ups
+    causes = [({**label, "as_number": peer["asNumber"], "cause": peer["cause"]}, 1) for label, peer in named]
+    yield "bgpnet_bgp_session_info", "Why the session is as it is.", causes
+    since = [(label, instant.seconds(peer["since"])) for label, peer in named if peer["since"]]
+    yield "bgpnet_bgp_session_since_seconds", "Unix time since which it is so.", since
+    received = [(label, peer["received"]) for label, peer in named]
+    yield "bgpnet_bgp_prefixes_received", "Prefixes that the peer announces.", received
+    advertised = [(label, peer["advertised"]) for label, peer in named]
+    yield "bgpnet_bgp_prefixes_advertised", "Prefixes that the peer is told.", advertised
+    refused = [
+        ({**label, "reason": reason}, count) for label, peer in named for reason, count in peer["refused"].items()
+    ]
+    yield "bgpnet_bgp_prefixes_refused", "Prefixes that the peer announces and that are not taken.", refused
+
+
+def _one(value: float) -> list[Sample]:
+    return [({}, value)]
+
+
+def _family(name: str, about: str, samples: Iterable[Sample]) -> str:
+    lines = [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
+    lines += [f"{name}{_labels(labels)} {_number(value)}" for labels, value in samples]
+    return "\n".join([*lines, ""])
+
+
+def _labels(labels: Mapping[str, object]) -> str:
+    pairs = ",".join(f'{key}="{_escaped(str(value))}"' for key, value in labels.items())
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _number(value: float) -> str:
+    return repr(float(value)).removesuffix(".0")
