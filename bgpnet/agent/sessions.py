@@ -6,24 +6,29 @@ what differs from most. A session that comes or goes is told at the next look; n
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Set
 from dataclasses import replace
+from functools import lru_cache
 
 from msgspec import structs
 
-from bgpnet.agent import facts, peers, policies
+from bgpnet.agent import peers, policies
 from bgpnet.agent.claims import Step
 from bgpnet.agent.events import Effect, Warn
 from bgpnet.agent.plan import announcements
+from bgpnet.agent.same import Same
 from bgpnet.agent.status import session_info
 from bgpnet.agent.watched import Watch
 from bgpnet.agent.world import World
 from bgpnet.bgp.basis import basis
-from bgpnet.bgp.imports import Imported, counts
+from bgpnet.bgp.imports import Imported, Reason, counts
 from bgpnet.bgp.peering import MESH, Peerings
+from bgpnet.bgp.rib import Key, Path
 from bgpnet.model import kinds
 from bgpnet.model.instant import stamp
-from bgpnet.model.ip import Network
+from bgpnet.model.ip import Address, Network
 from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.model.kinds import Resource
 from bgpnet.model.node import IN_MESH, NodeSession, NodeSessions
 
 EVERY = 2.0
@@ -62,16 +67,14 @@ def _published(watch: Watch, now: NodeSessions, clock: float) -> Watch:
 
 def report(world: World, found: Peerings, taken: Imported | None) -> NodeSessions:
     """All sessions as of now."""
-    refused = counts(taken.refused) if taken is not None else {}
-    unused = {(one.peer, one.prefix) for one in taken.refused} if taken is not None else set()
+    refused, unused = _refused(Same(taken)) if taken is not None else ({}, frozenset())
     told = announcements(world, found, taken) or {}
-    others = _others(world)
+    others = _others(Same(world.of_kind(kinds.IPAMBLOCK)), world.me.node)
     said = []
     for peer in found.neighbours:
         session = world.sessions.get(peer.address)
         up = session is not None and session.up and not world.speaker_away
         paths = world.table.of(peer.address) if world.table is not None else {}
-        fresh = {prefix for (prefix, _), path in paths.items() if not path.stale}
         said.append(
             NodeSession(
                 peer=str(peer.address),
@@ -82,7 +85,7 @@ def report(world: World, found: Peerings, taken: Imported | None) -> NodeSession
                 received=len(paths),
                 refused=sum(refused.get(peer.address, {}).values()),
                 advertised=len(told.get(peer.address, ())) if up else 0,
-                blocks=sum((peer.address, prefix) not in unused for prefix in fresh & others),
+                blocks=sum((peer.address, prefix) not in unused for prefix in _fresh(paths, others)),
                 sources=tuple(
                     IN_MESH if source == MESH else source.removeprefix("BGPPeer ")
                     for source in found.sources.get(peer.address, ())
@@ -92,8 +95,27 @@ def report(world: World, found: Peerings, taken: Imported | None) -> NodeSession
     return NodeSessions(checkedAt=stamp(world.now), basis=_basis(world), sessions=tuple(said))
 
 
+@lru_cache(maxsize=1)
+def _refused(taken: Same[Imported]) -> tuple[Mapping[Address, Mapping[Reason, int]], Set[tuple[Address, Network]]]:
+    """What is not taken, counted by peer, and each; a switch may send a hundred thousand of them."""
+    return counts(taken.value.refused), {(one.peer, one.prefix) for one in taken.value.refused}
+
+
+def _fresh(paths: Mapping[Key, Path], wanted: Set[Network]) -> list[Network]:
+    """Which of the wanted prefixes a peer announces, the larger side not looked through."""
+    if len(paths) < len(wanted):
+        return [prefix for (prefix, _), path in paths.items() if prefix in wanted and not path.stale]
+    found = ((prefix, paths.get((prefix, 0))) for prefix in wanted)
+    return [prefix for prefix, path in found if path is not None and not path.stale]
+
+
 def _basis(world: World) -> str:
-    return basis(one for kind in peers.KINDS for one in world.of_kind(kind).values())
+    return _word(tuple(Same(world.of_kind(kind)) for kind in peers.KINDS))
+
+
+@lru_cache(maxsize=1)
+def _word(heard: tuple[Same[Mapping[str, Resource]], ...]) -> str:
+    return basis(one for each in heard for one in each.value.values())
 
 
 def _states(said: NodeSessions) -> list[NodeSession]:
@@ -101,8 +123,8 @@ def _states(said: NodeSessions) -> list[NodeSession]:
     return [structs.replace(one, received=0, refused=0, advertised=0, blocks=0) for one in said.sessions]
 
 
-def _others(world: World) -> set[Network]:
+@lru_cache(maxsize=1)
+def _others(blocks: Same[Mapping[str, Resource]], me: str) -> Set[Network]:
     """The blocks of other nodes."""
-    me = facts.owner(world)
-    found = (one for one in world.of_kind(kinds.IPAMBLOCK).values() if isinstance(one, IPAMBlock))
-    return {one.network for one in found if one.spec.owner is not None and one.spec.owner.name != me.name}
+    found = (one for one in blocks.value.values() if isinstance(one, IPAMBlock))
+    return frozenset(one.network for one in found if one.spec.owner is not None and one.spec.owner.name != me)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from agents import PATIENCE, Cluster, cluster
+from agents import PATIENCE, Cluster, cluster, eventually
 from reflectors import connected
 
 pytestmark = pytest.mark.root
@@ -17,11 +17,21 @@ pytestmark = pytest.mark.root
 
 def convert(made: Cluster, target: str) -> None:
     """Run it to its end."""
-    argv = (sys.executable, "-m", "bgpnet_ctl", "bgp", "convert", "--to", target, "--timeout", "20")
+    argv = (sys.executable, "-m", "bgpnet_ctl", "bgp", "convert", "--to", target, "--timeout", str(int(PATIENCE)))
     process = made[0].process(f"convert-{target}", *argv)
     process.start()
     try:
         assert process.wait(4 * PATIENCE) == 0, process.log.read_text()
+    finally:
+        process.end()
+
+
+def convert_until(made: Cluster, target: str, step: str) -> None:
+    """Kill it as soon as it is at that step."""
+    process = made[0].process("killed", sys.executable, "-m", "bgpnet_ctl", "bgp", "convert", "--to", target)
+    process.start()
+    try:
+        eventually(lambda: step in process.log.read_text(), process.log.read_text)
     finally:
         process.end()
 
@@ -34,6 +44,7 @@ def test_there_and_back_without_losing_a_route(tmp_path: Path) -> None:
         with ExitStack() as stack:
             heard = [stack.enter_context(machine.monitor()) for machine in made.machines]
             pings = stack.enter_context(made[2].ping(pods[2], pods[3].address))
+            convert_until(made, "route-reflector", "6/8")
             convert(made, "route-reflector")
             there = json.loads(made[0].ctl("bgp", "topology", "-o", "json"))
             convert(made, "mesh")

@@ -78,3 +78,15 @@ def test_nothing_is_said_before_anything_is_known() -> None:
     made = worlds.later(replace(world(), table=None), 1)
     assert made.watch.sessions is None
     assert said(made) is None
+
+
+def test_blocks_are_those_of_other_nodes_that_are_taken_and_not_stale() -> None:
+    others = [worlds.block(f"10.244.{at}.0/26", "node2", "uuid-2") for at in range(2, 9)]
+    made = synced(blocks=[worlds.block(), *others], nodes=OTHERS)
+    made = worlds.run(made, worlds.found(state(P2)), worlds.told("10.244.2.0/26", "10.244.3.0/26", "10.244.99.0/26"))
+    told = said(worlds.later(made, 1))
+    assert told is not None
+    assert (told.sessions[0].received, told.sessions[0].blocks) == (3, 2)
+    stale = said(worlds.later(worlds.run(made, worlds.up(P2), worlds.told("10.244.2.0/26"), worlds.lost(P2)), 1))
+    assert stale is not None
+    assert (stale.sessions[0].received, stale.sessions[0].blocks) == (3, 0)
