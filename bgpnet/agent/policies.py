@@ -13,11 +13,11 @@ from bgpnet.agent.same import Same
 from bgpnet.agent.world import World
 from bgpnet.bgp import services
 from bgpnet.bgp.export import Offer, Target
-from bgpnet.bgp.imports import Accepted, Ground, Imported, Origin, imported
+from bgpnet.bgp.imports import Accepted, Ground, Imported, Origin, Reason, imported
 from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.policy import Chain, Direction, chain, community
 from bgpnet.bgp.reflection import Reflection, overloaded
-from bgpnet.bgp.rib import Path
+from bgpnet.bgp.rib import Path, Table, decide
 from bgpnet.kernel.state import Hop, Route
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
@@ -124,9 +124,27 @@ def offer(world: World, found: Peerings, taken: Imported | None) -> Offer:
         pools=tuple((pool.network, not pool.spec.disableBGPExport) for pool in _pools(world)),
         services=frozenset() if excluded else told,
         marked=marked(configuration(world)),
-        learned=_used(Same(taken), world.me.uplink) if taken else {},
+        learned=_learned(world, found, taken) if taken else {},
         reflection=reflection(world, found),
+        ranges=(*ranges(world).external, *ranges(world).load_balancer) if found.cluster_id else (),
     )
+
+
+def _learned(world: World, found: Peerings, taken: Imported) -> Mapping[ip.Network, tuple[Path, str]]:
+    if found.cluster_id and world.table is not None:
+        return _reflected(Same(taken), Same(world.table), world.me.uplink)
+    return _used(Same(taken), world.me.uplink)
+
+
+@lru_cache(maxsize=1)
+def _reflected(same: Same[Imported], table: Same[Table], uplink: str) -> Mapping[ip.Network, tuple[Path, str]]:
+    """What is used, and the other nodes' service addresses: no node takes them for itself, but routers outside may."""
+    rivals: dict[ip.Network, list[Path]] = {}
+    for one in same.value.refused:
+        path = table.value.of(one.peer).get((one.prefix, 0)) if one.reason is Reason.SERVICE else None
+        if path is not None:
+            rivals.setdefault(one.prefix, []).append(path)
+    return {prefix: (decide(paths), uplink) for prefix, paths in rivals.items()} | dict(_used(same, uplink))
 
 
 @lru_cache(maxsize=1)

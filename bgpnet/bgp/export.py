@@ -128,7 +128,8 @@ class Offer:
     """All that this node could tell. pools: their network and whether they may be told, the narrowest first.
 
     marked: prefixAdvertisements, with communities by value. learned: what is used of the learned, with the link.
-    reflection: None where this node is no route reflector.
+    reflection: None where this node is no route reflector. ranges: where service addresses of other nodes may lie that
+    a reflector passes on.
     """
 
     blocks: frozenset[Network]
@@ -137,6 +138,7 @@ class Offer:
     marked: tuple[tuple[Network, tuple[str, ...]], ...] = ()
     learned: Mapping[Network, tuple[Path, str]] = field(default_factory=dict)
     reflection: Reflection | None = None
+    ranges: tuple[Network, ...] = ()
 
 
 NOBODY = ip.address("0.0.0.0")  # noqa: S104  # the address of no peer
@@ -196,9 +198,11 @@ def decide(offer: Offer, target: Target, prefix: Network) -> Decision:
         names = ", ".join(target.chain.missing)
         return Decision(Stage.MISSING, f"the peer's BGPFilter {names} does not exist: create it, or remove its name")
     pool = next((permits for net, permits in offer.pools if ip.contains(net, prefix)), None)
+    reflected = path is not None and not target.external and _reflects(offer, path, target)
+    if reflected and pool is None and any(ip.contains(net, prefix) for net in offer.ranges):
+        pool = True
     if prefix not in offer.services and pool is None:
         return Decision(Stage.OUTSIDE, f"{prefix} is in no pool: nothing outside the pools is told to anybody")
-    reflected = path is not None and not target.external and _reflects(offer, path, target)
     if path is not None and (problem := _kept_in(path, target, reflected)):
         return Decision(Stage.LEARNED, problem)
     route = _candidate(offer, target, prefix, path, link, reflected)

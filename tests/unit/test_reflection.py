@@ -24,7 +24,7 @@ from bgpnet.bgp.rib import Path
 from bgpnet.bgp.talk import Talk
 from bgpnet.kernel.state import Owner
 from bgpnet.model import ip, kinds
-from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
+from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
 from bgpnet.model.bgpfilter import Action, BGPFilterSpec, FilterRule
 from bgpnet.model.bgppeer import BGPPeer, BGPPeerSpec, NextHopMode
 from bgpnet.model.node import Node, NodeBGP
@@ -197,6 +197,30 @@ def test_a_client_that_is_new_and_refuses_is_waited_for_as_long_as_a_restart_tak
     made = worlds.later(made, RESTART_TIME)
     assert plan(made).unsettled == frozenset()
     assert Owner.LEARNED in plan(made).kernel.sweep
+
+
+def test_service_addresses_of_other_nodes_are_passed_on_and_not_used() -> None:
+    vip, cluster_ip = "198.51.100.7/32", "10.96.0.7/32"
+    spec = BGPConfigurationSpec(
+        nodeToNodeMeshEnabled=False,
+        serviceLoadBalancerIPs=(CidrBlock(cidr="198.51.100.0/24"),),
+        serviceClusterIPs=(CidrBlock(cidr="10.96.0.0/16"),),
+    )
+    made = worlds.run(
+        reflector(*NODES),
+        events.Changed(kinds.BGPCONFIGURATION, BGPConfiguration(metadata=Metadata(name="default"), spec=spec)),
+        worlds.told(vip, cluster_ip, "203.0.113.0/24", peer=P2),
+    )
+    wished = plan(made)
+    assert wished.announcements is not None
+    found = {str(one.prefix): one.originator_id for one in wished.announcements[P3]}
+    assert found == {"10.244.0.0/26": "", "198.51.100.0/24": "", "10.96.0.0/16": "", vip: str(P2)}
+    assert vip not in {str(one.prefix) for one in wished.announcements[P2]}
+    assert wished.kernel.routes[Owner.LEARNED] == {}
+    made = worlds.run(made, worlds.told(vip, peer=P3))
+    both = plan(made).announcements
+    assert both is not None
+    assert {peer for peer in (P2, P3) if vip in {str(one.prefix) for one in both[peer]}} == {P3}
 
 
 def test_nothing_is_said_before_the_table_is_known() -> None:
