@@ -33,6 +33,7 @@ class Reason(StrEnum):
 
     LIMIT = "too many prefixes"
     MISSING = "missing filter"
+    MALFORMED = "no AS path"
     LOOP = "AS loop"
     REFLECTED = "reflection loop"
     OWN = "own block"
@@ -235,6 +236,8 @@ class Judge:
                 f"is not taken, because its peer's BGPFilter {names} does not exist: create it, or remove its name"
             )
             return _no(path, Reason.MISSING, problem)
+        if path.external and not path.as_path:
+            return _no(path, Reason.MALFORMED, "has no AS path, although its peer is in another AS: see to the peer")
         if origin.local_as in path.as_path or any(isinstance(one, tuple) for one in path.as_path):
             times = sum(origin.local_as in (one if isinstance(one, tuple) else (one,)) for one in path.as_path)
             if times > origin.allowed_own_as:

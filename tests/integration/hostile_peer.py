@@ -20,6 +20,9 @@ from bgpnet.model import ip
 EVIL = bytes([24, 198, 18, 66])
 """198.18.66.0/24, as a prefix of an UPDATE."""
 
+HARMLESS = bytes([24, 198, 18, 67])
+"""A prefix of what ExaBGP takes, without what is wrong with it, where RFC 4271 would end the session."""
+
 
 def attribute(flags: int, code: int, value: bytes) -> bytes:
     """One path attribute, its length as it should be."""
@@ -45,7 +48,7 @@ def malformed(own: ip.Address, as_number: int) -> dict[str, bytes]:
         "segment that ends early": body(origin, attribute(0x40, 2, struct.pack("!BBI", 2, 7, as_number)), hop),
         "attribute longer than all": struct.pack("!HH", 0, 4) + b"\x40\x01\xff\0" + EVIL,
         "attributes longer than the message": struct.pack("!HH", 0, 4000) + origin + path + hop + EVIL,
-        "unknown well-known attribute": body(origin, path, hop, attribute(0x40, 99, b"?")),
+        "unknown well-known attribute": body(origin, path, hop, attribute(0x40, 99, b"?"), announced=HARMLESS),
         "origin twice": body(origin, attribute(0x40, 1, b"\x02"), path),
         "prefix of 33 bits": body(origin, path, hop, announced=bytes([33, 198, 18, 66, 0, 0])),
         "prefix that ends early": body(origin, path, hop, announced=bytes([24, 198, 18])),
