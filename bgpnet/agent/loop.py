@@ -15,7 +15,7 @@ from math import inf
 from time import monotonic, time
 
 from bgpnet.agent import facts, status
-from bgpnet.agent.apply import Applied, apply, handled_by, remains
+from bgpnet.agent.apply import Applied, apply, follow, handled_by
 from bgpnet.agent.events import (
     Alarm,
     Answer,
@@ -192,8 +192,11 @@ class Loop:
             self._audit = True
         wish = plan(self._world)
         handled, self._handled = self._handled | wish.hold_links, set()
-        if self._audit or remains(self._plan.kernel, wish.kernel, handled):
+        changed = None if self._audit else follow(self._plan.kernel, wish, handled, self._kernel)
+        if changed is None:
             self._apply(wish, workers)
+        elif changed:
+            log.info("kernel: %d changes", changed)
         self._plan = wish
         records.set(wish.records, since)
         speech.set(wish.speaker, wish.announcements)
@@ -202,6 +205,7 @@ class Loop:
         try:
             done = apply(wish, self._kernel)
         except KernelRefused as problem:
+            self._audit = True
             self._tell(Applied(0, (str(problem),), (), frozenset()))
             return
         self._audit = False

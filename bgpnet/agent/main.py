@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -30,6 +31,8 @@ ADDRESS_PATIENCE = 60.0
 LOOK = 0.2
 SWITCH = 0.0005
 """Seconds after which a busy thread lets another run: Python's 5 ms would be most of an ADD."""
+COLLECT = (20_000, 20, 50)
+"""When Python looks for garbage that refers to itself. Ours seldom does, and each look goes through the whole World."""
 
 
 def _flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -134,6 +137,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.store.repo import Repo
 
     sys.setswitchinterval(SWITCH)
+    gc.set_threshold(*COLLECT)
     run_dir, state_dir = Path(settings.run_dir), Path(settings.state_dir)
     kernel = LinuxKernel()
     me = _me(settings, uuid, kernel)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import worlds
 from worlds import BLOCK, ME, applied, block, ended, found, machine, node, pod, pool, run, state, synced, told, wire
 
 from bgpnet.agent import facts
-from bgpnet.agent.apply import differences, handled_by, remains
+from bgpnet.agent.apply import differences, follow, handled_by
 from bgpnet.agent.events import PodWired, Reaped
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Pod, World
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.api import DropRoute, PutRoute, PutSysctl, PutTunnel
 from bgpnet.kernel.fake import FakeKernel
-from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route
+from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, Route
 from bgpnet.model import ip
 from bgpnet.model.ippool import Encap
+
+OVER_UPLINK = Route(ip.network("10.244.9.0/26"), (Hop("nowhere0"),))
 
 
 def world_of(*pods: Pod) -> World:
@@ -175,30 +178,80 @@ def test_what_an_agent_sees_when_it_starts() -> None:
     assert (mine.link, mine.mtu, mine.since) == (one.link, one.mtu, one.since)
 
 
-def test_the_kernel_is_not_read_for_what_workers_have_put() -> None:
+class Unread(FakeKernel):
+    """A kernel that nobody may look at."""
+
+    def read(self, sysctls: Iterable[str] = ()) -> KernelState:
+        raise AssertionError("the kernel was read")
+
+
+def test_the_kernel_is_not_touched_for_what_workers_have_put() -> None:
     one, two = pod("c1", "10.244.0.1"), pod("c2", "10.244.0.2", link="cali2")
-    before, after = plan(world_of(one)).kernel, plan(world_of(one, two)).kernel
-    assert remains(before, after, set())
-    assert remains(before, after, {one.link})
-    assert not remains(before, after, {two.link})
-    assert not remains(after, before, {two.link})
-    assert not remains(after, after, set())
-    assert not remains(after, plan(world_of(one, two)).kernel, set())
+    before, after = plan(world_of(one)), plan(world_of(one, two))
+    kernel = Unread()
+    assert follow(before.kernel, after, {two.link}, kernel) == 0
+    assert follow(after.kernel, before, {two.link}, kernel) == 0
+    assert follow(after.kernel, after, set(), kernel) == 0
+    assert follow(after.kernel, plan(world_of(one, two)), set(), kernel) == 0
+    assert kernel.log == []
 
 
-def test_the_kernel_is_read_for_everything_else() -> None:
-    """A block's route, a sysctl of the tunnel, a learned route: whatever workers have put meanwhile."""
+def test_routes_that_come_and_go_are_changed_without_a_look() -> None:
+    """Of a new block, of a peer: beside a pod that a worker has put meanwhile."""
+    one, two = pod("c1", "10.244.0.1"), pod("c2", "10.244.0.2", link="cali2")
+    new = ip.network("10.244.0.64/26")
+    both = {each.network: each for each in (block(), block(str(new)))}
+    before, after = plan(world_of(one)), plan(replace(world_of(one, two), blocks=both))
+    kernel = Unread()
+    assert follow(before.kernel, after, {two.link}, kernel) == 1
+    assert kernel.log == ["put blackhole 10.244.0.64/26"]
+    kernel.log.clear()
+    assert follow(after.kernel, before, {two.link}, kernel) == 1
+    assert kernel.log == ["drop blackhole 10.244.0.64/26"]
+    moved = replace(before.kernel, routes={Owner.LOCAL: {**before.kernel.routes[Owner.LOCAL], new: OVER_UPLINK}})
+    kernel.log.clear()
+    assert follow(moved, after, {two.link}, kernel) == 1
+    assert kernel.log == ["put blackhole 10.244.0.64/26"]
+
+
+def test_nothing_is_dropped_from_a_table_that_is_not_swept() -> None:
     one = pod("c1", "10.244.0.1")
-    before = plan(world_of(one)).kernel
-    another = replace(world_of(one), blocks={each.network: each for each in (block(), block("10.244.0.64/26"))})
-    assert remains(before, plan(another).kernel, {one.link})
-    assert remains(
-        before, replace(before, sysctls={**before.sysctls, "net/ipv4/conf/tunl0/rp_filter": "2"}), {one.link}
-    )
-    assert remains(before, replace(before, sweep_pods=not before.sweep_pods), {one.link})
-    assert remains(before, replace(before, routes={**before.routes, Owner.LEARNED: {}}), {one.link})
-    moved = replace(before, neighbours={NeighbourKey("cali9", one.address): one.mac})
-    assert remains(before, moved, {one.link})
+    wish = plan(world_of(one))
+    wish = replace(wish, kernel=replace(wish.kernel, sweep=frozenset()))
+    more = {**wish.kernel.routes[Owner.LOCAL], OVER_UPLINK.dst: OVER_UPLINK}
+    kernel = Unread()
+    assert follow(replace(wish.kernel, routes={Owner.LOCAL: more}), wish, set(), kernel) == 0
+    assert kernel.log == []
+
+
+def test_everything_else_takes_a_look_at_the_kernel() -> None:
+    """A sysctl of the tunnel, a table that was unknown, somebody's neighbour, a pod that no worker has put."""
+    one, two = pod("c1", "10.244.0.1"), pod("c2", "10.244.0.2", link="cali2")
+    wish = plan(world_of(one))
+    before, kernel = wish.kernel, Unread()
+    for other in (
+        replace(before, sysctls={**before.sysctls, "net/ipv4/conf/tunl0/rp_filter": "2"}),
+        replace(before, sweep_pods=not before.sweep_pods),
+        replace(before, routes={**before.routes, Owner.LEARNED: {}}),
+        replace(before, neighbours={NeighbourKey("cali9", one.address): one.mac}),
+        plan(world_of(one, two)).kernel,
+    ):
+        assert follow(other, wish, {one.link}, kernel) is None
+    assert kernel.log == []
+
+
+def test_a_route_where_a_worker_is_busy_takes_a_look_later() -> None:
+    one = pod("c1", "10.244.0.1")
+    host = ip.host(one.address)
+    wish = plan(world_of(replace(one, phase=Phase.WIRING)))
+    learned = replace(wish.kernel, routes={Owner.LOCAL: {**wish.kernel.routes[Owner.LOCAL], host: Route(host)}})
+    assert follow(learned, wish, wish.hold_links, Unread()) is None
+
+
+def test_what_the_kernel_refuses_takes_a_look() -> None:
+    wish = plan(world_of())
+    lost = replace(wish, kernel=replace(wish.kernel, routes={Owner.LOCAL: {OVER_UPLINK.dst: OVER_UPLINK}}))
+    assert follow(wish.kernel, lost, set(), Unread()) is None
 
 
 def test_what_a_worker_reports_is_handled() -> None:
