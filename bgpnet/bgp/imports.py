@@ -214,7 +214,7 @@ class Judge:
         self._own = {version: [net for net in own if net.version == version] for version in (4, 6)}
         self._starts = {version: [int(net.network_address) for net in nets] for version, nets in self._own.items()}
         self._near: dict[Address, bool] = {}
-        self._links: dict[Address, str] = {}
+        self._other_links: dict[Address, str] = {}
 
     def judge(self, path: Path, origin: Origin) -> Outcome:
         """Whether a path is taken; the prefix limit is not its business."""
@@ -230,7 +230,7 @@ class Judge:
         if isinstance(way, Refusal):
             return way
         via = None if way else self._ground.gateways.get(path.next_hop)
-        link = "" if way else self._link(path.next_hop)
+        link = "" if way else self._other_link(path.next_hop)
         return Accepted(path if verdict is None else _changed(path, verdict), way, verdict, via, link)
 
     def _never(self, path: Path, origin: Origin) -> Refusal | None:
@@ -278,7 +278,7 @@ class Judge:
     def _candidate(self, path: Path, way: bool | Refusal) -> Candidate:
         link = ""
         if not isinstance(way, Refusal):
-            link = self._ground.tunnel if way else self._link(path.next_hop) or self._ground.uplink
+            link = self._ground.tunnel if way else self._other_link(path.next_hop) or self._ground.uplink
         return Candidate(
             prefix=path.prefix,
             interface=link,
@@ -305,19 +305,19 @@ class Judge:
             if hop in self._ground.nodes:
                 return True
             return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is no known node, so no tunnel leads there", ":")
-        if not near and not self._link(hop):
+        if not near and not self._other_link(hop):
             nets = [self._ground.address.network, *(net for net, _ in self._ground.subnets)]
             return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is outside {' and '.join(map(str, nets))}", ":")
         return False
 
-    def _link(self, hop: Address) -> str:
+    def _other_link(self, hop: Address) -> str:
         """The other link that a next hop, or the gateway to it, is on; empty where it is in the node's own subnet."""
-        link = self._links.get(hop)
+        link = self._other_links.get(hop)
         if link is None:
             first = self._ground.gateways.get(hop, hop)
             own = ip.contains(self._ground.address.network, first)
             of_others = (link for net, link in self._ground.subnets if ip.contains(net, first))
-            link = self._links[hop] = "" if own else next(of_others, "")
+            link = self._other_links[hop] = "" if own else next(of_others, "")
         return link
 
     def _overlapped(self, prefix: Network) -> Network | None:
