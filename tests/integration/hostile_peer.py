@@ -7,9 +7,9 @@ that stands until it is killed, with routes that no node may take, and COUNT tha
 from __future__ import annotations
 
 import json
-import signal
 import struct
 import sys
+import threading
 
 from bgp_sender import Sender
 
@@ -20,8 +20,8 @@ from bgpnet.model import ip
 EVIL = bytes([24, 198, 18, 66])
 """198.18.66.0/24, as a prefix of an UPDATE."""
 
-HARMLESS = bytes([24, 198, 18, 67])
-"""A prefix of what ExaBGP takes, without what is wrong with it, where RFC 4271 would end the session."""
+HARMLESS = bytes([25, 203, 0, 113, 128])
+"""What no filter asks for: ExaBGP takes it, without what is wrong with it, where RFC 4271 would end the session."""
 
 
 def attribute(flags: int, code: int, value: bytes) -> bytes:
@@ -94,7 +94,9 @@ def main(own: ip.Address, as_number: int, node: ip.Address, count: int) -> None:
     ):
         sender.announce(Path(prefix=ip.network(prefix), next_hop=hop, peer=own, as_path=(as_number, *path)))
     print(json.dumps({"case": "standing", "ended": False}), flush=True)
-    signal.pause()
+    pause = threading.Event()
+    while not pause.wait(5):
+        sender.keep()
 
 
 if __name__ == "__main__":

@@ -57,6 +57,10 @@ class Sender:
         """One UPDATE of these bytes, whatever they mean."""
         self._socket.sendall(message(UPDATE, body))
 
+    def keep(self) -> None:
+        """Say that it is still there, before the hold time is over."""
+        self._socket.sendall(message(KEEPALIVE))
+
     def is_ended(self, seconds: float) -> bool:
         """Whether the other side ends the session, by a NOTIFICATION or without a word, within so many seconds."""
         self._socket.settimeout(seconds)
