@@ -221,6 +221,13 @@ class KernelLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class SubnetsLooked:
+    """The networks on the host's links, each with its link, the node's own among them."""
+
+    subnets: Mapping[Network, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ConflistLooked:
     """What is wrong with the CNI configuration that container runtimes read, each a sentence."""
 
@@ -437,6 +444,7 @@ Event = (
     | Workloads
     | KernelLooked
     | KernelApplied
+    | SubnetsLooked
     | ConflistLooked
     | SecretsLooked
     | PodsLooked

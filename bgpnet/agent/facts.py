@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import cast
 
@@ -11,7 +11,7 @@ from bgpnet.agent import recorded
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.bgp import member
 from bgpnet.cnispec import Attachment
-from bgpnet.kernel.state import KernelState
+from bgpnet.kernel.state import KernelState, Uplink
 from bgpnet.kernel.state import Owner as Mark
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
@@ -62,6 +62,23 @@ def labels(world: World) -> Mapping[str, str]:
     """This node's labels, which pools select by."""
     node = nodes(world).get(world.me.node)
     return node.metadata.labels if node else {}
+
+
+def subnets(links: Iterable[Uplink]) -> dict[ip.Network, str]:
+    """The networks that are reached over links without a router in between; of two links with one, the first."""
+    found: dict[ip.Network, str] = {}
+    for link in links:
+        for one in link.addresses if link.up else ():
+            if not one.ip.is_loopback and not one.ip.is_link_local and one.network.num_addresses > 1:
+                found.setdefault(one.network, link.name)
+    return found
+
+
+def out(world: World, address: ip.Address) -> str:
+    """The link that the address is on; empty when it is on none. The node's own subnet goes before all others."""
+    if ip.contains(world.me.address.network, address):
+        return world.me.uplink
+    return next((link for net, link in world.subnets.items() if ip.contains(net, address)), "")
 
 
 def owner(world: World) -> Owner:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic, time
 
-from bgpnet.agent.events import Changed, Event, Gone, Listed, StoreAway, Tick
+from bgpnet.agent import facts
+from bgpnet.agent.events import Changed, Event, Gone, Listed, StoreAway, SubnetsLooked, Tick
 from bgpnet.errors import Compacted, StoreError
+from bgpnet.kernel.api import Kernel
+from bgpnet.model.ip import Network
 from bgpnet.model.kinds import Kind
 from bgpnet.store.repo import Gone as Deleted
 from bgpnet.store.repo import Repo, prefix
 
 Emit = Callable[[Event], None]
 Stop = threading.Event
+
+SUBNETS = 5.0
+"""Seconds between two looks at the host's links."""
 
 RETRY = 1.0
 """Seconds until a datastore that did not answer is asked again."""
@@ -23,6 +29,15 @@ def clock(emit: Emit, stop: Stop) -> None:
     """A Tick a second."""
     while not stop.wait(1.0):
         emit(Tick(time(), monotonic()))
+
+
+def subnets(kernel: Kernel, emit: Emit, stop: Stop, known: Mapping[Network, str]) -> None:
+    """The networks on the host's links, whenever they have changed."""
+    while not stop.wait(SUBNETS):
+        found = facts.subnets(kernel.uplinks())
+        if found != known:
+            known = found
+            emit(SubnetsLooked(found))
 
 
 def datastore(repo: Repo, kind: Kind, emit: Emit, stop: Stop) -> None:

@@ -150,6 +150,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     blocks, pods = restore(contents, identity.boot(), now) if contents else ({}, {})
     kept = contents.kept if contents else Kept(())
     journal.start(blocks.values(), pods.values(), kept)
+    subnets = facts.subnets(kernel.uplinks())
     world = World(
         me=me,
         now=now,
@@ -159,6 +160,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
         journalled=contents is not None,
         reserved=reservations.of_networks(kept.cidrs),
         cooldown=kept.cooldown,
+        subnets=subnets,
     )
 
     store = LazyStore(partial(open_store, settings.datastore))
@@ -176,6 +178,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     for kind in NEEDED:
         start(f"feed-{kind.plural}", feeds.datastore, repo, kind, loop.emit, stop)
     start("secrets", secrets.follow, Path(settings.secrets), os.environ, loop.emit, stop)
+    start("subnets", feeds.subnets, kernel, loop.emit, stop, subnets)
     start("clock", feeds.clock, loop.emit, stop)
     start("speaker", speaker.run, stop)
     if settings.metrics_port:

@@ -86,9 +86,9 @@ def speaker(world: World, found: Peerings | None) -> SpeakerConf | None:
 def routes(world: World, found: Peerings | None) -> dict[ip.Network, Route]:
     """The way to peers that are reached by another machine of this node's subnet (`reachableBy`)."""
     return {
-        ip.host(peer): Route(ip.host(peer), (Hop(world.me.uplink, gateway),))
+        ip.host(peer): Route(ip.host(peer), (Hop(link, gateway),))
         for peer, gateway in (found.gateways if found else {}).items()
-        if ip.contains(world.me.address.network, gateway)
+        if (link := facts.out(world, gateway))
     }
 
 
@@ -96,10 +96,11 @@ def warnings(world: World, found: Peerings | None) -> list[str]:
     """What is wrong with the peerings, a sentence each."""
     if found is None:
         return []
+    nets = " and ".join(map(str, dict.fromkeys([world.me.address.network, *world.subnets])))
     unreachable = [
-        f"peer {peer}: spec.reachableBy = {gateway} is outside {world.me.address.network}, so no route is made; "
+        f"peer {peer}: spec.reachableBy = {gateway} is outside {nets}, so no route is made; "
         "write the address of a gateway in the node's subnet"
         for peer, gateway in found.gateways.items()
-        if not ip.contains(world.me.address.network, gateway)
+        if not facts.out(world, gateway)
     ]
     return [*found.warnings, *unreachable]

@@ -51,6 +51,7 @@ def ground(world: World, found: Peerings) -> Ground:
         gateways=found.gateways,
         cluster_id=node.spec.bgp.routeReflectorClusterID if node and node.spec.bgp else "",
         limit=world.me.prefix_limit,
+        subnets=tuple((net, link) for net, link in world.subnets.items() if net != world.me.address.network),
     )
 
 
@@ -162,11 +163,11 @@ def routes(taken: Imported, uplink: str) -> Mapping[ip.Network, Route]:
 
 @lru_cache(maxsize=1)
 def _routes(same: Same[Imported], uplink: str) -> Mapping[ip.Network, Route]:
-    hops: dict[tuple[bool, ip.Address | None, ip.Address], tuple[Hop, ...]] = {}
+    hops: dict[tuple[bool, ip.Address | None, ip.Address, str], tuple[Hop, ...]] = {}
     found = {}
     for prefix, ways in same.value.chosen.items():
         if len(ways) == 1:
-            key = (ways[0].tunnelled, ways[0].via, ways[0].path.next_hop)
+            key = (ways[0].tunnelled, ways[0].via, ways[0].path.next_hop, ways[0].link)
             if key not in hops:
                 hops[key] = (hop(ways[0], uplink),)
             found[prefix] = Route(prefix, hops[key])
@@ -179,7 +180,7 @@ def hop(way: Accepted, uplink: str) -> Hop:
     """Where a path leads."""
     if way.tunnelled:
         return Hop(names.TUNNEL, way.path.next_hop, onlink=True)
-    return Hop(uplink, way.via or way.path.next_hop)
+    return Hop(way.link or uplink, way.via or way.path.next_hop)
 
 
 def configuration(world: World) -> BGPConfigurationSpec:

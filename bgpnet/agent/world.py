@@ -165,6 +165,7 @@ class World:
     journal; while it does, some of what is here is owed to it.
     secrets: the BGP passwords there are; None until they were looked for.
     conflist: what is wrong with the CNI configuration that runtimes read.
+    subnets: the networks on this node's other links, each with its link.
     services, endpoints: of an orchestrator, by `namespace/name`; None where there is none.
     """
 
@@ -194,6 +195,7 @@ class World:
     empty: Mapping[Network, tuple[int, float]] = field(default_factory=dict)
     ahead_after: float = 0.0
     no_address: str = ""
+    subnets: Mapping[Network, str] = field(default_factory=dict)
     sessions: Mapping[Address, Session] = field(default_factory=dict)
     table: Table | None = None
     speaker_away: str = "not connected yet"

@@ -33,6 +33,7 @@ class Reason(StrEnum):
 
     LIMIT = "too many prefixes"
     MISSING = "missing filter"
+    MALFORMED = "no AS path"
     LOOP = "AS loop"
     REFLECTED = "reflection loop"
     OWN = "own block"
@@ -64,13 +65,15 @@ class Refusal:
 class Accepted:
     """One path that is taken, as operations left it. tunnelled: by IP-in-IP. verdict: the filter's, if one decided.
 
-    via: the machine that its next hop is reached by, where that is another one.
+    via: the machine that its next hop is reached by, where that is another one. link: where the way begins, unless that
+    is the node's uplink.
     """
 
     path: Path
     tunnelled: bool = False
     verdict: Verdict | None = None
     via: Address | None = None
+    link: str = ""
 
 
 Outcome = Accepted | Refusal
@@ -94,7 +97,7 @@ class Origin:
 class Ground:
     """What import asks of this node. address: its own, with its subnet. pools: the narrowest first, disabled ones too.
     nodes: where the other nodes are. services: the configured ranges. gateways: the peers that are reached by another
-    machine, and its address. cluster_id: as a route reflector."""
+    machine, and its address. cluster_id: as a route reflector. subnets: on other links, each with its link."""
 
     address: Interface
     uplink: str
@@ -106,6 +109,7 @@ class Ground:
     gateways: Mapping[Address, Address] = field(default_factory=dict)
     cluster_id: str = ""
     limit: int = PREFIX_LIMIT
+    subnets: tuple[tuple[Network, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +214,7 @@ class Judge:
         self._own = {version: [net for net in own if net.version == version] for version in (4, 6)}
         self._starts = {version: [int(net.network_address) for net in nets] for version, nets in self._own.items()}
         self._near: dict[Address, bool] = {}
+        self._other_links: dict[Address, str] = {}
 
     def judge(self, path: Path, origin: Origin) -> Outcome:
         """Whether a path is taken; the prefix limit is not its business."""
@@ -225,7 +230,8 @@ class Judge:
         if isinstance(way, Refusal):
             return way
         via = None if way else self._ground.gateways.get(path.next_hop)
-        return Accepted(path if verdict is None else _changed(path, verdict), way, verdict, via)
+        link = "" if way else self._other_link(path.next_hop)
+        return Accepted(path if verdict is None else _changed(path, verdict), way, verdict, via, link)
 
     def _never(self, path: Path, origin: Origin) -> Refusal | None:
         """What no filter can ask for."""
@@ -235,6 +241,8 @@ class Judge:
                 f"is not taken, because its peer's BGPFilter {names} does not exist: create it, or remove its name"
             )
             return _no(path, Reason.MISSING, problem)
+        if path.external and not path.as_path:
+            return _no(path, Reason.MALFORMED, "has no AS path, although its peer is in another AS: see to the peer")
         if origin.local_as in path.as_path or any(isinstance(one, tuple) for one in path.as_path):
             times = sum(origin.local_as in (one if isinstance(one, tuple) else (one,)) for one in path.as_path)
             if times > origin.allowed_own_as:
@@ -247,6 +255,8 @@ class Judge:
         net = self._overlapped(path.prefix)
         if net is not None and net.prefixlen <= path.prefix.prefixlen:
             return _no(path, Reason.OWN, f"lies in a block of this node's own, {net}: it is not taken")
+        if any(ip.contains(net, path.prefix) and path.next_hop in path.prefix for net, _ in self._ground.subnets):
+            return _no(path, Reason.LINK, "is of a link of this node's own: it is not taken")
         link = self._ground.address
         if ip.contains(link.network, path.prefix) and (link.ip in path.prefix or path.next_hop in path.prefix):
             return _no(path, Reason.LINK, f"is of this node's own link, {link.network}: it is not taken")
@@ -266,7 +276,9 @@ class Judge:
         return None
 
     def _candidate(self, path: Path, way: bool | Refusal) -> Candidate:
-        link = "" if isinstance(way, Refusal) else self._ground.tunnel if way else self._ground.uplink
+        link = ""
+        if not isinstance(way, Refusal):
+            link = self._ground.tunnel if way else self._other_link(path.next_hop) or self._ground.uplink
         return Candidate(
             prefix=path.prefix,
             interface=link,
@@ -293,9 +305,20 @@ class Judge:
             if hop in self._ground.nodes:
                 return True
             return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is no known node, so no tunnel leads there", ":")
-        if not near:
-            return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is outside {self._ground.address.network}", ":")
+        if not near and not self._other_link(hop):
+            nets = [self._ground.address.network, *(net for net, _ in self._ground.subnets)]
+            return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is outside {' and '.join(map(str, nets))}", ":")
         return False
+
+    def _other_link(self, hop: Address) -> str:
+        """The other link that a next hop, or the gateway to it, is on; empty where it is in the node's own subnet."""
+        link = self._other_links.get(hop)
+        if link is None:
+            first = self._ground.gateways.get(hop, hop)
+            own = ip.contains(self._ground.address.network, first)
+            of_others = (link for net, link in self._ground.subnets if ip.contains(net, first))
+            link = self._other_links[hop] = "" if own else next(of_others, "")
+        return link
 
     def _overlapped(self, prefix: Network) -> Network | None:
         """An own block that the prefix lies in or covers; own blocks do not overlap."""

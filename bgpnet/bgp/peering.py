@@ -108,6 +108,10 @@ def _twice(first: Wanted, other: Wanted) -> str:
     if other.source == MESH:
         remedy = "make nodeToNodeMeshEnabled false in BGPConfiguration(default), or delete that BGPPeer"
     both = f"{first.source} and {other.source} both define the session with {first.address}"
+    ports = [one.neighbour.port for one in (first, other) if one.neighbour]
+    if len(set(ports)) == 2:
+        both += f", on ports {ports[0]} and {ports[1]}: the speaker has one session with an address"
+        remedy = "give the peer a second address, or delete one of them"
     return f"{both}, {first.source} is used; {remedy}"
 
 
@@ -165,7 +169,10 @@ def _forward(net: Net, peer: BGPPeer) -> Iterator[Wanted]:
     if targets or spec.peerSelector:
         for target in targets:
             if target.address != net.me.address:
-                yield _session(net, peer, kind, target, spec.localASNumber or net.me.as_number, target.as_number)
+                # where both ends are this BGPPeer's nodes, both call themselves what it says
+                mutual = _is_local(spec, target) and any(one.name == net.me.name for one in targets)
+                peer_as = (spec.localASNumber if mutual else None) or target.as_number
+                yield _session(net, peer, kind, target, spec.localASNumber or net.me.as_number, peer_as)
         return
     parsed = peer_address(spec.peerIP)
     if parsed is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -144,3 +145,25 @@ def test_as_a_reflector_of_nodes_that_have_no_mesh(two: Cluster, router: Outside
     one.ctl("apply", "-f", "-", stdin=REFLECTED.replace("false", "true"))
     for machine in two.machines:
         machine.ready(peers=2)
+
+
+def test_a_next_hop_on_a_link_that_the_node_gets_later(two: Cluster) -> None:
+    one, other = two.machines
+    one.ctl("apply", "-f", "-", stdin=FABRIC)
+    router = Bird(two.lab, two.folder, ADDRESS, 65001)
+    try:
+        router.speak([Session(one.name, one.address)], [Route("198.18.2.0/24", next_hop="198.51.100.9")])
+        refuses(one, {"impossible next hop": 1})
+        ends = [f"name {link} netns {two.lab.node(node).pid}" for link, node in (("eth2", one.name), ("far", "switch"))]
+        subprocess.run(["ip", "link", "add", *f"{ends[0]} type veth peer {ends[1]}".split()], check=True, timeout=30)
+        one.run("ip", "address", "add", "198.51.100.1/24", "dev", "eth2")
+        one.run("ip", "link", "set", "eth2", "up")
+        two.lab.exec("switch", ["ip", "link", "set", "far", "up"])
+        mesh = f"{block(other)} via {other.address} dev eth1"
+        holds(one, f"{mesh}\n198.18.2.0/24 via 198.51.100.9 dev eth2")
+        refuses(one, {})
+        one.run("ip", "link", "del", "eth2")
+        holds(one, mesh)
+    finally:
+        router.end()
+        one.ctl("delete", "bgppeer", "outside")

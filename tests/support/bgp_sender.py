@@ -11,7 +11,7 @@ from bgpnet.model import ip
 from bgpnet.model.ip import Address, Network
 
 MARKER = b"\xff" * 16
-OPEN, UPDATE, KEEPALIVE = 1, 2, 4
+OPEN, UPDATE, NOTIFICATION, KEEPALIVE = 1, 2, 3, 4
 AS_TRANS = 23456
 OPTIONAL, TRANSITIVE, EXTENDED = 0x80, 0x40, 0x10
 SECONDS = 20.0
@@ -52,6 +52,26 @@ class Sender:
         for prefix in prefixes:
             gone = _nlri(prefix)
             self._socket.sendall(message(UPDATE, struct.pack("!H", len(gone)) + gone + struct.pack("!H", 0)))
+
+    def say(self, body: bytes) -> None:
+        """One UPDATE of these bytes, whatever they mean."""
+        self._socket.sendall(message(UPDATE, body))
+
+    def keep(self) -> None:
+        """Say that it is still there, before the hold time is over."""
+        self._socket.sendall(message(KEEPALIVE))
+
+    def is_ended(self, seconds: float) -> bool:
+        """Whether the other side ends the session, by a NOTIFICATION or without a word, within so many seconds."""
+        self._socket.settimeout(seconds)
+        try:
+            while self._read() != NOTIFICATION:
+                pass
+        except TimeoutError:
+            return False
+        except (OSError, AssertionError):
+            return True
+        return True
 
     def end(self) -> None:
         """Without a goodbye."""

@@ -135,6 +135,35 @@ def test_a_missing_filter_lets_nothing_in() -> None:
     assert (found.reason, "BGPFilter tor does not exist" in found.text) == (Reason.MISSING, True)
 
 
+def test_next_hops_on_another_link_of_the_node() -> None:
+    beyond = replace(GROUND, subnets=((ip.network("198.51.100.0/24"), "eth2"),))
+    origin = outside(EVERYTHING)
+    far = path("203.0.113.0/24", TOR1, next_hop=BEYOND)
+    assert "outside 192.0.2.0/24" in getattr(outcome(far, origin), "text", "")
+    found = outcome(far, origin, beyond)
+    assert isinstance(found, Accepted)
+    assert (found.tunnelled, found.link) == (False, "eth2")
+    by_gateway = replace(beyond, gateways={TOR1: BEYOND, BEYOND: A})
+    assert getattr(outcome(path("203.0.113.0/24", TOR1), origin, by_gateway), "link", "-") == "eth2"
+    assert getattr(outcome(far, origin, by_gateway), "link", "-") == ""
+    connected = path("198.51.100.0/24", TOR1, next_hop=BEYOND)
+    assert getattr(outcome(connected, origin, beyond), "reason", "") == Reason.LINK
+    nowhere = path("203.0.113.0/24", TOR1, next_hop=ip.address("203.0.113.9"))
+    assert "is outside 192.0.2.0/24 and 198.51.100.0/24" in getattr(outcome(nowhere, origin, beyond), "text", "")
+    for pool, tunnelled in ((ALWAYS, True), (CROSS, True), (GROUND, False)):
+        block = outcome(path("10.244.9.0/26", A, next_hop=BEYOND), ground=replace(beyond, pools=pool.pools))
+        assert isinstance(block, Accepted)
+        assert (block.tunnelled, block.link) == (tunnelled, "" if tunnelled else "eth2")
+
+
+def test_an_external_path_that_went_through_no_as_is_malformed() -> None:
+    empty = path("198.18.0.0/24", TOR1, external=True)
+    assert getattr(outcome(empty, outside(EVERYTHING)), "reason", "") == Reason.MALFORMED
+    assert isinstance(
+        outcome(path("198.18.0.0/24", TOR1, external=True, as_path=(65001,)), outside(EVERYTHING)), Accepted
+    )
+
+
 def test_rules_see_the_link_that_the_route_would_lead_over() -> None:
     over = outside(FilterRule(action=Action.REJECT, interface="tun*"))
     assert isinstance(outcome(path("10.244.2.0/26"), over, ALWAYS), Refusal)

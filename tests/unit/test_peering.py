@@ -238,3 +238,30 @@ def test_secrets_are_needed_where_something_refers_to_one() -> None:
     assert needs_secrets([peer], {})
     assert needs_secrets([], {"default": convert({"nodeMeshPassword": ref}, BGPConfigurationSpec)})
     assert not needs_secrets([BGPPeer()], {})
+
+
+def test_two_ports_of_one_address_are_one_session_and_that_is_said() -> None:
+    two = ("p: {peerIP: '192.0.2.1:1179', asNumber: 65001}", "q: {peerIP: '192.0.2.1:1180', asNumber: 65001}")
+    assert lines("a", *two) == [
+        "p global 192.0.2.1:1179 64512>65001 dials",
+        "BGPPeer p and BGPPeer q both define the session with 192.0.2.1, on ports 1179 and 1180: the speaker has one "
+        "session with an address, BGPPeer p is used; give the peer a second address, or delete one of them",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("me", "expected"),
+    [
+        ("a", ["x node 10.0.0.2:1179 64999>64999 waits"]),
+        ("b", ["x node 10.0.0.1:179 64999>64999 dials"]),
+    ],
+)
+def test_nodes_of_one_bgppeer_call_themselves_the_same(me: str, expected: list[str]) -> None:
+    spec = "x: {nodeSelector: \"rack == '1'\", peerSelector: \"rack == '1'\", localASNumber: 64999}"
+    assert lines(me, spec) == expected
+
+
+def test_one_end_calls_itself_another_number_and_the_other_end_expects_it() -> None:
+    spec = "x: {node: a, peerSelector: has(c), localASNumber: 64999}"
+    assert lines("a", spec) == ["x node 10.0.0.3:179 64999>65003 waits"]
+    assert lines("c", spec) == ["x node 10.0.0.1:179 65003>64999 dials"]
