@@ -10,12 +10,13 @@ import logging
 import queue
 import threading
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 from time import monotonic, time
 
 from bgpnet.agent import facts, status
-from bgpnet.agent.apply import Applied, apply, handled_by, remains
+from bgpnet.agent.apply import Applied, apply, handled_by, learned_changes, remains
 from bgpnet.agent.events import (
     Alarm,
     Answer,
@@ -37,14 +38,17 @@ from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.step import Happening, step
 from bgpnet.agent.world import World, replace
+from bgpnet.bgp.rib import Update
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel.api import Kernel
+from bgpnet.kernel.api import Change, Kernel
 from bgpnet.kernel.state import KernelState
 
 log = logging.getLogger("bgpnet.agent")
 
 QUIET = 0.03
 """Seconds without an event after which a changed World is planned."""
+AT_ONCE = 0.0005
+"""The same for what a peer announced or withdrew after a time without plans: the first packets wait for it."""
 LATEST = 0.25
 """Seconds after which it is planned though events keep coming."""
 TIDE = 5.0
@@ -144,14 +148,15 @@ class Loop:
         """Seconds until the next plan; None: nothing has changed."""
         return None if self._dirty_since is None else self._due - monotonic()
 
-    def _touch(self, *, patient: bool = False) -> None:
-        """The World has changed. patient: in nothing that the kernel or a peer waits for."""
+    def _touch(self, *, patient: bool = False, eager: bool = False) -> None:
+        """The World has changed. patient: in nothing that the kernel or a peer waits for; eager: a route may have."""
         now, before = monotonic(), self._due
         if self._dirty_since is None:
             self._dirty_since, before = now, inf
             self._due = now + LATEST
         if not patient:
-            self._due = min(now + QUIET, self._dirty_since + LATEST)
+            pause = AT_ONCE if eager and now - self._planned >= QUIET else QUIET
+            self._due = min(now + pause, self._dirty_since + LATEST)
         if self._due < before:
             self._nudges.put(None)
 
@@ -167,7 +172,7 @@ class Loop:
                 self._audit = self._audit or bool(self._world.refusals)
                 self._touch()
         elif self._world is not before:
-            self._touch(patient=isinstance(event, ROUTINE))
+            self._touch(patient=isinstance(event, ROUTINE), eager=isinstance(event, Update))
 
     def _carry_out(self, effect: Effect, server: Server, workers: Workers) -> None:
         match effect:
@@ -192,11 +197,24 @@ class Loop:
             self._audit = True
         wish = plan(self._world)
         handled, self._handled = self._handled | wish.hold_links, set()
-        if self._audit or remains(self._plan.kernel, wish.kernel, handled):
+        if not self._audit and (few := learned_changes(self._plan, wish, handled)) is not None:
+            self._change(few)
+        elif self._audit or remains(self._plan.kernel, wish.kernel, handled):
             self._apply(wish, workers)
         self._plan = wish
         records.set(wish.records, since)
         speech.set(wish.speaker, wish.announcements)
+
+    def _change(self, few: Sequence[Change]) -> None:
+        """Learned routes alone, as the kernel had them by the plan before; one refusal, and it is read after all."""
+        try:
+            refused = self._kernel.change(few)
+        except KernelRefused as problem:
+            refused = [problem]
+        if refused:
+            self._audit = True
+            self._touch()
+        log.info("kernel: %d learned routes changed", len(few) - len(refused))
 
     def _apply(self, wish: Plan, workers: Workers) -> None:
         try:
