@@ -214,7 +214,8 @@ class Loop:
         if refused:
             self._audit = True
             self._touch()
-        log.info("kernel: %d learned routes changed", len(few) - len(refused))
+        if few:
+            log.info("kernel: %d learned routes changed", len(few) - len(refused))
 
     def _apply(self, wish: Plan, workers: Workers) -> None:
         try:

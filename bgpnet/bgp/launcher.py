@@ -17,6 +17,7 @@ The corrections, each for a fault that was reproduced with the stock release (te
 
 11. every message costs a turn of the loop, a dozen system calls and a line of its own for the helper, and what is not
     logged is prepared for the log: plain UPDATEs go another way (express.py), and what is not logged costs nothing.
+12. `show neighbor` says that a peer restarts gracefully, but not for how long it asks to be waited for: it does.
 
 A reload also follows a changed listening address or port, and a changed log level.
 """
@@ -206,6 +207,7 @@ def _correct() -> None:
 
     _correct_ttl()
     _correct_log()
+    _correct_restart_time()
     OutgoingRIB._update_rib = last_wins
     Outgoing._setup = without_delay
     Delay.increase = increase
@@ -272,6 +274,25 @@ def _correct_log() -> None:
         return bool(enabled(source, level)) and not (level == "DEBUG" and source == "configuration")
 
     option.log_enabled = without_configuration
+
+
+def _correct_restart_time() -> None:
+    """Correction 12."""
+    from exabgp.bgp.message.open.capability import Capability
+    from exabgp.reactor.peer import Peer
+
+    told = Peer.cli_data
+
+    def with_time(peer: Any) -> Any:
+        data = told(peer)
+        opened = peer.proto and peer.proto.negotiated.received_open
+        found = opened.capabilities.get(Capability.CODE.GRACEFUL_RESTART) if opened else None
+        if found is not None:
+            ours, _ = data["capabilities"]["graceful-restart"]
+            data["capabilities"]["graceful-restart"] = (ours, found.restart_time)
+        return data
+
+    Peer.cli_data = with_time
 
 
 def _correct_debug() -> None:
