@@ -24,14 +24,14 @@ KNOWN = 4096
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What is taken of exabgp. attributes: decodes them for a session, None where they are wrong; special: codes that
-    plain ones do not have; route: makes an NLRI of its bytes and its next hop; family: IPv4 unicast, as the
+    plain ones do not have; change: makes a route of its prefix and attributes; family: IPv4 unicast, as the
     Adj-RIB-In's key; first: what stands before the prefix in a route's key there; received, nothing: the messages that
     say so; established: the state."""
 
     attributes: Callable[[bytes, Any], Any]
     special: frozenset[int]
     next_hop: int
-    route: Callable[[bytes, Any], Any]
+    change: Callable[[bytes, Any], Any]
     family: tuple[Any, Any]
     first: bytes
     received: Any
@@ -40,17 +40,15 @@ class Parts:
 
 
 class Held:
-    """A learned route, made when somebody asks for it. It takes the place of exabgp's Change."""
+    """A learned route in exabgp's Adj-RIB-In, in the place of its Change, which is made when somebody asks for it."""
 
-    __slots__ = ("_parts", "_wire", "attributes")
+    __slots__ = ("_attributes", "_parts", "_wire")
 
     def __init__(self, wire: bytes, attributes: Any, parts: Parts) -> None:
-        self._wire, self.attributes, self._parts = wire, attributes, parts
+        self._wire, self._attributes, self._parts = wire, attributes, parts
 
-    @property
-    def nlri(self) -> Any:
-        """exabgp's NLRI, a new one each time."""
-        return self._parts.route(self._wire, self.attributes[self._parts.next_hop])
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parts.change(self._wire, self._attributes), name)
 
 
 def buffer_of(connection: Any) -> bytearray:

@@ -329,10 +329,10 @@ def _correct_reading() -> None:
         except (Notify, ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error):
             return None  # and decoded again by exabgp itself, which then says what is wrong
 
-    def route(wire: bytes, next_hop: Any) -> Any:
+    def change(wire: bytes, found: Any) -> Any:
         nlri, _ = NLRI.unpack_nlri(AFI.ipv4, SAFI.unicast, wire, Action.ANNOUNCE, False)
-        nlri.nexthop = next_hop
-        return nlri
+        nlri.nexthop = found.get(code.NEXT_HOP)
+        return Change(nlri, found)
 
     sample = b"\x08\x0a"
     parts = express.Parts(
@@ -346,9 +346,9 @@ def _correct_reading() -> None:
             )
         ),
         next_hop=code.NEXT_HOP,
-        route=route,
+        change=change,
         family=(AFI.ipv4, SAFI.unicast),
-        first=Change(route(sample, None), None).index().removesuffix(sample),
+        first=change(sample, {}).index().removesuffix(sample),
         received=protocol._UPDATE,
         nothing=protocol._NOP,
         established=FSM.ESTABLISHED,

@@ -43,20 +43,26 @@ def parts(body: bytes) -> tuple[bytes, bytes, bytes] | None:
 
 
 def prefixes(data: bytes) -> list[bytes] | None:
-    """The prefixes one by one, each as on the wire: its length in bits, and as many bytes as that needs."""
+    """The prefixes one by one, each as on the wire: its length in bits, and as many bytes as that needs.
+
+    Bits behind the prefix mean nothing (RFC 4271, 4.3) and are made 0.
+    """
     found, at, end = [], 0, len(data)
     while at < end:
         bits = data[at]
         after = at + 1 + (bits + 7 >> 3)
         if bits > _BITS or after > end:
             return None
-        found.append(data[at:after])
+        one = data[at:after]
+        if bits & 7 and one[-1] & 0xFF >> (bits & 7):
+            one = one[:-1] + bytes((one[-1] & ~(0xFF >> (bits & 7)) & 0xFF,))
+        found.append(one)
         at = after
     return found
 
 
 @lru_cache(maxsize=1 << 15)
 def text(prefix: bytes) -> str:
-    """`10.0.0.0/26`; bits behind the prefix are shown as they came."""
+    """`10.0.0.0/26`."""
     a, b, c, d = prefix[1:].ljust(_ADDRESS, b"\0")
     return f"{a}.{b}.{c}.{d}/{prefix[0]}"
