@@ -201,7 +201,8 @@ class Ours:
         deadline = time.monotonic() + DEADLINE
         while self.sessions_up() < count:
             if time.monotonic() > deadline:
-                raise SystemExit(f"{self.sessions_up()} of {count} sessions are up: see {self.home}")
+                logs = "".join((self.home / f"{part}.log").read_text()[-2000:] for part in ("agent", "speaker"))
+                raise SystemExit(f"{self.sessions_up()} of {count} sessions are up:\n{logs}")
             time.sleep(LOOK)
 
 

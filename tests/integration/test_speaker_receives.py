@@ -119,7 +119,6 @@ def test_bits_behind_a_prefix_mean_nothing(pair: Pair) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        "4001020000" + AS_PATH + HOP + LOCAL_PREF,  # an ORIGIN of two bytes
         ORIGIN + AS_PATH + "400303007f3c" + LOCAL_PREF,  # a NEXT_HOP of three bytes
         ORIGIN + "40020302ff00" + HOP + LOCAL_PREF,  # an AS_PATH that ends too early
     ],

@@ -5,13 +5,34 @@ from __future__ import annotations
 from dataclasses import replace
 
 import worlds
-from worlds import BLOCK, ME, applied, block, ended, found, machine, node, pod, pool, run, state, synced, told, wire
+from hypothesis import given
+from hypothesis import strategies as st
+from worlds import (
+    BLOCK,
+    ME,
+    applied,
+    block,
+    ended,
+    found,
+    machine,
+    node,
+    path,
+    pod,
+    pool,
+    run,
+    state,
+    synced,
+    told,
+    up,
+    wire,
+)
 
 from bgpnet.agent import facts
-from bgpnet.agent.apply import differences, handled_by, remains
+from bgpnet.agent.apply import apply, differences, handled_by, learned_changes, remains
 from bgpnet.agent.events import PodWired, Reaped
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Pod, World
+from bgpnet.bgp.rib import Update
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.api import DropRoute, PutRoute, PutSysctl, PutTunnel
 from bgpnet.kernel.fake import FakeKernel
@@ -207,3 +228,44 @@ def test_what_a_worker_reports_is_handled() -> None:
     assert handled_by(world, PodWired(1, one.attachment, "1.0.0")) == {one.link}
     assert handled_by(world, Reaped((one.attachment, Attachment("unknown", "eth0")))) == {one.link}
     assert handled_by(world, state()) == set()
+
+
+BLOCKS = [f"10.244.{number}.0/26" for number in range(1, 6)]
+tables = st.dictionaries(st.sampled_from(BLOCKS), st.integers(2, 3))
+
+
+def hearing(table: dict[str, int], *, known: bool) -> World:
+    """A node that was taught this: prefix to the last number of the next hop."""
+    world = run(synced(blocks=[block()], nodes=[node("node2", "192.0.2.2/24")]), found(state()), up())
+    paths = tuple(path(prefix, next_hop=ip.address(f"192.0.2.{number}")) for prefix, number in table.items())
+    world = run(world, Update(worlds.PEER, paths))
+    return run(world, ended()) if known else world
+
+
+@given(tables, tables, st.booleans())
+def test_learned_routes_alone_are_changed_as_by_a_look_at_the_kernel(
+    before: dict[str, int], after: dict[str, int], known: bool
+) -> None:
+    kernel = machine()
+    first, then = (plan(hearing(table, known=known)) for table in (before, after))
+    apply(first, kernel)
+    few = learned_changes(first, then, set())
+    assert few is not None
+    assert sorted(few, key=str) == sorted(differences(then, kernel.read(then.kernel.sysctls)), key=str)
+    assert kernel.change(few) == []
+    if known:
+        assert kernel.read().routes[Owner.LEARNED] == then.kernel.routes[Owner.LEARNED]
+
+
+def test_what_is_not_learned_routes_alone_needs_a_look() -> None:
+    first = plan(hearing({BLOCKS[0]: 2}, known=False))
+    assert learned_changes(first, first, set()) is None
+    swept = plan(hearing({BLOCKS[0]: 2}, known=True))
+    assert learned_changes(first, swept, set()) is None
+    held = replace(plan(hearing({BLOCKS[1]: 2}, known=True)), hold=frozenset({ip.network(BLOCKS[1])}))
+    assert learned_changes(swept, held, set()) is None
+    world = replace(
+        hearing({BLOCKS[1]: 2}, known=True), pods={pod("c1", "10.244.0.1").attachment: pod("c1", "10.244.0.1")}
+    )
+    assert learned_changes(swept, plan(world), set()) is None
+    assert learned_changes(swept, plan(world), {pod("c1", "10.244.0.1").link}) is not None
