@@ -27,6 +27,7 @@ from statistics import median
 from benchmarks import hosts, spawn, updates
 from benchmarks.table import Row, add, percentile, render
 from benchmarks.updates import RTM_DELROUTE, RTM_NEWROUTE, Routes, Session
+from bgpnet.agent.learn import SETTLE
 from bgpnet.bgp.conf import Neighbour, SpeakerConf
 from bgpnet.bgp.conf import render as conf_text
 from bgpnet.bgp.export import Advert
@@ -216,6 +217,7 @@ def ours(folder: Path, count: int) -> Iterator[Receiver]:
         with running(node.start("agent"), node.start("speaker")):
             receiver.connect(count)
             node.await_up(count)
+            time.sleep(SETTLE)  # from then on what is withdrawn is removed
             yield receiver
 
 
@@ -320,15 +322,16 @@ def near(folder: Path, netns: str) -> Iterator[Speaker]:
 
 
 def single(folder: Path, samples: int) -> list[Row]:
-    """One block that is announced, and withdrawn again, to a node that has 1,000 others; and how sessions come up."""
+    """One block more that a node announces, and withdraws again, to one that has 1,000; and how sessions come up."""
     receiver = Receiver(OURS, "bench-ours", "bench-ours-far", lambda: node.start("agent"))
     far = ip.address(str(ADDRESS))
-    had = {Advert(ip.network(str(net))) for net in blocks(1001)}
-    new = Advert(ip.network(str(blocks(1001)[-1])))
+    had = {Advert(ip.network(str(net))) for net in blocks(ROUTES + 11)[ROUTES:]}
+    new = Advert(ip.network(str(blocks(ROUTES + 11)[-1])))
     came: list[float] = []
     went: list[float] = []
-    with network(receiver, 1), ExitStack() as stack:
-        node = Ours("single", receiver.netns, folder, ADDRESS, OBJECTS % BLOCKS + NODE % (0, FIRST_PEER))
+    with network(receiver, 2), ExitStack() as stack:
+        objects = "".join(NODE % (number, one) for number, one in enumerate(peers(2)))
+        node = Ours("single", receiver.netns, folder, ADDRESS, OBJECTS % BLOCKS + objects)
         routes = receiver.routes
         assert routes is not None
         stack.enter_context(running(node.start("agent")))
@@ -342,9 +345,14 @@ def single(folder: Path, samples: int) -> list[Row]:
             program.terminate()
             program.wait(DEADLINE)
         stack.enter_context(running(node.start("speaker")))
-        node.await_up(1)
+        with spawn.inside(receiver.far):
+            other = Session(peers(2)[1], ADDRESS)
+        stack.callback(other.end)
+        node.await_up(2)
+        other.send(packed(NEXT_HOPS))
         speaker.set({far: frozenset(had - {new})})
-        routes.await_(RTM_NEWROUTE, 1000)
+        routes.await_(RTM_NEWROUTE, NEXT_HOPS + len(had) - 1)
+        time.sleep(SETTLE)  # from then on what is withdrawn is removed
         for _ in range(samples):
             for kind, wish, times in (
                 (RTM_NEWROUTE, had, came),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 
 from bgpnet.agent.events import PodUnwired, PodWired, Reaped
 from bgpnet.agent.plan import Plan
+from bgpnet.agent.policies import Learned
 from bgpnet.agent.world import World
 from bgpnet.cnispec import Attachment
 from bgpnet.diff import diff
@@ -98,10 +99,11 @@ def learned_changes(before: Plan, wish: Plan, handled: Set[str]) -> list[Change]
     old, new = before.kernel.routes.get(Owner.LEARNED), wish.kernel.routes.get(Owner.LEARNED)
     if old is None or new is None or old is new or remains(_less(before.kernel), _less(wish.kernel), handled):
         return None
-    came = [route for dst, route in new.items() if (had := old.get(dst)) is not route and had != route]
-    went: list[Route] = []
-    if len(old) + len(came) != len(new) or any(route.dst in old for route in came):
-        went = [old[dst] for dst in old.keys() - new.keys()]
+    touched: Iterable[ip.Network] = old.keys() | new.keys()
+    if isinstance(old, Learned) and isinstance(new, Learned) and new.basis is old.mark:
+        touched = new.again
+    came = [new[dst] for dst in touched if dst in new and new[dst] != old.get(dst)]
+    went = [old[dst] for dst in touched if dst not in new and dst in old]
     if any(route.dst in wish.hold for route in (*came, *went)):
         return None
     changes: list[Change] = []

@@ -114,10 +114,15 @@ class Ground:
 @dataclass(frozen=True, slots=True)
 class Imported:
     """chosen: for each prefix the path to use, and after it those that share its traffic. refused: all the others
-    that were not taken."""
+    that were not taken. mark: this one's own; basis: that of the one that it was made of, by choosing for `again`.
+    memo: what was worked out of this one or of those that it was made of, by who worked it out."""
 
     chosen: Mapping[Network, tuple[Accepted, ...]] = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
+    mark: object = field(default_factory=object, compare=False, repr=False)
+    basis: object = field(default=None, compare=False, repr=False)
+    again: frozenset[Network] = field(default=frozenset(), compare=False, repr=False)
+    memo: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +223,7 @@ def _chosen(judged: Mapping[Address, _Judged], limit: int) -> Imported:
     return Imported({prefix: choice.of(some) for prefix, some in rivals.items()}, tuple(refused))
 
 
-def _rechosen(judged: Mapping[Address, _Judged], again: Iterable[Network], before: Imported) -> Imported:
+def _rechosen(judged: Mapping[Address, _Judged], again: frozenset[Network], before: Imported) -> Imported:
     """As before, but for these prefixes."""
     chosen, choice = dict(before.chosen), _Choice(judged)
     for prefix in again:
@@ -231,7 +236,8 @@ def _rechosen(judged: Mapping[Address, _Judged], again: Iterable[Network], befor
             chosen[prefix] = choice.of(rivals)
         else:
             chosen.pop(prefix, None)
-    return Imported(chosen, tuple(refusal for each in judged.values() for refusal in each.refused))
+    refused = tuple(refusal for each in judged.values() for refusal in each.refused)
+    return Imported(chosen, refused, basis=before.mark, again=again, memo=before.memo)
 
 
 class _Choice:
