@@ -49,6 +49,8 @@ QUIET = 0.03
 """Seconds without an event after which a changed World is planned."""
 AT_ONCE = 0.0005
 """The same for what a peer announced or withdrew after a time without plans: the first packets wait for it."""
+SOON = 0.01
+"""The same for what a peer announces or withdraws beside that: a table comes in large pieces, one upon another."""
 LATEST = 0.25
 """Seconds after which it is planned though events keep coming."""
 TIDE = 5.0
@@ -155,7 +157,7 @@ class Loop:
             self._dirty_since, before = now, inf
             self._due = now + LATEST
         if not patient:
-            pause = AT_ONCE if eager and now - self._planned >= QUIET else QUIET
+            pause = QUIET if not eager else AT_ONCE if now - self._planned >= QUIET else SOON
             self._due = min(now + pause, self._dirty_since + LATEST)
         if self._due < before:
             self._nudges.put(None)

@@ -277,11 +277,18 @@ class Judge:
         self._own = {version: [net for net in own if net.version == version] for version in (4, 6)}
         self._starts = {version: [int(net.network_address) for net in nets] for version, nets in self._own.items()}
         self._near: dict[Address, bool] = {}
+        self._me = str(ground.address.ip)
+        self._pools = [
+            (net.version, net.prefixlen, int(net.network_address), int(net.broadcast_address), mode)
+            for net, mode in ground.pools
+        ]
+        link = ground.address.network
+        self._link = link.version, int(link.network_address), int(link.broadcast_address)
 
     def judge(self, path: Path, origin: Origin) -> Outcome:
         """Whether a path is taken; the prefix limit is not its business."""
-        pool = next((one for one in self._ground.pools if ip.contains(one[0], path.prefix)), None)
-        way = self._way(path, pool[1] if pool else Encap.NEVER)
+        pool = self._pool(path.prefix)
+        way = self._way(path, pool or Encap.NEVER)
         if refusal := self._never(path, origin):
             return refusal
         verdict = origin.chain.judge(self._candidate(path, way)) if origin.chain.rules[path.prefix.version] else None
@@ -293,6 +300,14 @@ class Judge:
             return way
         via = None if way else self._ground.gateways.get(path.next_hop)
         return Accepted(path if verdict is None else _changed(path, verdict), way, verdict, via)
+
+    def _pool(self, prefix: Network) -> Encap | None:
+        """How the pool that the prefix lies in tunnels; by numbers, because this is asked of every path."""
+        version, length, first = prefix.version, prefix.prefixlen, int(prefix.network_address)
+        for family, least, low, high, mode in self._pools:
+            if family == version and least <= length and low <= first <= high:
+                return mode
+        return None
 
     def _never(self, path: Path, origin: Origin) -> Refusal | None:
         """What no filter can ask for."""
@@ -307,13 +322,16 @@ class Judge:
             if times > origin.allowed_own_as:
                 problem = f"has been in AS {origin.local_as} already: numAllowedLocalASNumbers permits it"
                 return _no(path, Reason.LOOP, problem)
-        if path.originator_id == str(self._ground.address.ip):
+        if path.originator_id == self._me:
             return _no(path, Reason.REFLECTED, "is this node's own, reflected")
         if self._ground.cluster_id and self._ground.cluster_id in path.cluster_list:
             return _no(path, Reason.REFLECTED, f"has been reflected in cluster {self._ground.cluster_id} already")
         net = self._overlapped(path.prefix)
         if net is not None and net.prefixlen <= path.prefix.prefixlen:
             return _no(path, Reason.OWN, f"lies in a block of this node's own, {net}: it is not taken")
+        version, low, high = self._link
+        if version != path.prefix.version or not low <= int(path.prefix.network_address) <= high:
+            return None
         link = self._ground.address
         if ip.contains(link.network, path.prefix) and (link.ip in path.prefix or path.next_hop in path.prefix):
             return _no(path, Reason.LINK, f"is of this node's own link, {link.network}: it is not taken")
