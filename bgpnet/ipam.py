@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf
 
 from msgspec.structs import replace
 
@@ -127,7 +126,7 @@ def assign(
         return None
     if (kept := kept_for(block, who, now)) is not None:
         return _given(block, kept, who, now, ()), block.network[kept]
-    rested = [ordinal for end, ordinal in resting.queue(spec, rest) if end <= now]
+    rested = resting.over(spec, rest, now)
     queue = (*spec.free, *rested) if rested else spec.free
     ordinal = _first(queue, reserved)
     if ordinal is None and pressed:
@@ -335,7 +334,7 @@ def usage(block: IPAMBlock, now: float, rest: float = REST, reserved: frozenset[
     Every address counts once: who has a reserved one uses it.
     """
     total = block.network.num_addresses
-    in_use = sum(1 for allocation in block.spec.allocations.values() if allocation.freedAt is None)
+    in_use = len(block.spec.allocations) - len(block.spec.resting)
     rests = {ordinal for end, ordinal in resting.queue(block.spec, rest) if end > now}
     live = {one for one, slot in block.spec.allocations.items() if slot.freedAt is None} if reserved else set()
     kept = len(reserved - rests - live)
@@ -352,15 +351,9 @@ def is_free(block: IPAMBlock, address: Address) -> bool:
     return _offset(block, address) not in block.spec.allocations
 
 
-def longest_rest(block: IPAMBlock) -> float:
-    """When the address that rests longest was freed, or was kept until; infinite when none rests."""
-    queue = resting.queue(block.spec, 0.0)
-    return queue[0][0] if queue else inf
-
-
 def is_empty(block: IPAMBlock) -> bool:
     """Whether nobody has an address here; resting ones do not count."""
-    return all(allocation.freedAt is not None for allocation in block.spec.allocations.values())
+    return len(block.spec.resting) == len(block.spec.allocations)
 
 
 def who_has(allocation: Allocation) -> str:
@@ -414,11 +407,7 @@ def _end(slot: Allocation, who: Claimant, now: float, rest: float) -> float:
 
 
 def _ordinal(spec: IPAMBlockSpec, container: str, ifname: str) -> int | None:
-    for ordinal, allocation in spec.allocations.items():
-        named = allocation.container == container and allocation.ifname == ifname
-        if named and allocation.freedAt is None and allocation.use is not Use.RESERVED:
-            return ordinal
-    return None
+    return spec.holders.get((container, ifname))
 
 
 def _offset(block: IPAMBlock, address: Address) -> int:

@@ -187,8 +187,11 @@ def exhausted(
 
 def unused_in(block: IPAMBlock, reserved: Reservations) -> int:
     """How many addresses of a block nobody has, resting ones included and reserved ones not."""
+    kept = reservations.ordinals(reserved, block.network)
+    if not kept:
+        return block.network.num_addresses - len(block.spec.allocations) + len(block.spec.resting)
     live = {ordinal for ordinal, slot in block.spec.allocations.items() if slot.freedAt is None}
-    return block.network.num_addresses - len(live | reservations.ordinals(reserved, block.network))
+    return block.network.num_addresses - len(live | kept)
 
 
 def _described(pool: IPPool, node: str, blocks: Sequence[IPAMBlock], reserved: Reservations) -> str:

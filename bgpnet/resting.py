@@ -6,62 +6,51 @@ name, for the interface of that name, for so many seconds; and that one gets it 
 
 from __future__ import annotations
 
-from bgpnet.model.instant import seconds
 from bgpnet.model.ip import Address
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec
 
 
-def freed(slot: Allocation) -> float:
-    """When an address was released; long ago where what is written is no instant (integrity.py mends that)."""
-    try:
-        return seconds(slot.freedAt or "")
-    except ValueError:
-        return 0.0
-
-
 def until(slot: Allocation, rest: float) -> float:
     """When a released address may be anybody's, where addresses rest so many seconds."""
-    return freed(slot) + max(rest, slot.keep) if slot.freedAt is not None else 0.0
+    return slot.freed + max(rest, slot.keep) if slot.freedAt is not None else 0.0
 
 
 def kept_until(slot: Allocation, now: float) -> float:
     """Until when a released address is kept for its pod; 0 when it is not, or no longer."""
     if slot.freedAt is None or not slot.keep:
         return 0.0
-    end = freed(slot) + slot.keep
+    end = slot.freed + slot.keep
     return end if end > now else 0.0
 
 
 def queue(spec: IPAMBlockSpec, rest: float) -> list[tuple[float, int]]:
     """When each resting ordinal may be anybody's, the next first; at one instant the first that was freed."""
-    found = [(until(slot, rest), ordinal) for ordinal, slot in spec.allocations.items() if slot.freedAt is not None]
-    return sorted(found, key=_instant)
+    slots = spec.allocations
+    return sorted(((freed + max(rest, slots[one].keep), one) for freed, one in spec.resting), key=_instant)
+
+
+def over(spec: IPAMBlockSpec, rest: float, now: float) -> list[int]:
+    """The ordinals that may be anybody's by now, as `queue` has them."""
+    if not spec.resting or spec.resting[0][0] + rest > now:
+        return []  # no look at the others: every ADD asks, of every own block
+    return [ordinal for end, ordinal in queue(spec, rest) if end <= now]
 
 
 def pressable(spec: IPAMBlockSpec, now: float) -> list[int]:
     """Resting ordinals that may be given away before their time, the longest-resting first: not those that are kept."""
-    found = [
-        (freed(slot), ordinal)
-        for ordinal, slot in spec.allocations.items()
-        if slot.freedAt is not None and not kept_until(slot, now)
-    ]
-    return [ordinal for _, ordinal in sorted(found, key=_instant)]
+    return [ordinal for _, ordinal in spec.resting if not kept_until(spec.allocations[ordinal], now)]
 
 
 def rested(block: IPAMBlock, address: Address, now: float) -> float:
     """Seconds since an address was released; 0 for one that does not rest."""
     slot = block.spec.allocations.get(int(address) - int(block.network.network_address))
-    return max(now - freed(slot), 0.0) if slot is not None and slot.freedAt is not None else 0.0
+    return max(now - slot.freed, 0.0) if slot is not None and slot.freedAt is not None else 0.0
 
 
 def kept_for(spec: IPAMBlockSpec, pod: str, ifname: str, now: float) -> int | None:
     """The ordinal that is kept for this pod, the one that it had last."""
-    found = [
-        (freed(slot), ordinal)
-        for ordinal, slot in spec.allocations.items()
-        if slot.keep and slot.freedAt is not None and is_its(slot, pod, ifname) and kept_until(slot, now)
-    ]
-    return sorted(found, key=_instant)[-1][1] if found else None
+    slots = ((ordinal, spec.allocations[ordinal]) for _, ordinal in reversed(spec.resting))
+    return next((one for one, slot in slots if is_its(slot, pod, ifname) and kept_until(slot, now)), None)
 
 
 def _instant(one: tuple[float, int]) -> float:

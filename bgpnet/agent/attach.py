@@ -167,7 +167,7 @@ def _early(
 def _longest_rested(
     world: World, request: CniRequest, blocks: Sequence[IPAMBlock]
 ) -> tuple[IPAMBlock, ip.Address] | None:
-    for block in sorted(blocks, key=ipam.longest_rest):
+    for block in sorted(blocks, key=lambda block: block.spec.longest_rest):
         if assigned := _assign(world, request, block, pressed=True):
             return assigned
     return None

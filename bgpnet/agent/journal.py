@@ -40,7 +40,10 @@ from bgpnet.errors import JournalFailed
 from bgpnet.model.ipamblock import IPAMBlock
 
 HISTORY = 1000
-"""Lines beyond four times what lives before the file is rewritten."""
+"""Lines beyond four times what it had when it was written last before the file is rewritten.
+
+Not four times what lives: who rests has lines, too, and where pods come and go every write would be a rewrite.
+"""
 
 
 REMEDIES = {
@@ -81,7 +84,7 @@ class Journal:
         self._sync = threading.Lock()
         self._written = 0
         self._synced = 0
-        self._lines = 0
+        self._lines = self._first = 0  # in the file: now, and when it was written last
         self._fd = -1
         self._torn = False  # a write failed half-way or is owed: the next one begins with a fresh file
         self._telling = threading.RLock()  # who is told may write to the journal at once
@@ -202,7 +205,7 @@ class Journal:
         """
         with self._write:
             upto = self._written
-            if self._torn or self._lines > HISTORY + 4 * (len(self._live.pods) + len(self._live.blocks)):
+            if self._torn or self._lines > HISTORY + 4 * self._first:
                 self._rewrite()
             fd = os.dup(self._fd)  # another thread may replace the file meanwhile
         try:
@@ -236,7 +239,7 @@ class Journal:
                 fresh.unlink()  # half a file on a full disk is in everybody's way
             raise
         self.close()
-        self._fd, self._lines = fd, len(lines)
+        self._fd, self._lines, self._first = fd, len(lines), len(lines)
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)

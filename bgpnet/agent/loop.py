@@ -10,13 +10,12 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
 from math import inf
 from time import monotonic, time
 
 from bgpnet.agent import facts, status
-from bgpnet.agent.apply import Applied, apply, handled_by, learned_changes, remains
+from bgpnet.agent.apply import Applied, apply, follow, handled_by
 from bgpnet.agent.events import (
     Alarm,
     Answer,
@@ -40,7 +39,7 @@ from bgpnet.agent.step import Happening, step
 from bgpnet.agent.world import World, replace
 from bgpnet.bgp.rib import Update
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel.api import Change, Kernel
+from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import KernelState
 
 log = logging.getLogger("bgpnet.agent")
@@ -199,30 +198,20 @@ class Loop:
             self._audit = True
         wish = plan(self._world)
         handled, self._handled = self._handled | wish.hold_links, set()
-        if not self._audit and (few := learned_changes(self._plan, wish, handled)) is not None:
-            self._change(few)
-        elif self._audit or remains(self._plan.kernel, wish.kernel, handled):
+        changed = None if self._audit else follow(self._plan.kernel, wish, handled, self._kernel)
+        if changed is None:
             self._apply(wish, workers)
+        elif changed:
+            log.info("kernel: %d changes", changed)
         self._plan = wish
         records.set(wish.records, since)
         speech.set(wish.speaker, wish.announcements)
-
-    def _change(self, few: Sequence[Change]) -> None:
-        """Learned routes alone, as the kernel had them by the plan before; one refusal, and it is read after all."""
-        try:
-            refused = self._kernel.change(few)
-        except KernelRefused as problem:
-            refused = [problem]
-        if refused:
-            self._audit = True
-            self._touch()
-        if few:
-            log.info("kernel: %d learned routes changed", len(few) - len(refused))
 
     def _apply(self, wish: Plan, workers: Workers) -> None:
         try:
             done = apply(wish, self._kernel)
         except KernelRefused as problem:
+            self._audit = True
             self._tell(Applied(0, (str(problem),), (), frozenset()))
             return
         self._audit = False

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 ADDRESS_PATIENCE = 60.0
 """Seconds that the node's address may be missing on its links (a link that comes up late) before the agent gives up."""
 LOOK = 0.2
-COLLECT = (100_000, 20, 100)
-"""When Python looks for cycles of garbage (gc.set_threshold): we make none, and 10,000 routes took twice as long."""
 SWITCH = 0.0005
 """Seconds after which a busy thread lets another run: Python's 5 ms would be most of an ADD."""
+COLLECT = (20_000, 20, 50)
+"""When Python looks for garbage that refers to itself. Ours seldom does, and each look goes through the whole World."""
 
 
 def _flags(command: Callable[..., None]) -> Callable[..., None]:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from time import time
+from time import monotonic, time
 
 from bgpnet import ipam, names
 from bgpnet.agent import facts, sight
@@ -60,8 +60,13 @@ Emit = Callable[[Event], None]
 Netns = Callable[[int], int | None]
 """The open descriptor of the pod's namespace that came with a request, by the request's number."""
 
-GATHER = 0.1
-"""Seconds that marked links are left to gather: while the kernel deletes some, for 20 ms, nobody can make another."""
+GATHER, YIELD = 0.1, 0.5
+"""Seconds that marked links are left to gather: while the kernel deletes some, for 20 ms, nobody can make another.
+
+The latter: at most, while pods are being wired.
+"""
+STILL = 0.03
+"""Seconds without a pod being wired after which a burst is over."""
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
@@ -105,10 +110,12 @@ class Hands:
         self._sight = sight
         self._shows = shows
         self._repo = repo
+        self.wired_at = 0.0  # when a pod was last begun to be wired, by the monotonic clock
         self._claimer = Claimer(repo, journal, emit)
 
     def wire(self, work: WirePod) -> None:
         """Journal the allocation, wire the pod; what failed is taken back."""
+        self.wired_at = monotonic()
         pod = work.pod
         netns = self._netns(work.number)
         visible = netns is not None and self._shows(pod.netns, netns)
@@ -275,7 +282,10 @@ class Workers:
         batch: list[Attachment | None] = []
         while True:
             batch.append(self._marked.get())
+            latest = monotonic() + YIELD
             self._pause.wait(GATHER)
+            while (now := monotonic()) < latest and now - self._hands.wired_at < STILL:
+                self._pause.wait(STILL)
             while not self._marked.empty():
                 batch.append(self._marked.get_nowait())
             if self._hands.reap(batch):

@@ -24,6 +24,7 @@ A reload also follows a changed listening address or port, and a changed log lev
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -44,6 +45,9 @@ from bgpnet.errors import UsageError
 VERSION = "5.0.15"
 BACK_OFF = 3
 """Seconds between two attempts to connect, at most."""
+
+COLLECT = (20_000, 20, 50)
+"""When Python looks for garbage that refers to itself (gc.set_threshold): as the agent has it, for tables as large."""
 
 LOOK = 0.02
 """Seconds between two looks for a configuration file that is not there yet."""
@@ -170,6 +174,7 @@ def _run(conf: Path, settings: Mapping[str, str]) -> int:
                     neighbour["local-address"] = self._peers[key].neighbor["local-address"] = ours
             return done
 
+    gc.set_threshold(*COLLECT)
     _correct()
     log.init(getenv())
     _correct_debug()

@@ -58,7 +58,7 @@ class Wirer:
             try:
                 _host_side(netlink, wiring, host)
                 _pod_side(wiring, pod, self._home)
-                keep_mac(netlink, wiring.link, host)
+                keep_mac(netlink, wiring, host)
                 durable()
                 # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
                 netlink.ask([encode.mark(host, wiring.alias)])
@@ -175,14 +175,16 @@ def _destinations(netlink: Netlink, over: table.Link) -> list[ip.Network]:
 def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
     dst = ip.host(wiring.address)
     route = encode.put_route(Owner.LOCAL, Route(dst, (Hop(wiring.link),)), lambda _: index, new=True)
-    key = NeighbourKey(wiring.link, wiring.address)
-    neighbour = encode.neighbour(rtnl.RTM_NEWNEIGH, key, wiring.mac, index)
-    outcome = netlink.send([route, encode.inet_conf(index), neighbour])
+    outcome = netlink.send([route, encode.inet_conf(index), _neighbour(wiring, index)])
     if outcome[0] is not None and outcome[0].errno == errno.EEXIST:
         raise refusals.address_led_elsewhere(wiring, dst)
     for refusal in outcome:
         if refusal is not None:
             raise refusal
+
+
+def _neighbour(wiring: Wiring, index: int) -> bytes:
+    return encode.neighbour(rtnl.RTM_NEWNEIGH, NeighbourKey(wiring.link, wiring.address), wiring.mac, index)
 
 
 def _pod_side(wiring: Wiring, index: int, home: int) -> None:
@@ -203,17 +205,20 @@ def _pod_side(wiring: Wiring, index: int, home: int) -> None:
         )
 
 
-def keep_mac(netlink: Netlink, name: str, index: int) -> None:
-    """A MAC given at creation is sometimes changed by udev (Calico reads it back, too); the pod relies on ours."""
+def keep_mac(netlink: Netlink, wiring: Wiring, index: int) -> None:
+    """A MAC given at creation is sometimes changed by udev (Calico reads it back, too); the pod relies on ours.
+
+    With a link's MAC its neighbours go, permanent ones, too (net/core/neighbour.c, neigh_changeaddr).
+    """
     for _ in range(TRIES):
         mac = table.mac(netlink, index)
         if mac is None:
-            raise KernelRefused(f"pod link {name} is gone: the pod's namespace ended meanwhile")
+            raise KernelRefused(f"pod link {wiring.link} is gone: the pod's namespace ended meanwhile")
         if mac == names.HOST_MAC:
             return
-        netlink.ask([encode.host_mac(index)])
+        netlink.ask([encode.host_mac(index), _neighbour(wiring, index)])
     raise KernelRefused(
-        f"pod link {name}: somebody keeps changing its MAC {names.HOST_MAC}: "
+        f"pod link {wiring.link}: somebody keeps changing its MAC {names.HOST_MAC}: "
         "have udev leave it alone (MACAddressPolicy=none for cali*)"
     )
 

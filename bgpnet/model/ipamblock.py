@@ -9,10 +9,12 @@ freed in the same millisecond stand in the order in which they were (`allocation
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
+from math import inf
 
 from msgspec import Struct, field
 
-from bgpnet.model import ip
+from bgpnet.model import instant, ip
 from bgpnet.model.resource import Metadata
 
 
@@ -57,9 +59,20 @@ class Allocation(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=
     freedAt: str | None = None
     keep: int = 0
 
+    @property
+    def freed(self) -> float:
+        """When it was released, in seconds since 1970; long ago where what is written is no instant (integrity.py)."""
+        try:
+            return instant.seconds(self.freedAt or "")
+        except ValueError:
+            return 0.0
 
-class IPAMBlockSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
-    """`allocations` maps an ordinal (offset in the block) to its allocation; none is special, 0 and last included."""
+
+class IPAMBlockSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, dict=True):
+    """`allocations` maps an ordinal (offset in the block) to its allocation; none is special, 0 and last included.
+
+    The views are made when they are asked for first, and kept: every ADD asks them of every own block.
+    """
 
     cidr: str
     owner: Owner | None = None
@@ -68,6 +81,29 @@ class IPAMBlockSpec(Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     sequence: int = 0
     allocations: dict[int, Allocation] = field(default_factory=dict)
     free: tuple[int, ...] = ()
+
+    @cached_property
+    def holders(self) -> dict[tuple[str, str], int]:
+        """The ordinal of who has an address here, by container and interface; reserved ones are nobody's to find."""
+        found: dict[tuple[str, str], int] = {}
+        for ordinal, slot in self.allocations.items():
+            if slot.freedAt is None and slot.use is not Use.RESERVED:
+                found.setdefault((slot.container, slot.ifname), ordinal)
+        return found
+
+    @cached_property
+    def resting(self) -> tuple[tuple[float, int], ...]:
+        """When each resting ordinal was released, the first one first.
+
+        By the instant and by nothing else: that counts milliseconds, and slots lie in the order of their release.
+        """
+        found = [(slot.freed, ordinal) for ordinal, slot in self.allocations.items() if slot.freedAt is not None]
+        return tuple(sorted(found, key=lambda one: one[0]))
+
+    @cached_property
+    def longest_rest(self) -> float:
+        """When the address that rests longest was released, or was kept until; infinite when none rests."""
+        return min((freed + self.allocations[ordinal].keep for freed, ordinal in self.resting), default=inf)
 
 
 class IPAMBlock(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

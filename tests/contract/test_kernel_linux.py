@@ -396,9 +396,11 @@ def test_a_mac_that_udev_changed_is_set_again(machine: LinuxMachine) -> None:
     netlink = Netlink.open()
     found = table.link(netlink, name=wish.link)
     assert found is not None
-    keep_mac(netlink, wish.link, found.index)
+    assert machine.kernel.read().neighbours == {}
+    keep_mac(netlink, wish, found.index)
     netlink.close()
     assert f"link/ether {HOST_MAC}" in ip_command(f"link show {wish.link}")
+    assert machine.kernel.read().neighbours == {NeighbourKey(wish.link, wish.address): wish.mac}
 
 
 def test_a_refusal_carries_the_kernels_own_words(machine: LinuxMachine) -> None:

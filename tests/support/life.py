@@ -20,7 +20,7 @@ from tasks import Task, checkpoint
 
 from bgpnet import reservations
 from bgpnet.agent import facts, feeds
-from bgpnet.agent.apply import Applied, apply, handled_by, remains
+from bgpnet.agent.apply import Applied, apply, follow, handled_by
 from bgpnet.agent.events import (
     Answer,
     CheckPod,
@@ -270,7 +270,7 @@ class Life:
         self._audit = self._audit or now - self._audited >= AUDIT
         wish = plan(self.world)
         handled, self._handled = self._handled | wish.hold_links, set()
-        if self._audit or remains(self._plan.kernel, wish.kernel, handled):
+        if self._audit or follow(self._plan.kernel, wish, handled, self.place.kernel) is None:
             done = apply(wish, self.place.kernel)
             self._audit, self._audited = False, now
             if done.stale:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import worlds
@@ -28,7 +29,7 @@ from worlds import (
 )
 
 from bgpnet.agent import facts
-from bgpnet.agent.apply import apply, differences, handled_by, learned_changes, remains
+from bgpnet.agent.apply import apply, differences, follow, handled_by
 from bgpnet.agent.events import PodWired, Reaped
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Pod, World
@@ -36,9 +37,11 @@ from bgpnet.bgp.rib import Update
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.api import DropRoute, PutRoute, PutSysctl, PutTunnel
 from bgpnet.kernel.fake import FakeKernel
-from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route
+from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, Route
 from bgpnet.model import ip
 from bgpnet.model.ippool import Encap
+
+OVER_UPLINK = Route(ip.network("10.244.9.0/26"), (Hop("nowhere0"),))
 
 
 def world_of(*pods: Pod) -> World:
@@ -196,30 +199,80 @@ def test_what_an_agent_sees_when_it_starts() -> None:
     assert (mine.link, mine.mtu, mine.since) == (one.link, one.mtu, one.since)
 
 
-def test_the_kernel_is_not_read_for_what_workers_have_put() -> None:
+class Unread(FakeKernel):
+    """A kernel that nobody may look at."""
+
+    def read(self, sysctls: Iterable[str] = ()) -> KernelState:
+        raise AssertionError("the kernel was read")
+
+
+def test_the_kernel_is_not_touched_for_what_workers_have_put() -> None:
     one, two = pod("c1", "10.244.0.1"), pod("c2", "10.244.0.2", link="cali2")
-    before, after = plan(world_of(one)).kernel, plan(world_of(one, two)).kernel
-    assert remains(before, after, set())
-    assert remains(before, after, {one.link})
-    assert not remains(before, after, {two.link})
-    assert not remains(after, before, {two.link})
-    assert not remains(after, after, set())
-    assert not remains(after, plan(world_of(one, two)).kernel, set())
+    before, after = plan(world_of(one)), plan(world_of(one, two))
+    kernel = Unread()
+    assert follow(before.kernel, after, {two.link}, kernel) == 0
+    assert follow(after.kernel, before, {two.link}, kernel) == 0
+    assert follow(after.kernel, after, set(), kernel) == 0
+    assert follow(after.kernel, plan(world_of(one, two)), set(), kernel) == 0
+    assert kernel.log == []
 
 
-def test_the_kernel_is_read_for_everything_else() -> None:
-    """A block's route, a sysctl of the tunnel, a learned route: whatever workers have put meanwhile."""
+def test_routes_that_come_and_go_are_changed_without_a_look() -> None:
+    """Of a new block, of a peer: beside a pod that a worker has put meanwhile."""
+    one, two = pod("c1", "10.244.0.1"), pod("c2", "10.244.0.2", link="cali2")
+    new = ip.network("10.244.0.64/26")
+    both = {each.network: each for each in (block(), block(str(new)))}
+    before, after = plan(world_of(one)), plan(replace(world_of(one, two), blocks=both))
+    kernel = Unread()
+    assert follow(before.kernel, after, {two.link}, kernel) == 1
+    assert kernel.log == ["put blackhole 10.244.0.64/26"]
+    kernel.log.clear()
+    assert follow(after.kernel, before, {two.link}, kernel) == 1
+    assert kernel.log == ["drop blackhole 10.244.0.64/26"]
+    moved = replace(before.kernel, routes={Owner.LOCAL: {**before.kernel.routes[Owner.LOCAL], new: OVER_UPLINK}})
+    kernel.log.clear()
+    assert follow(moved, after, {two.link}, kernel) == 1
+    assert kernel.log == ["put blackhole 10.244.0.64/26"]
+
+
+def test_nothing_is_dropped_from_a_table_that_is_not_swept() -> None:
     one = pod("c1", "10.244.0.1")
-    before = plan(world_of(one)).kernel
-    another = replace(world_of(one), blocks={each.network: each for each in (block(), block("10.244.0.64/26"))})
-    assert remains(before, plan(another).kernel, {one.link})
-    assert remains(
-        before, replace(before, sysctls={**before.sysctls, "net/ipv4/conf/tunl0/rp_filter": "2"}), {one.link}
-    )
-    assert remains(before, replace(before, sweep_pods=not before.sweep_pods), {one.link})
-    assert remains(before, replace(before, routes={**before.routes, Owner.LEARNED: {}}), {one.link})
-    moved = replace(before, neighbours={NeighbourKey("cali9", one.address): one.mac})
-    assert remains(before, moved, {one.link})
+    wish = plan(world_of(one))
+    wish = replace(wish, kernel=replace(wish.kernel, sweep=frozenset()))
+    more = {**wish.kernel.routes[Owner.LOCAL], OVER_UPLINK.dst: OVER_UPLINK}
+    kernel = Unread()
+    assert follow(replace(wish.kernel, routes={Owner.LOCAL: more}), wish, set(), kernel) == 0
+    assert kernel.log == []
+
+
+def test_everything_else_takes_a_look_at_the_kernel() -> None:
+    """A sysctl of the tunnel, a table that was unknown, somebody's neighbour, a pod that no worker has put."""
+    one, two = pod("c1", "10.244.0.1"), pod("c2", "10.244.0.2", link="cali2")
+    wish = plan(world_of(one))
+    before, kernel = wish.kernel, Unread()
+    for other in (
+        replace(before, sysctls={**before.sysctls, "net/ipv4/conf/tunl0/rp_filter": "2"}),
+        replace(before, sweep_pods=not before.sweep_pods),
+        replace(before, routes={**before.routes, Owner.LEARNED: {}}),
+        replace(before, neighbours={NeighbourKey("cali9", one.address): one.mac}),
+        plan(world_of(one, two)).kernel,
+    ):
+        assert follow(other, wish, {one.link}, kernel) is None
+    assert kernel.log == []
+
+
+def test_a_route_where_a_worker_is_busy_takes_a_look_later() -> None:
+    one = pod("c1", "10.244.0.1")
+    host = ip.host(one.address)
+    wish = plan(world_of(replace(one, phase=Phase.WIRING)))
+    learned = replace(wish.kernel, routes={Owner.LOCAL: {**wish.kernel.routes[Owner.LOCAL], host: Route(host)}})
+    assert follow(learned, wish, wish.hold_links, Unread()) is None
+
+
+def test_what_the_kernel_refuses_takes_a_look() -> None:
+    wish = plan(world_of())
+    lost = replace(wish, kernel=replace(wish.kernel, routes={Owner.LOCAL: {OVER_UPLINK.dst: OVER_UPLINK}}))
+    assert follow(wish.kernel, lost, set(), Unread()) is None
 
 
 def test_what_a_worker_reports_is_handled() -> None:
@@ -230,42 +283,36 @@ def test_what_a_worker_reports_is_handled() -> None:
     assert handled_by(world, state()) == set()
 
 
-BLOCKS = [f"10.244.{number}.0/26" for number in range(1, 6)]
+BLOCKS = [f"10.244.{number}.0/26" for number in range(1, 25)]
 tables = st.dictionaries(st.sampled_from(BLOCKS), st.integers(2, 3))
 
 
-def hearing(table: dict[str, int], *, known: bool) -> World:
-    """A node that was taught this: prefix to the last number of the next hop."""
-    world = run(synced(blocks=[block()], nodes=[node("node2", "192.0.2.2/24")]), found(state()), up())
-    paths = tuple(path(prefix, next_hop=ip.address(f"192.0.2.{number}")) for prefix, number in table.items())
-    world = run(world, Update(worlds.PEER, paths))
-    return run(world, ended()) if known else world
-
-
-@given(tables, tables, st.booleans())
-def test_learned_routes_alone_are_changed_as_by_a_look_at_the_kernel(
-    before: dict[str, int], after: dict[str, int], known: bool
-) -> None:
-    kernel = machine()
-    first, then = (plan(hearing(table, known=known)) for table in (before, after))
-    apply(first, kernel)
-    few = learned_changes(first, then, set())
-    assert few is not None
-    assert sorted(few, key=str) == sorted(differences(then, kernel.read(then.kernel.sysctls)), key=str)
-    assert kernel.change(few) == []
-    if known:
-        assert kernel.read().routes[Owner.LEARNED] == then.kernel.routes[Owner.LEARNED]
-
-
-def test_what_is_not_learned_routes_alone_needs_a_look() -> None:
-    first = plan(hearing({BLOCKS[0]: 2}, known=False))
-    assert learned_changes(first, first, set()) is None
-    swept = plan(hearing({BLOCKS[0]: 2}, known=True))
-    assert learned_changes(first, swept, set()) is None
-    held = replace(plan(hearing({BLOCKS[1]: 2}, known=True)), hold=frozenset({ip.network(BLOCKS[1])}))
-    assert learned_changes(swept, held, set()) is None
-    world = replace(
-        hearing({BLOCKS[1]: 2}, known=True), pods={pod("c1", "10.244.0.1").attachment: pod("c1", "10.244.0.1")}
+def hearing(world: World, table: dict[str, int]) -> World:
+    """The peer says this from now on: prefix to the last number of the next hop."""
+    had = world.table.of(worlds.PEER) if world.table is not None else {}
+    paths = tuple(
+        one
+        for prefix, number in table.items()
+        if had.get(((one := path(prefix, next_hop=ip.address(f"192.0.2.{number}"))).prefix, 0)) != one
     )
-    assert learned_changes(swept, plan(world), set()) is None
-    assert learned_changes(swept, plan(world), {pod("c1", "10.244.0.1").link}) is not None
+    gone = tuple(key for key in had if str(key[0]) not in table)
+    return run(world, Update(worlds.PEER, paths, gone))
+
+
+@given(tables, st.lists(tables, min_size=1, max_size=4))
+def test_learned_routes_are_followed_as_by_a_look_at_the_kernel(
+    before: dict[str, int], after: list[dict[str, int]]
+) -> None:
+    """And where few of many changed, though only those are looked at."""
+    kernel, many = machine(), dict.fromkeys(BLOCKS, 2)
+    world = run(synced(blocks=[block()], nodes=[node("node2", "192.0.2.2/24")]), found(state()), up())
+    world = hearing(run(hearing(world, many), ended()), before)
+    last = plan(world)
+    apply(last, kernel)
+    for table in after:
+        world = hearing(world, {**many, **table})
+        wish = plan(world)
+        wanted = len(differences(wish, kernel.read(wish.kernel.sysctls)))
+        assert follow(last.kernel, wish, set(), kernel) == wanted
+        assert kernel.read().routes[Owner.LEARNED] == wish.kernel.routes[Owner.LEARNED]
+        last = wish

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import subprocess
 import sys
@@ -167,6 +168,21 @@ def test_history_is_dropped_when_it_outgrows_what_lives(tmp_path: Path) -> None:
     assert len((tmp_path / "journal").read_bytes().splitlines()) < journal.HISTORY + 10
     _, found = read(tmp_path / "journal")
     assert set(found) == {pods[0].attachment}
+
+
+def test_who_rests_does_not_make_every_write_a_rewrite(tmp_path: Path) -> None:
+    """Pods come and go, and each leaves an address that rests: few live, and many have lines."""
+    block, pods = allocated(64)
+    one = opened(tmp_path / "journal")
+    one.append([BlockIs(block)])
+    files = []
+    for number in range(journal.HISTORY):
+        address = ip.address("10.244.0.0") + number
+        one.append([came(replace(pods[0], address=address))])
+        one.append([PodWent("c0", "eth0", stamp(NOW + number / 1000))])
+        files.append((tmp_path / "journal").stat().st_ino)
+    assert len(read(tmp_path / "journal")[0]) == 1
+    assert sum(one != other for one, other in itertools.pairwise(files)) < 5
 
 
 def test_threads_append_side_by_side_and_nothing_is_lost(tmp_path: Path) -> None:
