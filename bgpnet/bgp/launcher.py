@@ -43,7 +43,7 @@ from bgpnet.bgp.conf import read_environment
 from bgpnet.errors import UsageError
 
 VERSION = "5.0.15"
-BACK_OFF = 3
+BACK_OFF = 1
 """Seconds between two attempts to connect, at most."""
 
 COLLECT = (20_000, 20, 50)
