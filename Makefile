@@ -32,11 +32,12 @@ fuzz: .test-ready ## a million inputs each: the CNI program in process (10,000 e
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/integration/test_cni_fuzz.py -q -k "not in_process"
 	@$(PY) tests/fuzz/lines_fuzzer.py
 
-bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter, etcd (build/bench.json)
+bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare interpreter, etcd, BGP beside BIRD (build/bench.json)
 	@$(PY) -m benchmarks.cni
 	@$(PY) -m benchmarks.ctl
 	@$(PY) -m benchmarks.store
 	@$(PY) -m benchmarks.ipam
+	@$(PY) -m benchmarks.bgp
 
 cni: build/cni/bgpnet ## the program that container runtimes execute
 

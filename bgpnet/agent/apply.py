@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from bgpnet.agent.events import PodUnwired, PodWired, Reaped
 from bgpnet.agent.plan import Plan
+from bgpnet.agent.policies import Learned
 from bgpnet.agent.world import World
 from bgpnet.cnispec import Attachment
-from bgpnet.diff import diff
+from bgpnet.diff import Delta, diff
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import (
     Change,
@@ -83,7 +84,7 @@ def follow(before: KernelState, wish: Plan, handled: Set[str], kernel: Kernel) -
     for owner, table in want.routes.items():
         if table is before.routes[owner]:
             continue
-        delta = diff(table, before.routes[owner])
+        delta = _difference(table, before.routes[owner])
         drops = [route for route in delta.drop.values() if not _is_over(route, handled)]
         puts = [route for route in delta.put.values() if not _is_over(route, handled)]
         if any(route.dst in wish.hold for route in (*drops, *puts)):
@@ -98,6 +99,14 @@ def follow(before: KernelState, wish: Plan, handled: Set[str], kernel: Kernel) -
     except KernelRefused:
         return None
     return None if refused else len(changes)
+
+
+def _difference(want: Mapping[ip.Network, Route], have: Mapping[ip.Network, Route]) -> Delta[ip.Network, Route]:
+    """As `diff`; where it is known which few of the learned routes were made anew, only those are looked at."""
+    if not (isinstance(want, Learned) and isinstance(have, Learned) and want.basis is have.mark):
+        return diff(want, have)
+    put = {dst: want[dst] for dst in want.again if dst in want and want[dst] != have.get(dst)}
+    return Delta(put, {dst: have[dst] for dst in want.again if dst in have and dst not in want})
 
 
 def _differ_by_routes(before: KernelState, want: KernelState, handled: Set[str]) -> bool:

@@ -1,7 +1,9 @@
 """What the speaker says, as steps of the World: sessions, the learned table, graceful restart. Pure.
 
 A lost peer's routes stay (stale) for the restart time it offered, and go at its End-of-RIB or when the time is over
-(RFC 4724). A peer that says goodbye (a NOTIFICATION) loses them at once.
+(RFC 4724). A peer that says goodbye (a NOTIFICATION) loses them at once, and so does one that comes back without
+graceful restart. One that says it has lost its forwarding state keeps them until its End-of-RIB nevertheless (RFC 4724,
+4.2, would drop them): BIRD says so after any lost connection, and a stale path is only used where nobody has another.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ def synced(world: World, event: Synced) -> World:
 
 def _found(world: World, state: PeerState) -> Session:
     """A session as the speaker has it now; what was known of the same session before stays known."""
-    restart = float(RESTART_TIME) if state.graceful else None
+    asked = RESTART_TIME if state.restart_time is None else state.restart_time
+    restart = float(asked) if state.graceful else None
     before = world.sessions.get(state.peer)
     if before is not None and before.up == state.up:
         if not state.up:
@@ -118,6 +121,8 @@ def peer_up(world: World, event: PeerUp) -> World:
         deadline=world.clock + (UNASKED if restart is None else RESTART_TIME),
         router_id=event.opened.router_id if event.opened else before.router_id,
     )
+    if restart is None and world.table is not None:
+        world = replace(world, table=world.table.sweep(event.peer))  # it would never say which of them still hold
     return _with(world, session)
 
 

@@ -37,6 +37,7 @@ from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.step import Happening, step
 from bgpnet.agent.world import World, replace
+from bgpnet.bgp.rib import Update
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import KernelState
@@ -45,6 +46,10 @@ log = logging.getLogger("bgpnet.agent")
 
 QUIET = 0.03
 """Seconds without an event after which a changed World is planned."""
+AT_ONCE = 0.0005
+"""The same for what a peer announced or withdrew after a time without plans: the first packets wait for it."""
+SOON = 0.01
+"""The same for what a peer announces or withdraws beside that: a table comes in large pieces, one upon another."""
 LATEST = 0.25
 """Seconds after which it is planned though events keep coming."""
 TIDE = 5.0
@@ -144,14 +149,15 @@ class Loop:
         """Seconds until the next plan; None: nothing has changed."""
         return None if self._dirty_since is None else self._due - monotonic()
 
-    def _touch(self, *, patient: bool = False) -> None:
-        """The World has changed. patient: in nothing that the kernel or a peer waits for."""
+    def _touch(self, *, patient: bool = False, eager: bool = False) -> None:
+        """The World has changed. patient: in nothing that the kernel or a peer waits for; eager: a route may have."""
         now, before = monotonic(), self._due
         if self._dirty_since is None:
             self._dirty_since, before = now, inf
             self._due = now + LATEST
         if not patient:
-            self._due = min(now + QUIET, self._dirty_since + LATEST)
+            pause = QUIET if not eager else AT_ONCE if now - self._planned >= QUIET else SOON
+            self._due = min(now + pause, self._dirty_since + LATEST)
         if self._due < before:
             self._nudges.put(None)
 
@@ -168,7 +174,7 @@ class Loop:
                 self._audit = self._audit or bool(self._world.refusals)
                 self._touch()
         elif self._world is not before:
-            self._touch(patient=isinstance(event, ROUTINE))
+            self._touch(patient=isinstance(event, ROUTINE), eager=isinstance(event, Update))
 
     def _carry_out(self, effect: Effect, server: Server, workers: Workers) -> None:
         match effect:

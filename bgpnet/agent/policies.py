@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass
 from functools import lru_cache
 
 from msgspec import structs
@@ -153,27 +154,58 @@ def _used(same: Same[Imported], uplink: str) -> Mapping[ip.Network, tuple[Path, 
     return {prefix: (ways[0].path, hop(ways[0], uplink).dev) for prefix, ways in same.value.chosen.items()}
 
 
+class Learned(dict[ip.Network, Route]):
+    """Learned routes. mark: this table's own; basis: that of the one that it differs from in `again` at most."""
+
+    def __init__(self, routes: Mapping[ip.Network, Route], mark: object, basis: object, again: frozenset[ip.Network]):
+        super().__init__(routes)
+        self.mark, self.basis, self.again = mark, basis, again
+
+
 def routes(taken: Imported, uplink: str) -> Mapping[ip.Network, Route]:
     """What is taken, as kernel routes: several next hops where several peers share a prefix.
 
     The same object for the same: every pod is a reason to plan, and of thousands of learned routes none is concerned.
+    And where it is known which few of them changed, only those are made anew.
     """
-    return _routes(Same(taken), uplink)
-
-
-@lru_cache(maxsize=1)
-def _routes(same: Same[Imported], uplink: str) -> Mapping[ip.Network, Route]:
-    hops: dict[tuple[bool, ip.Address | None, ip.Address, str], tuple[Hop, ...]] = {}
-    found = {}
-    for prefix, ways in same.value.chosen.items():
-        if len(ways) == 1:
-            key = (ways[0].tunnelled, ways[0].via, ways[0].path.next_hop, ways[0].link)
-            if key not in hops:
-                hops[key] = (hop(ways[0], uplink),)
-            found[prefix] = Route(prefix, hops[key])
+    last = taken.memo.get(__name__)
+    last = last if isinstance(last, _Made) and last.uplink == uplink else None
+    if last is not None and last.routes.mark is taken.mark:
+        return last.routes
+    again: Set[ip.Network]
+    if last is not None and last.routes.mark is taken.basis:
+        found, again = Learned(last.routes, taken.mark, taken.basis, taken.again), taken.again
+    else:
+        found, again, last = Learned({}, taken.mark, None, frozenset()), taken.chosen.keys(), None
+    hops: _Hops = last.hops if last is not None else {}
+    for prefix in again:
+        if ways := taken.chosen.get(prefix):
+            found[prefix] = Route(prefix, _hops(ways, uplink, hops))
         else:
-            found[prefix] = Route(prefix, tuple(sorted({hop(way, uplink) for way in ways})))
+            found.pop(prefix, None)
+    taken.memo[__name__] = _Made(found, uplink, hops)
     return found
+
+
+_Hops = dict[tuple[bool, ip.Address | None, ip.Address, str], tuple[Hop, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """The routes that were made last, and the hops of single ways in them."""
+
+    routes: Learned
+    uplink: str
+    hops: _Hops
+
+
+def _hops(ways: tuple[Accepted, ...], uplink: str, known: _Hops) -> tuple[Hop, ...]:
+    if len(ways) > 1:
+        return tuple(sorted({hop(way, uplink) for way in ways}))
+    key = (ways[0].tunnelled, ways[0].via, ways[0].path.next_hop, ways[0].link)
+    if key not in known:
+        known[key] = (hop(ways[0], uplink),)
+    return known[key]
 
 
 def hop(way: Accepted, uplink: str) -> Hop:

@@ -25,6 +25,9 @@ from bgpnet.model.ippool import Encap
 PREFIX_LIMIT = 100_000
 """Prefixes that are taken of one peer; the first ones stay."""
 
+FEW = 4
+"""So many times as much as all is what choosing for a few must not cost."""
+
 NO_CHAIN = Chain({4: (), 6: ()})
 
 
@@ -115,19 +118,28 @@ class Ground:
 @dataclass(frozen=True, slots=True)
 class Imported:
     """chosen: for each prefix the path to use, and after it those that share its traffic. refused: all the others
-    that were not taken."""
+    that were not taken. mark: this one's own; basis: that of the one that it was made of, by choosing for `again`.
+    memo: what was worked out of this one or of those that it was made of, by who worked it out."""
 
     chosen: Mapping[Network, tuple[Accepted, ...]] = field(default_factory=dict)
     refused: tuple[Refusal, ...] = ()
+    mark: object = field(default_factory=object, compare=False, repr=False)
+    basis: object = field(default=None, compare=False, repr=False)
+    again: frozenset[Network] = field(default=frozenset(), compare=False, repr=False)
+    memo: dict[str, object] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One peer's paths and what became of them."""
+    """One peer's paths and what became of them, but for the limit. touched: the prefixes of those that are not as the
+    time before. several: there may be more than one path for a prefix (ADD-PATH)."""
 
     origin: Origin
     paths: Mapping[Key, Path]
     outcomes: Mapping[Key, tuple[Path, Outcome]]
+    refused: tuple[Refusal, ...]
+    touched: frozenset[Network]
+    several: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +152,8 @@ class _Memory:
 def imported(table: Table, ground: Ground, origins: Mapping[Address, Origin], stranger: Origin) -> Imported:
     """All that is taken of the table. stranger: how peers count that are not in `origins` any more.
 
-    Only what changed since the last time is judged anew: 10,000 paths are judged once, not with every plan.
+    Only what changed since the last time is judged anew: 10,000 paths are judged once, not with every plan. And where
+    few prefixes changed, only those are chosen for again.
     """
     memory = table.memo.get(__name__)
     before = memory if isinstance(memory, _Memory) and memory.ground == ground else None
@@ -150,26 +163,53 @@ def imported(table: Table, ground: Ground, origins: Mapping[Address, Origin], st
         had = before.judged.get(peer) if before else None
         judged[peer] = _judged(judge, table.of(peer), origins.get(peer, stranger), had)
     if before is not None and len(judged) == len(before.judged):
-        same = all(one is before.judged.get(peer) for peer, one in judged.items())
-        if same:
+        changed = [one for peer, one in judged.items() if one is not before.judged.get(peer)]
+        if not changed:
             return before.imported
+        if (again := _touched(changed, before, judged)) is not None:
+            found = _rechosen(judged, again, before.imported)
+            table.memo[__name__] = _Memory(ground, judged, found)
+            return found
     found = _chosen(judged, ground.limit)
     table.memo[__name__] = _Memory(ground, judged, found)
     return found
 
 
 def _judged(judge: Judge, paths: Mapping[Key, Path], origin: Origin, had: _Judged | None) -> _Judged:
+    known: Mapping[Key, tuple[Path, Outcome]] = {}
     if had is not None and had.origin == origin:
         if had.paths is paths:
             return had
         known = had.outcomes
-    else:
-        known = {}
     outcomes: dict[Key, tuple[Path, Outcome]] = {}
+    touched: list[Network] = []
+    several = False
     for key, path in paths.items():
         one = known.get(key)
-        outcomes[key] = one if one is not None and one[0] is path else (path, judge.judge(path, origin))
-    return _Judged(origin, paths, outcomes)
+        if one is None or one[0] is not path:
+            one = (path, judge.judge(path, origin))
+            touched.append(path.prefix)
+            several = several or key[1] != 0
+        outcomes[key] = one
+    if len(outcomes) < len(known) + len(touched):
+        touched += [key[0] for key in known.keys() - outcomes.keys()]
+    refused = tuple(outcome for _, outcome in outcomes.values() if isinstance(outcome, Refusal))
+    return _Judged(origin, paths, outcomes, refused, frozenset(touched), several or (had is not None and had.several))
+
+
+def _touched(
+    changed: Iterable[_Judged], before: _Memory, judged: Mapping[Address, _Judged]
+) -> frozenset[Network] | None:
+    """The prefixes to choose for again; None where that is no less work than for all, or something else changed."""
+    limit = before.ground.limit
+    for peer, one in judged.items():
+        had = before.judged.get(peer)
+        if had is None or (had is not one and had.origin != one.origin) or one.several:
+            return None
+        if len(one.outcomes) > limit or len(had.outcomes) > limit:
+            return None
+    again = frozenset(net for one in changed for net in one.touched)
+    return again if len(again) * len(judged) * FEW < len(before.imported.chosen) else None
 
 
 def _chosen(judged: Mapping[Address, _Judged], limit: int) -> Imported:
@@ -183,10 +223,37 @@ def _chosen(judged: Mapping[Address, _Judged], limit: int) -> Imported:
                 refused.append(outcome)
             else:
                 rivals.setdefault(path.prefix, []).append(outcome)
-    outside = {peer for peer, each in judged.items() if not each.origin.in_cluster}
-    identifiers = {peer: each.origin.router_id for peer, each in judged.items() if each.origin.router_id}
-    chosen = {prefix: _choose(some, outside, identifiers) for prefix, some in rivals.items()}
-    return Imported(chosen, tuple(refused))
+    choice = _Choice(judged)
+    return Imported({prefix: choice.of(some) for prefix, some in rivals.items()}, tuple(refused))
+
+
+def _rechosen(judged: Mapping[Address, _Judged], again: frozenset[Network], before: Imported) -> Imported:
+    """As before, but for these prefixes."""
+    chosen, choice = dict(before.chosen), _Choice(judged)
+    for prefix in again:
+        rivals = [
+            one[1]
+            for each in judged.values()
+            if (one := each.outcomes.get((prefix, 0))) is not None and not isinstance(one[1], Refusal)
+        ]
+        if rivals:
+            chosen[prefix] = choice.of(rivals)
+        else:
+            chosen.pop(prefix, None)
+    refused = tuple(refusal for each in judged.values() for refusal in each.refused)
+    return Imported(chosen, refused, basis=before.mark, again=again, memo=before.memo)
+
+
+class _Choice:
+    """What choosing needs to know of the sessions, worked out once."""
+
+    def __init__(self, judged: Mapping[Address, _Judged]) -> None:
+        self._outside = {peer for peer, each in judged.items() if not each.origin.in_cluster}
+        self._identifiers = {peer: each.origin.router_id for peer, each in judged.items() if each.origin.router_id}
+
+    def of(self, rivals: list[Accepted]) -> tuple[Accepted, ...]:
+        """The best, and those that share its traffic."""
+        return _choose(rivals, self._outside, self._identifiers)
 
 
 def _choose(rivals: list[Accepted], outside: set[Address], identifiers: Identifiers) -> tuple[Accepted, ...]:
@@ -215,11 +282,18 @@ class Judge:
         self._starts = {version: [int(net.network_address) for net in nets] for version, nets in self._own.items()}
         self._near: dict[Address, bool] = {}
         self._other_links: dict[Address, str] = {}
+        self._me = str(ground.address.ip)
+        self._pools = [
+            (net.version, net.prefixlen, int(net.network_address), int(net.broadcast_address), mode)
+            for net, mode in ground.pools
+        ]
+        link = ground.address.network
+        self._link = link.version, int(link.network_address), int(link.broadcast_address)
 
     def judge(self, path: Path, origin: Origin) -> Outcome:
         """Whether a path is taken; the prefix limit is not its business."""
-        pool = next((one for one in self._ground.pools if ip.contains(one[0], path.prefix)), None)
-        way = self._way(path, pool[1] if pool else Encap.NEVER)
+        pool = self._pool(path.prefix)
+        way = self._way(path, pool or Encap.NEVER)
         if refusal := self._never(path, origin):
             return refusal
         verdict = origin.chain.judge(self._candidate(path, way)) if origin.chain.rules[path.prefix.version] else None
@@ -232,6 +306,14 @@ class Judge:
         via = None if way else self._ground.gateways.get(path.next_hop)
         link = "" if way else self._other_link(path.next_hop)
         return Accepted(path if verdict is None else _changed(path, verdict), way, verdict, via, link)
+
+    def _pool(self, prefix: Network) -> Encap | None:
+        """How the pool that the prefix lies in tunnels; by numbers, because this is asked of every path."""
+        version, length, first = prefix.version, prefix.prefixlen, int(prefix.network_address)
+        for family, least, low, high, mode in self._pools:
+            if family == version and least <= length and low <= first <= high:
+                return mode
+        return None
 
     def _never(self, path: Path, origin: Origin) -> Refusal | None:
         """What no filter can ask for."""
@@ -248,7 +330,7 @@ class Judge:
             if times > origin.allowed_own_as:
                 problem = f"has been in AS {origin.local_as} already: numAllowedLocalASNumbers permits it"
                 return _no(path, Reason.LOOP, problem)
-        if path.originator_id == str(self._ground.address.ip):
+        if path.originator_id == self._me:
             return _no(path, Reason.REFLECTED, "is this node's own, reflected")
         if self._ground.cluster_id and self._ground.cluster_id in path.cluster_list:
             return _no(path, Reason.REFLECTED, f"has been reflected in cluster {self._ground.cluster_id} already")
@@ -257,6 +339,9 @@ class Judge:
             return _no(path, Reason.OWN, f"lies in a block of this node's own, {net}: it is not taken")
         if any(ip.contains(net, path.prefix) and path.next_hop in path.prefix for net, _ in self._ground.subnets):
             return _no(path, Reason.LINK, "is of a link of this node's own: it is not taken")
+        version, low, high = self._link
+        if version != path.prefix.version or not low <= int(path.prefix.network_address) <= high:
+            return None
         link = self._ground.address
         if ip.contains(link.network, path.prefix) and (link.ip in path.prefix or path.next_hop in path.prefix):
             return _no(path, Reason.LINK, f"is of this node's own link, {link.network}: it is not taken")

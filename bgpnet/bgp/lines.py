@@ -100,7 +100,10 @@ class RefreshRequest:
 
 @dataclass(frozen=True, slots=True)
 class PeerState:
-    """One neighbour as ExaBGP sees it now. What only an OPEN tells is empty while the session is not established."""
+    """One neighbour as ExaBGP sees it now. What only an OPEN tells is empty while the session is not established.
+
+    restart_time: seconds for which a graceful peer asks to be waited for; None where ExaBGP does not say.
+    """
 
     peer: Address
     local: Address
@@ -110,6 +113,7 @@ class PeerState:
     router_id: Address | None = None
     graceful: bool = False
     families: tuple[str, ...] = ()
+    restart_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,6 +371,7 @@ _TYPES = {"state": _state, "open": _open, "update": _update, "notification": _no
 
 def _peer_state(said: Any) -> PeerState:
     local, peer = said["local"], said["peer"]
+    restart = peer["capabilities"]["graceful-restart"]  # true or false, but by our launcher a number
     return PeerState(
         peer=_address(peer["address"]),
         local=_address(local["address"]),
@@ -374,8 +379,9 @@ def _peer_state(said: Any) -> PeerState:
         external=_number(local["as"]) != _number(peer["as"]),
         up=said["fsm"] == "ESTABLISHED",  # "state" says down for the first second
         router_id=_address(peer["id"]) if peer["id"] else None,
-        graceful=bool(peer["capabilities"]["graceful-restart"]),
+        graceful=bool(restart),
         families=tuple(map(str, said["families"])),
+        restart_time=int(restart) if restart and restart is not True else None,
     )
 
 

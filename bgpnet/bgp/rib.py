@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from bgpnet.model.ip import Address, Network, address
+
+T = TypeVar("T")
 
 Key = tuple[Network, int]
 """A path among those of one peer: the prefix, and the ADD-PATH identifier (RFC 7911; 0 where there is none)."""
@@ -50,6 +53,39 @@ class Update:
     peer: Address
     announced: tuple[Path, ...] = ()
     withdrawn: tuple[Key, ...] = ()
+
+
+def merged(events: Iterable[T]) -> Iterator[T | Update]:
+    """The events in their order, but of UPDATEs of one peer in a row one: a table takes it for the price of one."""
+    row: list[Update] = []
+    for event in events:
+        if isinstance(event, Update):
+            if row and row[0].peer != event.peer:
+                yield _one(row)
+                row = []
+            row.append(event)
+            continue
+        if row:
+            yield _one(row)
+            row = []
+        yield event
+    if row:
+        yield _one(row)
+
+
+def _one(row: Sequence[Update]) -> Update:
+    """What comes of all of them: the last word on each path counts."""
+    if len(row) == 1:
+        return row[0]
+    announced: dict[Key, Path] = {}
+    withdrawn: dict[Key, None] = {}
+    for update in row:
+        for key in update.withdrawn:
+            announced.pop(key, None)
+            withdrawn[key] = None
+        for path in update.announced:
+            announced[path.prefix, path.path_id] = path
+    return Update(row[0].peer, tuple(announced.values()), tuple(key for key in withdrawn if key not in announced))
 
 
 class Table:

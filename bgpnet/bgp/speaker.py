@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
+from bgpnet.bgp.rib import merged
 from bgpnet.bgp.talk import Away as Away
 from bgpnet.bgp.talk import Exports, SpeakerEvent, Talk
 from bgpnet.bgp.talk import Synced as Synced
@@ -151,9 +152,9 @@ class Speaker:
                     if not data:
                         return f"the speaker closed {self._path}; is `bgpnet speaker` running?"
                     *lines, partial = (partial + data).split(b"\n")
-                    for line in lines:
-                        for event in talk.hear(line.decode("utf-8", "replace")):
-                            self._emit(event)
+                    heard_of = (event for line in lines for event in talk.hear(line.decode("utf-8", "replace")))
+                    for event in merged(heard_of):
+                        self._emit(event)
                     heard = monotonic()
                 if unsent:
                     del unsent[: connection.send(unsent)]

@@ -268,6 +268,7 @@ class Talk:
             router_id=opened.router_id if opened else None,
             graceful=opened is not None and opened.restart_time is not None,
             families=opened.families if opened else (IPV4_UNICAST,),
+            restart_time=opened.restart_time if opened else None,
         )
         self._table = self._table.drop(event.peer)
         self._fresh.add(event.peer)

@@ -353,7 +353,7 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    folder: Path, count: int, name: str, *, pool: str = POOL, size: int = 26, rest: float = 30.0
+    folder: Path, count: int, name: str, *, pool: str = POOL, size: int = 26, rest: float = 30.0, mode: str = "Never"
 ) -> Iterator[Cluster]:
     """So many nodes on one segment and a pool in their datastore; nothing runs on them yet. `pool` may be empty."""
     (folder / "store").mkdir()
@@ -377,7 +377,8 @@ def cluster(
         made = Cluster(lab, folder, addresses)
         stack.callback(made.end)
         if pool:
-            made[0].ctl("create", "-f", "-", stdin=POOL_TEXT.format(name="pods", cidr=pool, size=size))
+            text = POOL_TEXT.format(name="pods", cidr=pool, size=size).replace("Never", mode)
+            made[0].ctl("create", "-f", "-", stdin=text)
         yield made
 
 

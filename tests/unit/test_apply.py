@@ -6,13 +6,34 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import worlds
-from worlds import BLOCK, ME, applied, block, ended, found, machine, node, pod, pool, run, state, synced, told, wire
+from hypothesis import given
+from hypothesis import strategies as st
+from worlds import (
+    BLOCK,
+    ME,
+    applied,
+    block,
+    ended,
+    found,
+    machine,
+    node,
+    path,
+    pod,
+    pool,
+    run,
+    state,
+    synced,
+    told,
+    up,
+    wire,
+)
 
 from bgpnet.agent import facts
-from bgpnet.agent.apply import differences, follow, handled_by
+from bgpnet.agent.apply import apply, differences, follow, handled_by
 from bgpnet.agent.events import PodWired, Reaped
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Pod, World
+from bgpnet.bgp.rib import Update
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.api import DropRoute, PutRoute, PutSysctl, PutTunnel
 from bgpnet.kernel.fake import FakeKernel
@@ -260,3 +281,38 @@ def test_what_a_worker_reports_is_handled() -> None:
     assert handled_by(world, PodWired(1, one.attachment, "1.0.0")) == {one.link}
     assert handled_by(world, Reaped((one.attachment, Attachment("unknown", "eth0")))) == {one.link}
     assert handled_by(world, state()) == set()
+
+
+BLOCKS = [f"10.244.{number}.0/26" for number in range(1, 25)]
+tables = st.dictionaries(st.sampled_from(BLOCKS), st.integers(2, 3))
+
+
+def hearing(world: World, table: dict[str, int]) -> World:
+    """The peer says this from now on: prefix to the last number of the next hop."""
+    had = world.table.of(worlds.PEER) if world.table is not None else {}
+    paths = tuple(
+        one
+        for prefix, number in table.items()
+        if had.get(((one := path(prefix, next_hop=ip.address(f"192.0.2.{number}"))).prefix, 0)) != one
+    )
+    gone = tuple(key for key in had if str(key[0]) not in table)
+    return run(world, Update(worlds.PEER, paths, gone))
+
+
+@given(tables, st.lists(tables, min_size=1, max_size=4))
+def test_learned_routes_are_followed_as_by_a_look_at_the_kernel(
+    before: dict[str, int], after: list[dict[str, int]]
+) -> None:
+    """And where few of many changed, though only those are looked at."""
+    kernel, many = machine(), dict.fromkeys(BLOCKS, 2)
+    world = run(synced(blocks=[block()], nodes=[node("node2", "192.0.2.2/24")]), found(state()), up())
+    world = hearing(run(hearing(world, many), ended()), before)
+    last = plan(world)
+    apply(last, kernel)
+    for table in after:
+        world = hearing(world, {**many, **table})
+        wish = plan(world)
+        wanted = len(differences(wish, kernel.read(wish.kernel.sysctls)))
+        assert follow(last.kernel, wish, set(), kernel) == wanted
+        assert kernel.read().routes[Owner.LEARNED] == wish.kernel.routes[Owner.LEARNED]
+        last = wish

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from itertools import permutations
+from collections.abc import Iterable
+from itertools import pairwise, permutations
 from time import process_time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from bgpnet.bgp.rib import Path, Table, Update, decide, equals
+from bgpnet.bgp.rib import Path, Table, Update, decide, equals, merged
 from bgpnet.model import ip
 
 A, B, C = (ip.address(f"10.0.0.{n}") for n in (1, 2, 3))
@@ -35,6 +38,35 @@ def test_paths_of_one_prefix_by_peer_and_identifier() -> None:
     table = Table([path(A), path(B), path(A, path_id=7)])
     assert (len(table), table.peers(), set(table.of(A))) == (3, {A, B}, {(NET, 0), (NET, 7)})
     assert Table([path(A)]).drop(A) == Table()
+
+
+updates = st.builds(
+    lambda peer, come, gone: Update(
+        peer,
+        tuple(path(peer, net, med=med) for net, med in come.items()),
+        tuple((net, 0) for net in gone),
+    ),
+    st.sampled_from([A, B]),
+    st.dictionaries(st.sampled_from([NET, NET2]), st.integers(0, 3)),
+    st.sets(st.sampled_from([NET, NET2])),
+)
+
+
+@given(st.lists(updates | st.just("something else")))
+def test_updates_in_a_row_are_one(events: list[Update | str]) -> None:
+    def after(some: Iterable[Update | str]) -> list[Table]:
+        """The table at everything else that happens, and at the end."""
+        tables = [Table()]
+        for event in some:
+            if isinstance(event, Update):
+                tables[-1] = tables[-1].apply(event)
+            else:
+                tables.append(tables[-1])
+        return tables
+
+    row = list(merged(events))
+    assert after(row) == after(events)
+    assert not any(isinstance(a, Update) and isinstance(b, Update) and a.peer == b.peer for a, b in pairwise(row))
 
 
 def test_graceful_restart() -> None:

@@ -253,11 +253,13 @@ grounds = st.sampled_from([GROUND, ALWAYS, replace(GROUND, limit=1)])
 rules = st.sampled_from([(), (EVERYTHING,), (FilterRule(action=Action.REJECT, priority=1),)])
 
 
-@given(st.lists(st.tuples(changes, grounds, rules), max_size=12))
+@given(st.lists(st.tuples(changes, grounds, rules), max_size=12), st.booleans())
 def test_what_is_remembered_is_what_would_be_found_anew(
-    steps: list[tuple[tuple[ip.Address, str, int | None], Ground, tuple[FilterRule, ...]]],
+    steps: list[tuple[tuple[ip.Address, str, int | None], Ground, tuple[FilterRule, ...]]], many: bool
 ) -> None:
-    table = Table()
+    """many: where there are so many others that only what changed is chosen for again."""
+    others = [f"10.244.{number}.0/26" for number in range(2, 42)] if many else []
+    table = Table(path(prefix, peer) for prefix in others for peer in (A, TOR1))
     for (peer, prefix, med), ground, listed in steps:
         key = (ip.network(prefix), 0)
         update = Update(peer, withdrawn=(key,)) if med is None else Update(peer, (path(prefix, peer, med=med),))

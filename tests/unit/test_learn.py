@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import worlds
 from worlds import OTHER, PEER, block, ended, found, goodbye, later, lost, node, run, state, synced, told, up
 
@@ -66,6 +68,19 @@ def test_a_peer_that_asked_for_less_is_waited_for_less() -> None:
 def test_a_peer_without_graceful_restart_is_not_waited_for() -> None:
     world = run(start(), up(restart=None), told(*BLOCKS), ended(), lost())
     assert learned(world) == []
+
+
+def test_a_peer_that_comes_back_without_graceful_restart_begins_anew() -> None:
+    world = run(later(run(taught(), lost()), 5), up(restart=None))
+    assert learned(world) == []
+    assert learned(run(world, told(BLOCKS[0]))) == [BLOCKS[0]]
+
+
+def test_a_session_that_was_found_up_is_waited_for_as_long_as_its_peer_asked() -> None:
+    table = Table(worlds.path(prefix) for prefix in BLOCKS)
+    world = run(start(), found(replace(state(), restart_time=7), table=table), lost())
+    assert learned(later(world, 6)) == [*BLOCKS]
+    assert learned(later(world, 7)) == []
 
 
 def test_a_peer_that_says_goodbye_takes_its_routes_along() -> None:
