@@ -12,9 +12,11 @@ from bgpnet import cnispec, ipam, names, resting
 from bgpnet.agent import adopt, answers, choose, claims, facts
 from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
+    CheckPod,
     Effect,
     KernelApplied,
     Namespaces,
+    PodChecked,
     PodRefused,
     PodWired,
     UnwirePod,
@@ -47,7 +49,9 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
         return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, other))]
     if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
         known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
-        return with_pod(world, known), [answers.answer(number, request.version, known)]
+        return with_pod(world, known), [
+            CheckPod(number, known, request.version, request)
+        ]  # its link may just have gone
     if pod is not None and pod.phase is Phase.CUT:
         return answers.wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
     if (busy := _busy(world, pod, request)) is not None:
@@ -64,6 +68,16 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     else:
         world, effects = _wire(world, number, replace(pod, netns=request.netns), request.version, again=True)
     return world, overtaken + effects
+
+
+def compared(world: World, event: PodChecked, request: CniRequest) -> Step:
+    """A repeated ADD: the same answer while the pod is as it was wired; otherwise it is wired anew, as a lost one is."""
+    pod = world.pods.get(event.attachment)
+    if pod is not None and pod.phase is Phase.READY:
+        if not event.differences:
+            return world, [answers.answer(event.number, event.version, pod)]
+        world = with_pod(world, replace(pod, phase=Phase.LOST))
+    return add(world, event.number, request)
 
 
 def place(world: World, number: int, request: CniRequest, failed: frozenset[str] = frozenset()) -> Step:

@@ -96,6 +96,24 @@ def test_del_twice_and_of_nobody(one: Machine) -> None:
     assert_nothing_left(one)
 
 
+@pytest.mark.parametrize("lost", ["link", "namespace"])
+def test_an_add_that_is_repeated_when_the_link_has_just_gone_is_wired_anew(one: Machine, lost: str) -> None:
+    pod = one.add("p")
+    for _ in range(3):  # the monitor tells of the link a moment later: the ADD must not count on it
+        if lost == "link":
+            one.run("ip", "link", "del", pod.link)
+        else:
+            one.run("ip", "netns", "del", pod.name)
+            one.netns(pod.name)
+        again = one.added(pod.name, pod.container, one.cni("ADD", pod.container, pod.name, pod=pod.name))
+        assert again.result == pod.result
+        assert f"inet {pod.address}/32 " in one.run("ip", "-n", pod.name, "address", "show", "dev", "eth0")
+    eventually(lambda: one.cali() == [pod.link], lambda: one.cali())
+    eventually(lambda: [line.split()[0] for line in pod_routes(one)] == [pod.address], lambda: pod_routes(one))
+    one.delete(pod)
+    assert_nothing_left(one)
+
+
 def test_del_after_the_namespace_is_gone(one: Machine) -> None:
     pod = one.add("p")
     one.run("ip", "netns", "del", pod.name)

@@ -9,6 +9,7 @@ from bgpnet import ipam
 from bgpnet.agent import events
 from bgpnet.agent.events import (
     Answer,
+    CheckPod,
     ClaimBlock,
     Effect,
     ForgetBlock,
@@ -122,9 +123,28 @@ def test_an_add_takes_an_address_is_wired_and_answered() -> None:
 
 def test_the_same_container_gets_the_same_answer_and_no_second_address() -> None:
     world, first = add(with_block(), "c1")
-    again, second = run(world, events.CniAsked(2, call("ADD", "c1")))
-    assert told(first)[0][2] == told(second)[0][2]
+    again, effects = run(world, events.CniAsked(2, call("ADD", "c1")))
     assert again.blocks == world.blocks
+    check = only(effects, CheckPod)
+    assert isinstance(check, CheckPod)
+    _, second = run(again, events.PodChecked(2, check.pod.attachment, check.version, (), check.repeated))
+    assert told(first)[0][2] == told(second)[0][2]
+
+
+def test_a_repeated_add_of_what_is_not_as_it_was_wired_is_wired_anew() -> None:
+    world, _ = add(with_block(), "c1")
+    again, effects = run(world, events.CniAsked(2, call("ADD", "c1")))
+    check = only(effects, CheckPod)
+    assert isinstance(check, CheckPod)
+    found = events.PodChecked(2, check.pod.attachment, check.version, ("link cali1 is gone",), check.repeated)
+    anew, effects = run(again, found)
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert (wire.again, wire.pod.address) == (True, check.pod.address)
+    assert told(run(anew, events.PodWired(2, wire.pod.attachment, wire.version))[1])[0][:2] == (2, 0)
+    # Meanwhile its DEL has come: who repeats the ADD is told that, and gets no link that nobody deletes.
+    leaving, _ = run(again, events.CniAsked(3, call("DEL", "c1")))
+    assert told(run(leaving, found)[1])[0][2]["code"] == 11
 
 
 def test_two_interfaces_of_one_container_are_two_pods() -> None:
