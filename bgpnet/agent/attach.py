@@ -71,7 +71,7 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
 
 
 def compared(world: World, event: PodChecked, request: CniRequest) -> Step:
-    """A repeated ADD: the same answer while the pod is as it was wired; otherwise it is wired anew, as a lost one is."""
+    """A repeated ADD: the same answer while the pod is as it was wired; else it is wired anew, as a lost one is."""
     pod = world.pods.get(event.attachment)
     if pod is not None and pod.phase is Phase.READY:
         if not event.differences:

@@ -160,6 +160,23 @@ def test_a_del_that_no_agent_will_ever_carry_out_is_not_tried_for_ever(one: Mach
     eventually(lambda: not list((one.root / "run/bgpnet/tombstones").iterdir()), "it is still there")
 
 
+def test_what_is_no_note_among_the_notes_holds_no_agent_up(one: Machine) -> None:
+    pod = one.add("p")
+    one.agent.end()
+    assert one.cni("DEL", pod.container, pod.name, pod=pod.name).code == 0
+    tombstones = one.root / "run/bgpnet/tombstones"
+    (tombstones / "a.folder").mkdir()
+    os.mkfifo(tombstones / "a.pipe")
+    (tombstones / "a.symlink").symlink_to("/dev/zero")
+    (tombstones / "a.text").write_text("nonsense")
+    one.agent.start()
+    one.ready()
+    assert_nothing_left(one)
+    left = ["a.folder", "a.symlink"]
+    eventually(lambda: sorted(path.name for path in tombstones.iterdir()) == left, lambda: [*tombstones.iterdir()])
+    assert all(f"tombstones/{name} cannot be read as the note of a DEL" in one.log() for name in left)
+
+
 # a newer sandbox of the same pod
 
 
