@@ -345,13 +345,14 @@ def test_a_socket_that_nobody_holds_is_an_absent_agent(plugin: list[str], tmp_pa
     assert "no agent answers (Connection refused)" in message
 
 
-@pytest.mark.parametrize("obstacle", ["file", "name"])
+@pytest.mark.parametrize("obstacle", ["file", "name", "limit"])
 def test_a_tombstone_that_cannot_be_written_is_an_error(plugin: list[str], tmp_path: Path, obstacle: str) -> None:
     env = environment("DEL", containerid="c" * 300 if obstacle == "name" else "c0ffee")
     if obstacle == "file":
         (tmp_path / "tombstones").write_text("in the way")
-    code, message = execute(plugin, env, config(tmp_path / "agent.sock")).error
-    reason = {"file": "Not a directory", "name": "File name too long"}[obstacle]
+    limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *plugin]  # by itself it sends a signal, which ends a program
+    code, message = execute(limited if obstacle == "limit" else plugin, env, config(tmp_path / "agent.sock")).error
+    reason = {"file": "Not a directory", "name": "File name too long", "limit": "File too large"}[obstacle]
     assert (code, message.split(": ", 1)[1]) == (
         11,
         f"no agent answers, and no tombstone can be written beside it ({reason}); "
