@@ -252,12 +252,14 @@ def _args(text: str, *, strict: bool) -> dict[str, str]:
 
 
 def _pod(args: Mapping[str, str], *, strict: bool) -> str:
-    """The pod's name; too long a one of an ADD is refused: a block of such would be more than a datastore takes."""
+    """The pod's name; an ADD's must be fit for a block (many long ones are more than etcd takes) and for a table."""
     namespace, name = args.get("K8S_POD_NAMESPACE", ""), args.get("K8S_POD_NAME", "")
     for key, value in (("K8S_POD_NAMESPACE", namespace), ("K8S_POD_NAME", name)):
         if strict and len(value) > _LONGEST_NAME:
             shown = f"{value[:20]!r}… of {len(value)} characters"
             raise CniError(BAD_ENVIRONMENT, f"CNI_ARGS {key} = {shown}: use at most {_LONGEST_NAME}")
+        if strict and not value.isprintable():
+            raise CniError(BAD_ENVIRONMENT, f"CNI_ARGS {key} = {value!a}: use no control characters")
     return f"{namespace}/{name}" if namespace and name else ""
 
 

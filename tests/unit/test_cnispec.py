@@ -67,6 +67,7 @@ def test_a_del_does_not_mind_what_its_add_asked_for() -> None:
         {"CNI_NETNS": "/run/netns/\udcff"},
         {"CNI_ARGS": "K8S_POD_NAMESPACE=a;K8S_POD_NAME=\udcff"},
         {"CNI_ARGS": f"K8S_POD_NAMESPACE=a;K8S_POD_NAME={'a' * 254}"},
+        {"CNI_ARGS": "K8S_POD_NAME=a\nb"},
         {"CNI_UNHEARD": "\udcff"},
     ],
 )
@@ -145,6 +146,7 @@ def test_a_del_needs_no_namespace() -> None:
             "CNI_ARGS K8S_POD_NAME = 'aaaaaaaaaaaaaaaaaaaa'… of",
         ),
         ({"CNI_ARGS": f"K8S_POD_NAMESPACE={'a' * 254}"}, None, None, 4, "of 254 characters: use at most 253"),
+        ({"CNI_ARGS": "K8S_POD_NAME=a\x1b[2J"}, None, None, 4, r"CNI_ARGS K8S_POD_NAME = 'a\x1b[2J': use no control"),
         ({"CNI_COMMAND": "DEL", "CNI_IFNAME": "eth\udc80"}, None, None, 4, "CNI_IFNAME"),
         ({}, {"name": ""}, None, 7, "name"),
         ({}, {"name": "a b"}, None, 7, "name"),
