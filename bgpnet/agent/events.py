@@ -222,6 +222,13 @@ class KernelLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class UplinkLooked:
+    """The uplink's MTU is another than before: bytes."""
+
+    mtu: int
+
+
+@dataclass(frozen=True, slots=True)
 class ConflistLooked:
     """What is wrong with the CNI configuration that container runtimes read, each a sentence."""
 
@@ -439,6 +446,7 @@ Event = (
     | Workloads
     | KernelLooked
     | KernelApplied
+    | UplinkLooked
     | ConflistLooked
     | SecretsLooked
     | PodsLooked

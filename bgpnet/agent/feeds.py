@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic, time
 
-from bgpnet.agent.events import Changed, Event, Gone, Listed, StoreAway, Tick
-from bgpnet.errors import Compacted, StoreError
+from bgpnet.agent.events import Changed, Event, Gone, Listed, StoreAway, Tick, UplinkLooked
+from bgpnet.errors import Compacted, KernelRefused, StoreError
+from bgpnet.kernel.api import Kernel
 from bgpnet.model.kinds import Kind
 from bgpnet.store.repo import Gone as Deleted
 from bgpnet.store.repo import Repo, prefix
+
+log = logging.getLogger("bgpnet.agent")
 
 Emit = Callable[[Event], None]
 Stop = threading.Event
@@ -19,10 +24,25 @@ RETRY = 1.0
 """Seconds until a datastore that did not answer is asked again."""
 
 
+LOOK = 5.0
+"""Seconds between two looks at the uplink's MTU."""
+
+
 def clock(emit: Emit, stop: Stop) -> None:
     """A Tick a second."""
     while not stop.wait(1.0):
         emit(Tick(time(), monotonic()))
+
+
+def uplink(kernel: Kernel, name: str, mtu: int, emit: Emit, stop: Stop, every: float = LOOK) -> None:
+    """Tell when the uplink's MTU is another than it was; one that is gone for a while keeps the MTU that it had."""
+    while not stop.wait(every):
+        with suppress(KernelRefused):
+            now = next((link.mtu for link in kernel.uplinks() if link.name == name), mtu)
+            if now != mtu:
+                log.info("%s has MTU %d now, and had %d: new pods follow, others keep theirs", name, now, mtu)
+                emit(UplinkLooked(now))
+            mtu = now
 
 
 def datastore(repo: Repo, kind: Kind, emit: Emit, stop: Stop) -> None:

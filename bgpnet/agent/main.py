@@ -177,6 +177,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
         start(f"feed-{kind.plural}", feeds.datastore, repo, kind, loop.emit, stop)
     start("secrets", secrets.follow, Path(settings.secrets), os.environ, loop.emit, stop)
     start("clock", feeds.clock, loop.emit, stop)
+    start("uplink", feeds.uplink, kernel, me.uplink, me.uplink_mtu, loop.emit, stop)
     start("speaker", speaker.run, stop)
     if settings.cni_conf_dir:
         start("conflist", _keeper(settings, loop.emit).run, stop)

@@ -58,6 +58,8 @@ def step(world: World, event: Happening) -> Step:
             return sync.away(world, event)
         case events.KernelLooked():
             return sync.looked(world, event)
+        case events.UplinkLooked(mtu):
+            return replace(world, me=replace(world.me, uplink_mtu=mtu)), []
         case events.ConflistLooked(warnings):
             return replace(world, conflist=warnings), []
         case events.SecretsLooked(secrets):

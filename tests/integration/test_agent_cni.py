@@ -114,6 +114,17 @@ def test_an_add_that_is_repeated_when_the_link_has_just_gone_is_wired_anew(one: 
     assert_nothing_left(one)
 
 
+def test_new_pods_follow_the_uplinks_mtu(one: Machine) -> None:
+    before = one.add("p", cniVersion="1.1.0")
+    assert {link["mtu"] for link in before.result["interfaces"]} == {1500}
+    one.run("ip", "link", "set", "eth1", "mtu", "1400")
+    eventually(lambda: "eth1 has MTU 1400 now, and had 1500" in one.log(), one.log)
+    after = one.add("q", cniVersion="1.1.0")
+    assert {link["mtu"] for link in after.result["interfaces"]} == {1400}
+    check = one.cni("CHECK", before.container, before.name, pod="p", cniVersion="1.1.0", prevResult=before.result)
+    assert check.code == 0, check.raw  # it keeps what it was wired with
+
+
 def test_del_after_the_namespace_is_gone(one: Machine) -> None:
     pod = one.add("p")
     one.run("ip", "netns", "del", pod.name)

@@ -1,0 +1,43 @@
+"""The uplink's MTU, which somebody may change while the agent runs."""
+
+from __future__ import annotations
+
+import threading
+
+from worlds import fresh, pool, run, synced
+
+from bgpnet.agent import facts, feeds
+from bgpnet.agent.events import Event, UplinkLooked
+from bgpnet.kernel.fake import FakeKernel
+from bgpnet.kernel.state import Uplink
+from bgpnet.model import ip
+from bgpnet.model.ippool import Encap
+
+
+class Node(FakeKernel):
+    """A kernel whose uplink has these MTUs one look after the other; None: it is gone."""
+
+    def __init__(self, *mtus: int | None) -> None:
+        super().__init__()
+        self.mtus = list(mtus)
+        self.over = threading.Event()
+
+    def uplinks(self) -> list[Uplink]:
+        """See kernel.api.Kernel.uplinks."""
+        mtu = self.mtus.pop(0)
+        if not self.mtus:
+            self.over.set()
+        return [] if mtu is None else [Uplink("eth1", 2, mtu, True, (ip.interface("192.0.2.1/24"),), False)]
+
+
+def test_only_what_changed_is_told() -> None:
+    told: list[Event] = []
+    kernel = Node(1500, 9000, 9000, None, 9000, 1400)
+    feeds.uplink(kernel, "eth1", 1500, told.append, kernel.over, 0.0)
+    assert told == [UplinkLooked(9000), UplinkLooked(1400)]
+
+
+def test_new_pods_follow() -> None:
+    assert facts.pod_mtu(run(synced(pool(mode=Encap.NEVER)), UplinkLooked(9000))) == 9000
+    assert facts.pod_mtu(run(synced(pool(mode=Encap.ALWAYS)), UplinkLooked(9000))) == 8980
+    assert facts.tunnel_mtu(run(fresh(), UplinkLooked(9000))) == 8980
