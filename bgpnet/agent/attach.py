@@ -60,6 +60,8 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
             f"container {busy.attachment.container} is {busy.phase} on {busy.link}; ask again when that call has ended",
         )
         return world, [answers.refuse(number, request, problem)]
+    if reason := _link_of_another(world, request):
+        return world, [answers.refuse(number, request, CniError(cnispec.WIRING_REFUSED, reason))]
     if world.unjournalled:
         return world, [answers.refuse(number, request, CniError(cnispec.TRY_AGAIN, world.unjournalled))]
     world, overtaken = _overtake(world, request)
@@ -333,6 +335,21 @@ def _busy(world: World, pod: Pod | None, request: CniRequest) -> Pod | None:
         return pod
     link = _link(request)
     return next((one for one in rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)
+
+
+def _link_of_another(world: World, request: CniRequest) -> str:
+    """That the link is at work for what is no former sandbox of this pod, as a sentence; nothing where it is free.
+
+    Names are joined by dots before they are hashed: the interface b of pod x.a is the interface a.b of pod x.
+    """
+    link = _link(request)
+    for one in rivals(world, link, request.attachment):
+        known = {request.pod, one.pod} - {""}  # what was recovered without a record has no pod
+        former = request.pod and len(known) == 1 and one.attachment.ifname == request.attachment.ifname
+        if one.phase is Phase.READY and not former:
+            whose = f"interface {one.attachment.ifname} of {one.pod or f'container {one.attachment.container}'}"
+            return f"pod link {link} is that of {whose}, whose names joined are the same: rename the pod or interface"
+    return ""
 
 
 def again(world: World, failed: frozenset[str] = frozenset()) -> Step:
