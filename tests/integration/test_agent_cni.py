@@ -141,7 +141,7 @@ def test_a_del_without_an_agent_is_made_good_by_the_next(one: Machine, twin: boo
     answer = one.cni("DEL", pod.container, pod.name, pod=pod.name, twin=twin)
     assert (answer.code, answer.raw) == (0, "")
     tombstones = one.root / "run/bgpnet/tombstones"
-    assert [path.name for path in tombstones.iterdir()] == [f"{pod.container}.eth0"]
+    assert [path.name for path in tombstones.iterdir()] == [f"{pod.container}:eth0"]
     one.agent.start()
     one.ready()
     eventually(lambda: not list(tombstones.iterdir()), "the DEL was not made good")
