@@ -21,6 +21,11 @@ KEEP = "bgpnet.io/keepAddress"
 """Whether a pod's address is kept for its next sandbox; ours alone (Calico does it for KubeVirt's machines only)."""
 KNOWN_PREFIXES = ("cni.projectcalico.org/", "bgpnet.io/")
 """What of a pod's annotations may be meant for us."""
+UNHEEDED = {
+    "cni.projectcalico.org/hwAddr": "bgpnet makes a pod's MAC from its address",
+    "cni.projectcalico.org/ipAddrsNoIpam": f"bgpnet gives addresses of its pools only, by {ADDRESSES}",
+}
+"""What Calico would heed and bgpnet does not, and why; a pod that asks for it is refused rather than given another."""
 KEPT = 3600
 """Seconds that an address is kept where nobody says how long."""
 LONGEST = 30 * 86400
@@ -64,6 +69,9 @@ def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None, 
     """
     pools, pools_by = asked.pools, asked.pools_by
     address, address_by = asked.address, asked.address_by
+    for name, why in UNHEEDED.items():
+        if of_pod is not None and of_pod.annotations.get(name):
+            raise NoAddress(f"annotation {name} of pod {pod} = {_shown(of_pod.annotations[name])}: {why}; remove it")
     holders = ((f"pod {pod}", of_pod), (f"namespace {pod.partition('/')[0]}", of_namespace))
     for holder, meta in holders:
         if meta is not None and meta.annotations.get(POOLS):  # an empty one is none, as with Calico

@@ -29,6 +29,9 @@ INTERNAL, NO_ADDRESS, WIRING_REFUSED, NOT_AS_ADDED = 100, 101, 102, 103
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
 _MTU = range(68, 65536)
+_LONGEST_ID = 128
+_LONGEST_NAME = 253
+"""Characters of a Kubernetes object's name (RFC 1123 subdomain)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,38 +84,36 @@ class Wired:
 def parse(call: CniCall) -> CniRequest:
     """A request from the plugin's environment and input; raises CniError with the specification's code."""
     config = _config(call.stdin)
-    for name, value in call.env.items():
-        _readable(name, value)
+    env = _readable(call.env)
     version = config.get("cniVersion", "0.2.0")
     if version not in VERSIONS:
         raise CniError(INCOMPATIBLE, f"cniVersion {version!r} is not supported; write one of {', '.join(VERSIONS)}")
-    command = _variable(call.env, "CNI_COMMAND")
+    command = _variable(env, "CNI_COMMAND")
     if command not in COMMANDS:
         raise CniError(BAD_ENVIRONMENT, f"CNI_COMMAND={command} is unknown; use one of {', '.join(COMMANDS)}")
     if command in ("GC", "STATUS"):
         nobody = Attachment("", "")
         valid = _valid(config) if command == "GC" else None
         return CniRequest(command, nobody, "", "", _network(config), str(version), valid=valid)
-    container = _variable(call.env, "CNI_CONTAINERID")
-    if not _CONTAINER.match(container) or len(container) > 128:
-        raise CniError(
-            BAD_ENVIRONMENT,
-            f"CNI_CONTAINERID={container!r}: at most 128 letters, digits, '_', '.', '-', a letter or digit first",
-        )
-    netns = call.env.get("CNI_NETNS", "")
+    container = _variable(env, "CNI_CONTAINERID")
+    # A DEL has to end well, though of what no ADD would have taken.
+    if not _CONTAINER.match(container) or (len(container) > _LONGEST_ID and command != "DEL"):
+        allowed = f"at most {_LONGEST_ID} letters, digits, '_', '.', '-', a letter or digit first"
+        raise CniError(BAD_ENVIRONMENT, f"CNI_CONTAINERID={container!r}: {allowed}")
+    netns = env.get("CNI_NETNS", "")
     if command != "DEL" and not netns:
         raise CniError(BAD_ENVIRONMENT, "CNI_NETNS is missing; give the path of the pod's network namespace")
     if command == "ADD" and config.get("prevResult") is not None:
         first = "bgpnet makes the pod's interface and must be the first plugin of the conflist"
         raise CniError(BAD_CONFIG, f"prevResult is set, as if another plugin had been there before: {first}")
-    args = _args(call.env.get("CNI_ARGS", ""), strict=command != "DEL")
+    args = _args(env.get("CNI_ARGS", ""), strict=command != "DEL")
     adds = command == "ADD"  # what only an ADD needs is nobody else's business: a DEL has to end well
     source, address = _address(args, config) if adds else ("", None)
     return CniRequest(
         command=command,
-        attachment=Attachment(container, _ifname(_variable(call.env, "CNI_IFNAME"))),
+        attachment=Attachment(container, _ifname(_variable(env, "CNI_IFNAME"))),
         netns=netns,
-        pod=_pod(args),
+        pod=_pod(args, strict=adds),
         network=_network(config),
         version=version,
         pools=_pools(config) if adds else (),
@@ -204,14 +205,23 @@ def _config(stdin: bytes) -> dict[str, object]:
     return config
 
 
-def _readable(name: str, value: str) -> None:
-    """Bytes that are not UTF-8 (they came as surrogates) can be in no journal and in no answer."""
-    try:
-        f"{name}{value}".encode()
-    except UnicodeEncodeError:
-        raise CniError(
-            BAD_ENVIRONMENT, f"{name!a} = {value!a} is not UTF-8; the container runtime has to set text"
-        ) from None
+def _readable(env: Mapping[str, str]) -> Mapping[str, str]:
+    """The variables; bytes that are not UTF-8 (they came as surrogates) can be in no journal and in no answer.
+
+    A DEL, which has to end well, goes without those that it does not need.
+    """
+    found = {}
+    for name, value in env.items():
+        try:
+            f"{name}{value}".encode()
+        except UnicodeEncodeError:
+            if env.get("CNI_COMMAND") == "DEL" and name not in ("CNI_CONTAINERID", "CNI_IFNAME"):
+                continue
+            raise CniError(
+                BAD_ENVIRONMENT, f"{name!a} = {value!a} is not UTF-8; the container runtime has to set text"
+            ) from None
+        found[name] = value
+    return found
 
 
 def _variable(env: Mapping[str, str], name: str) -> str:
@@ -241,8 +251,15 @@ def _args(text: str, *, strict: bool) -> dict[str, str]:
     return found
 
 
-def _pod(args: Mapping[str, str]) -> str:
+def _pod(args: Mapping[str, str], *, strict: bool) -> str:
+    """The pod's name; an ADD's must be fit for a block (many long ones are more than etcd takes) and for a table."""
     namespace, name = args.get("K8S_POD_NAMESPACE", ""), args.get("K8S_POD_NAME", "")
+    for key, value in (("K8S_POD_NAMESPACE", namespace), ("K8S_POD_NAME", name)):
+        if strict and len(value) > _LONGEST_NAME:
+            shown = f"{value[:20]!r}… of {len(value)} characters"
+            raise CniError(BAD_ENVIRONMENT, f"CNI_ARGS {key} = {shown}: use at most {_LONGEST_NAME}")
+        if strict and not value.isprintable():
+            raise CniError(BAD_ENVIRONMENT, f"CNI_ARGS {key} = {value!a}: use no control characters")
     return f"{namespace}/{name}" if namespace and name else ""
 
 

@@ -19,6 +19,7 @@ from bgpnet.errors import UsageError
 from bgpnet.model import ip
 
 FILE = "/etc/bgpnet/agent.yaml"
+_LONGEST_RUN_DIR = 107 - len("/speaker.sock")  # unix(7): sun_path without its NUL
 PREFIX = "BGPNET_"
 
 HIDDEN_PREFIX = "BGPNET_SECRET_"
@@ -86,6 +87,13 @@ def _directory(value: object) -> str:
     if not path.startswith("/"):
         raise ValueError("it must be a path that begins with /")
     return path.rstrip("/") or "/"
+
+
+def _run_directory(value: object) -> str:
+    path = _directory(value)
+    if len(path.encode("utf-8", "surrogateescape")) > _LONGEST_RUN_DIR:
+        raise ValueError(f"it must be at most {_LONGEST_RUN_DIR} bytes long: a socket's path has 107 at most")
+    return path
 
 
 def _directory_or_none(value: object) -> str:
@@ -197,7 +205,7 @@ class Settings:
     datastore: str = _setting(
         "sqlite:///var/lib/bgpnet/store.db", _datastore, "sqlite:///PATH, etcd://HOST:PORT,… or kubernetes:"
     )
-    run_dir: str = _setting("/run/bgpnet", _directory, "where the sockets are")
+    run_dir: str = _setting("/run/bgpnet", _run_directory, "where the sockets are")
     state_dir: str = _setting("/var/lib/bgpnet", _directory, "where the journal and the node's identity are kept")
     secrets_dir: str = _setting(
         "",

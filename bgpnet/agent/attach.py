@@ -12,9 +12,11 @@ from bgpnet import cnispec, ipam, names, resting
 from bgpnet.agent import adopt, answers, choose, claims, facts
 from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
+    CheckPod,
     Effect,
     KernelApplied,
     Namespaces,
+    PodChecked,
     PodRefused,
     PodWired,
     UnwirePod,
@@ -47,7 +49,9 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
         return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, other))]
     if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
         known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
-        return with_pod(world, known), [answers.answer(number, request.version, known)]
+        return with_pod(world, known), [
+            CheckPod(number, known, request.version, request)
+        ]  # its link may just have gone
     if pod is not None and pod.phase is Phase.CUT:
         return answers.wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
     if (busy := _busy(world, pod, request)) is not None:
@@ -56,6 +60,8 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
             f"container {busy.attachment.container} is {busy.phase} on {busy.link}; ask again when that call has ended",
         )
         return world, [answers.refuse(number, request, problem)]
+    if reason := _link_of_another(world, request):
+        return world, [answers.refuse(number, request, CniError(cnispec.WIRING_REFUSED, reason))]
     if world.unjournalled:
         return world, [answers.refuse(number, request, CniError(cnispec.TRY_AGAIN, world.unjournalled))]
     world, overtaken = _overtake(world, request)
@@ -64,6 +70,16 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     else:
         world, effects = _wire(world, number, replace(pod, netns=request.netns), request.version, again=True)
     return world, overtaken + effects
+
+
+def compared(world: World, event: PodChecked, request: CniRequest) -> Step:
+    """A repeated ADD: the same answer while the pod is as it was wired; else it is wired anew, as a lost one is."""
+    pod = world.pods.get(event.attachment)
+    if pod is not None and pod.phase is Phase.READY:
+        if not event.differences:
+            return world, [answers.answer(event.number, event.version, pod)]
+        world = with_pod(world, replace(pod, phase=Phase.LOST))
+    return add(world, event.number, request)
 
 
 def place(world: World, number: int, request: CniRequest, failed: frozenset[str] = frozenset()) -> Step:
@@ -319,6 +335,21 @@ def _busy(world: World, pod: Pod | None, request: CniRequest) -> Pod | None:
         return pod
     link = _link(request)
     return next((one for one in rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)
+
+
+def _link_of_another(world: World, request: CniRequest) -> str:
+    """That the link is at work for what is no former sandbox of this pod, as a sentence; nothing where it is free.
+
+    Names are joined by dots before they are hashed: the interface b of pod x.a is the interface a.b of pod x.
+    """
+    link = _link(request)
+    for one in rivals(world, link, request.attachment):
+        known = {request.pod, one.pod} - {""}  # what was recovered without a record has no pod
+        former = request.pod and len(known) == 1 and one.attachment.ifname == request.attachment.ifname
+        if one.phase is Phase.READY and not former:
+            whose = f"interface {one.attachment.ifname} of {one.pod or f'container {one.attachment.container}'}"
+            return f"pod link {link} is that of {whose}, whose names joined are the same: rename the pod or interface"
+    return ""
 
 
 def again(world: World, failed: frozenset[str] = frozenset()) -> Step:

@@ -132,7 +132,7 @@ def ask(plugin: Path, deadline: float = DEADLINE) -> tuple[str, ...] | str:
         return f"it answered VERSION with exit code {done.returncode}"
     try:
         return conflist.versions(done.stdout)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "its answer to VERSION is not that of a CNI plugin"
 
 

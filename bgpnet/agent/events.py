@@ -9,7 +9,7 @@ from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Pod, Seen
 from bgpnet.annotations import Meta
 from bgpnet.bgp.secret import Secrets
-from bgpnet.cnispec import Attachment
+from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.model.ip import Network
 from bgpnet.model.ipamblock import IPAMBlock, Owner
 from bgpnet.model.ippool import IPPool
@@ -125,12 +125,13 @@ class UnwireFailed:
 
 @dataclass(frozen=True, slots=True)
 class PodChecked:
-    """What of the pod is not as it was wired, one phrase each."""
+    """What of the pod is not as it was wired, one phrase each. repeated: see CheckPod."""
 
     number: int
     attachment: Attachment
     version: str
     differences: tuple[str, ...]
+    repeated: CniRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,10 +222,11 @@ class KernelLooked:
 
 
 @dataclass(frozen=True, slots=True)
-class SubnetsLooked:
-    """The networks on the host's links, each with its link, the node's own among them."""
+class LinksLooked:
+    """The networks on the host's links, each with its link, the node's own among them; the uplink's MTU in bytes."""
 
     subnets: Mapping[Network, str]
+    mtu: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,11 +290,12 @@ class UnwirePod:
 
 @dataclass(frozen=True, slots=True)
 class CheckPod:
-    """Compare the pod's wiring with the kernel, report PodChecked."""
+    """Compare the pod's wiring with the kernel, report PodChecked. repeated: the ADD of a pod that was added before."""
 
     number: int
     pod: Pod
     version: str
+    repeated: CniRequest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,7 +447,7 @@ Event = (
     | Workloads
     | KernelLooked
     | KernelApplied
-    | SubnetsLooked
+    | LinksLooked
     | ConflistLooked
     | SecretsLooked
     | PodsLooked

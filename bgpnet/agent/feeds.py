@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import monotonic, time
 
 from bgpnet.agent import facts
-from bgpnet.agent.events import Changed, Event, Gone, Listed, StoreAway, SubnetsLooked, Tick
-from bgpnet.errors import Compacted, StoreError
+from bgpnet.agent.events import Changed, Event, Gone, LinksLooked, Listed, StoreAway, Tick
+from bgpnet.errors import Compacted, KernelRefused, StoreError
 from bgpnet.kernel.api import Kernel
 from bgpnet.model.ip import Network
 from bgpnet.model.kinds import Kind
 from bgpnet.store.repo import Gone as Deleted
 from bgpnet.store.repo import Repo, prefix
 
+log = logging.getLogger("bgpnet.agent")
+
 Emit = Callable[[Event], None]
 Stop = threading.Event
 
-SUBNETS = 5.0
-"""Seconds between two looks at the host's links."""
-
 RETRY = 1.0
 """Seconds until a datastore that did not answer is asked again."""
+
+
+LOOK = 5.0
+"""Seconds between two looks at the host's links."""
 
 
 def clock(emit: Emit, stop: Stop) -> None:
@@ -31,13 +36,22 @@ def clock(emit: Emit, stop: Stop) -> None:
         emit(Tick(time(), monotonic()))
 
 
-def subnets(kernel: Kernel, emit: Emit, stop: Stop, known: Mapping[Network, str]) -> None:
-    """The networks on the host's links, whenever they have changed."""
-    while not stop.wait(SUBNETS):
-        found = facts.subnets(kernel.uplinks())
-        if found != known:
-            known = found
-            emit(SubnetsLooked(found))
+def links(
+    kernel: Kernel, uplink: str, subnets: Mapping[Network, str], mtu: int, emit: Emit, stop: Stop, every: float = LOOK
+) -> None:
+    """The networks on the host's links and the uplink's MTU, whenever they have changed.
+
+    An uplink that is gone for a while keeps the MTU that it had.
+    """
+    while not stop.wait(every):
+        with suppress(KernelRefused):
+            there = kernel.addressed()
+            known = subnets, mtu
+            subnets, mtu = facts.subnets(there), next((link.mtu for link in there if link.name == uplink), mtu)
+            if known[1] != mtu:
+                log.info("%s has MTU %d now, and had %d: new pods follow, others keep theirs", uplink, mtu, known[1])
+            if known != (subnets, mtu):
+                emit(LinksLooked(subnets, mtu))
 
 
 def datastore(repo: Repo, kind: Kind, emit: Emit, stop: Stop) -> None:

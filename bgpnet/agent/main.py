@@ -150,7 +150,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     blocks, pods = restore(contents, identity.boot(), now) if contents else ({}, {})
     kept = contents.kept if contents else Kept(())
     journal.start(blocks.values(), pods.values(), kept)
-    subnets = facts.subnets(kernel.uplinks())
+    subnets = facts.subnets(kernel.addressed())
     world = World(
         me=me,
         now=now,
@@ -178,8 +178,8 @@ def _run(settings: config.Settings, uuid: str) -> str:
     for kind in NEEDED:
         start(f"feed-{kind.plural}", feeds.datastore, repo, kind, loop.emit, stop)
     start("secrets", secrets.follow, Path(settings.secrets), os.environ, loop.emit, stop)
-    start("subnets", feeds.subnets, kernel, loop.emit, stop, subnets)
     start("clock", feeds.clock, loop.emit, stop)
+    start("links", feeds.links, kernel, me.uplink, subnets, me.uplink_mtu, loop.emit, stop)
     start("speaker", speaker.run, stop)
     if settings.metrics_port:
         start("metrics", scrape.serve, settings.metrics_host, settings.metrics_port, settings.agent_socket, stop)

@@ -154,7 +154,7 @@ class Hands:
             found = self._kernel.differences(_wiring(work.pod, netns)) if netns is not None else ["its netns is gone"]
         except KernelRefused as problem:
             found = [str(problem)]
-        self._emit(PodChecked(work.number, work.pod.attachment, work.version, tuple(found)))
+        self._emit(PodChecked(work.number, work.pod.attachment, work.version, tuple(found), work.repeated))
 
     def _went(self, attachment: Attachment) -> PodWent:
         return PodWent(attachment.container, attachment.ifname, stamp(self._clock()))

@@ -130,9 +130,13 @@ class Tombstone:
         self.netns: int | None = None
 
     def send(self, status: int, body: bytes) -> None:
-        """Remove the file, or have it looked at again."""
+        """Remove the file, or have it looked at again; one that cannot be removed is left to the next agent."""
         if status == 0 or not _later(body):
-            self._path.unlink(missing_ok=True)
+            try:
+                self._path.unlink(missing_ok=True)
+            except OSError as problem:
+                log.warning("the note of a DEL %s cannot be removed: %s; remove it", self._path, problem.strerror)
+                return
         self._answered(self._path)
 
 
@@ -248,17 +252,29 @@ class Server:
     def _bury_all(self) -> None:
         for path in sorted((self._path.parent / "tombstones").glob("[!.]*")):  # a leading dot: still being written
             if path not in self._burying:
-                with contextlib.suppress(FileNotFoundError):
-                    self._bury(path)
+                self._bury(path)
 
     def _bury(self, path: Path) -> None:
-        try:
-            call = wire.unpack_cni(path.read_bytes())
-        except wire.BadFrame:
-            path.unlink(missing_ok=True)
-            return
         self._burying.add(path)
-        self._emit(CniAsked(self._register(Tombstone(path, self._burying.discard)), call))
+        try:
+            call = wire.unpack_cni(_note(path))
+        except FileNotFoundError:
+            self._burying.discard(path)
+        except wire.BadFrame:
+            Tombstone(path, self._burying.discard).send(0, b"")
+        except OSError as problem:  # a folder, say: it stays, and is told of once
+            log.warning("%s cannot be read as the note of a DEL (%s): remove it", path, problem.strerror)
+        else:
+            self._emit(CniAsked(self._register(Tombstone(path, self._burying.discard)), call))
+
+
+def _note(path: Path) -> bytes:
+    """What a plugin wrote, and no more than it may; waits for nobody (a pipe). Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, wire.LIMIT)
+    finally:
+        os.close(descriptor)
 
 
 def _later(body: bytes) -> bool:

@@ -58,8 +58,8 @@ def step(world: World, event: Happening) -> Step:
             return sync.away(world, event)
         case events.KernelLooked():
             return sync.looked(world, event)
-        case events.SubnetsLooked(subnets):
-            return replace(world, subnets=subnets), []
+        case events.LinksLooked(subnets, mtu):
+            return replace(world, subnets=subnets, me=replace(world.me, uplink_mtu=mtu)), []
         case events.ConflistLooked(warnings):
             return replace(world, conflist=warnings), []
         case events.SecretsLooked(secrets):

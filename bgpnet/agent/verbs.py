@@ -42,7 +42,9 @@ def asked(world: World, event: CniAsked) -> Step:
 
 
 def checked(world: World, event: PodChecked) -> Step:
-    """The comparison is made: every difference is named."""
+    """The comparison is made: every difference is named; a repeated ADD is told its result, or wired anew."""
+    if event.repeated is not None:
+        return attach.compared(world, event, event.repeated)
     if not event.differences:
         return world, [Answer(event.number, 0, b"")]
     problem = CniError(cnispec.NOT_AS_ADDED, f"{'; '.join(event.differences)}: delete the pod and start it again")

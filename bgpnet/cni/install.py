@@ -93,10 +93,12 @@ def install(program: bytes, bin_dir: Path = BIN_DIR) -> Path:
 
 
 def is_installed(program: bytes, bin_dir: Path = BIN_DIR) -> bool:
-    """Whether this very plugin is in its place and may be executed."""
+    """Whether this very plugin is in its place and may be executed: a file of ours, which nobody else can change."""
     place = bin_dir / NAME
     try:
-        return stat.S_IMODE(place.stat().st_mode) == MODE and place.read_bytes() == program
+        found = place.lstat()
+        whole = found.st_mode == stat.S_IFREG | MODE and found.st_uid == os.geteuid()
+        return whole and place.read_bytes() == program
     except OSError:
         return False
 

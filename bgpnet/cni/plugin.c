@@ -9,7 +9,7 @@
  * opens CNI_NETNS, and hands all of it to the agent (bgpnet/wire.py says how); what the agent answers, it prints.
  * It holds no credentials and no state. By itself it answers VERSION, everything that is wrong with the request, and an
  * agent that is not there: a DEL then leaves its request in `tombstones/` beside the socket, as
- * `<CNI_CONTAINERID>.<CNI_IFNAME>`, for the agent to carry out when it starts, and is done.
+ * `<CNI_CONTAINERID>:<CNI_IFNAME>`, for the agent to carry out when it starts, and is done.
  *
  * It ends with 0, or with 1 and a CNI error object on standard output, and within its deadline: `timeout` seconds from
  * its start (60 unless told otherwise); a DEL waits for at most 10, as runtimes try it again, and so does a STATUS.
@@ -202,6 +202,7 @@ int main(void)
     clock_gettime(CLOCK_MONOTONIC, &start);
     set_deadline(&start, VERSION_TIMEOUT);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a limit on files' sizes is an error of the note, as a full disk is */
     command = read_command();
     if (command == VERSION)
         return say_versions();

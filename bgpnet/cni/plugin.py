@@ -407,7 +407,7 @@ def write_tombstone(call: Call) -> bytes:
     for count in range(2, len(parts) + 1):
         make_folder(b"/".join(parts[:count]), 0o700 if count == len(parts) else 0o755)
     unnamed = folder + b"/.new-%x" % (posix.getpid() * 1_000_000_000 + time.time_ns() % 1_000_000_000)
-    path = folder + b"/" + posix.environ[b"CNI_CONTAINERID"] + b"." + posix.environ[b"CNI_IFNAME"]
+    path = folder + b"/" + posix.environ[b"CNI_CONTAINERID"] + b":" + posix.environ[b"CNI_IFNAME"]
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
     file = posix.open(unnamed, flags, 0o600)
     try:

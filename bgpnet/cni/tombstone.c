@@ -11,7 +11,7 @@ static int prepare_tombstone(void)
     size_t size = (size_t)(strrchr(socket_path, '/') - socket_path);
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
-    if (size + strlen("/tombstones/.") + strlen(container) + strlen(ifname) >= sizeof tombstone)
+    if (size + strlen("/tombstones/:") + strlen(container) + strlen(ifname) >= sizeof tombstone)
         return ENAMETOOLONG;
     strcpy(stpcpy(mempcpy(tombstone, socket_path, size), "/tombstones"), "/");
     for (char *slash = tombstone; (slash = strchr(slash + 1, '/'));) {
@@ -25,7 +25,7 @@ static int prepare_tombstone(void)
     for (unsigned long number = (unsigned long)getpid() * 1000000000 + (unsigned long)now.tv_nsec; number; number /= 16)
         *end++ = "0123456789abcdef"[number % 16];
     *end = 0;
-    strcat(strcat(strcat(tombstone, container), "."), ifname);
+    strcat(strcat(strcat(tombstone, container), ":"), ifname); /* which neither may have */
     return 0;
 }
 

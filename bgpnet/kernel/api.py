@@ -83,6 +83,12 @@ class Kernel(Protocol):
     def uplinks(self) -> list[Uplink]:
         """The host's links and addresses, in index order; pod links and tunnels of ours left out."""
 
+    def addressed(self) -> list[Uplink]:
+        """Those of them that have an IPv4 address, without the others and without a word on default routes.
+
+        It costs no look at the pods' links and at the routes, of which there may be thousands.
+        """
+
     def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """Create the veth with its peer inside the pod's namespace, addressed, routed and up on both sides.
 

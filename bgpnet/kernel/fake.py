@@ -147,6 +147,11 @@ class FakeKernel:
             if one.alias is None and one.name != TUNNEL
         ]
 
+    def addressed(self) -> list[Uplink]:
+        """See kernel.api.Kernel.addressed."""
+        four = [(one, tuple(own for own in one.addresses if own.version == 4)) for one in self.uplinks()]
+        return [replace(one, addresses=own, is_default_route=False) for one, own in four if own]
+
     def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """See kernel.api.Kernel.wire."""
         refusals.check(wiring)

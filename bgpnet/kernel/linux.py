@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, examine, sysctl, table
+from bgpnet.kernel import encode, examine, rtnl, sysctl, table
 from bgpnet.kernel.api import Change, PutSysctl, PutTunnel, nothing
 from bgpnet.kernel.changes import Entry, carry_out
 from bgpnet.kernel.monitor import Monitor
@@ -61,6 +61,17 @@ class LinuxKernel:
             Uplink(one.name, one.index, one.mtu, one.up, tuple(addresses.get(one.index, ())), one.name in default)
             for one in links
             if one.name != TUNNEL and not one.is_pod
+        ]
+
+    def addressed(self) -> list[Uplink]:
+        """See kernel.api.Kernel.addressed."""
+        with self._lock:
+            addresses = table.addresses(self._netlink, rtnl.AF_INET)
+            links = [table.link(self._netlink, index=index) for index in sorted(addresses)]
+        return [
+            Uplink(one.name, one.index, one.mtu, one.up, tuple(addresses[one.index]))
+            for one in links
+            if one is not None and one.name != TUNNEL and not one.is_pod
         ]
 
     def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:

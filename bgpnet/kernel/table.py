@@ -71,10 +71,10 @@ def read_link(one: rtnl.Message) -> Link:
     )
 
 
-def addresses(netlink: Netlink) -> dict[int, list[Interface]]:
-    """All addresses by link index, in the kernel's order."""
+def addresses(netlink: Netlink, family: int = rtnl.AF_UNSPEC) -> dict[int, list[Interface]]:
+    """All addresses, or those of a family, by link index, in the kernel's order."""
     found: dict[int, list[Interface]] = {}
-    for one in netlink.dump(rtnl.RTM_GETADDR, rtnl.ADDR.pack(rtnl.AF_UNSPEC, 0, 0, 0, 0)):
+    for one in netlink.dump(rtnl.RTM_GETADDR, rtnl.ADDR.pack(family, 0, 0, 0, 0)):
         index, address = encode.read_address(one)
         found.setdefault(index, []).append(address)
     return found

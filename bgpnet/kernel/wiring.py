@@ -128,7 +128,7 @@ class Wirer:
             if refusal is None:
                 return host, pod
             if refusal.errno == errno.EEXIST:
-                _make_place(netlink, wiring, host)
+                make_place(netlink, wiring, host, self._home)
             elif refusal.errno != errno.EBUSY:  # that: an index is taken, here or there
                 raise KernelRefused(
                     f"pod link {wiring.link} could not be made with {wiring.ifname} in the pod's namespace, "
@@ -140,16 +140,32 @@ class Wirer:
         return FIRST_INDEX + next(self._indexes) % (LAST_INDEX - FIRST_INDEX)
 
 
-def _make_place(netlink: Netlink, wiring: Wiring, index: int) -> None:
-    """EEXIST: our own old link has the name, another link the chosen index, or the pod's namespace the interface."""
+def make_place(netlink: Netlink, wiring: Wiring, index: int, home: int) -> None:
+    """EEXIST: our own old link has the name, another link the chosen index, or the pod's namespace the interface.
+
+    None of them: the old link has just gone with its namespace, and the next try has its name. home: of the calling
+    thread, a descriptor. Raises KernelRefused where no place can be made.
+    """
     found = table.link(netlink, name=wiring.link)
     if found is None:
-        if table.link(netlink, index=index) is not None:
-            return  # the next try has another index
-        raise refusals.interface_exists(wiring.ifname)
+        if table.link(netlink, index=index) is None and _is_taken(wiring, home):
+            raise refusals.interface_exists(wiring.ifname)
+        return  # the next try has another index
     if not _may_go(found, None):
         raise refusals.strangers_link(wiring.link)
     _delete(netlink, found.index)
+
+
+def _is_taken(wiring: Wiring, home: int) -> bool:
+    """Whether the pod's namespace has an interface of that name."""
+    try:
+        inside = netns.made_inside(wiring.netns, home, Netlink.brief)
+    except OSError as problem:
+        raise KernelRefused(f"the pod's namespace cannot be entered: {problem.strerror}") from problem
+    try:
+        return table.link(inside, name=wiring.ifname) is not None
+    finally:
+        inside.close()
 
 
 def _may_go(found: table.Link, alias: names.Alias | None) -> bool:

@@ -259,6 +259,20 @@ def test_uplinks_are_the_hosts_links_with_their_addresses(machine: Machine) -> N
     assert not next(one for one in machine.kernel.uplinks() if one.name == "up1").up
 
 
+def test_addressed_are_those_with_an_address(machine: Machine) -> None:
+    machine.add_link("up1", "198.51.100.7/25")
+    machine.add_link("up2", "198.51.100.200/25")
+    machine.put_route(Route(ip.network("0.0.0.0/0"), (via("198.51.100.1", "up1"),)), STATIC)
+    machine.kernel.wire(wiring(machine.netns()))
+    machine.set_link("up2", up=False)
+    found = {one.name: one for one in machine.kernel.addressed()}
+    assert [one for one in found if one != "lo"] == [UPLINK, "up1", "up2"]
+    assert [(seen(one), one.addresses) for name, one in found.items() if name == "up1"] == [
+        (("up1", 1500, True, (ip.interface("198.51.100.7/25"),), False), (ip.interface("198.51.100.7/25"),))
+    ]
+    assert not found["up2"].up
+
+
 def seen(one: Uplink) -> tuple[str, int, bool, tuple[ip.Interface, ...], bool]:
     """Without index and link-local addresses, which the kernel chooses."""
     return one.name, one.mtu, one.up, tuple(own for own in one.addresses if own.version == 4), one.is_default_route

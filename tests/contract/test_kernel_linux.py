@@ -23,7 +23,7 @@ from bgpnet.kernel.api import Change, DropRoute, PutRoute, PutSysctl
 from bgpnet.kernel.monitor import GROUPS
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route
-from bgpnet.kernel.wiring import FIRST_INDEX, Wirer, keep_mac
+from bgpnet.kernel.wiring import FIRST_INDEX, Wirer, keep_mac, make_place
 from bgpnet.model import ip
 from bgpnet.names import HOST_MAC
 
@@ -34,6 +34,21 @@ pytestmark = pytest.mark.root
 def machine() -> Iterator[LinuxMachine]:
     with linux_machine() as made:
         yield made
+
+
+def test_an_old_link_that_went_by_itself_has_made_place(machine: LinuxMachine) -> None:
+    """As when a pod's namespace is made anew under its name: the kernel ends the former one whenever it likes."""
+    home, netlink = netns.own(), Netlink.open()
+    wish = wiring(machine.netns())
+    try:
+        make_place(netlink, wish, FIRST_INDEX, home)  # after an EEXIST; by now, nothing has that name
+        machine.kernel.wire(wish)
+        other = replace(wish, link="cali0000000000f")
+        with pytest.raises(KernelRefused, match="the pod's namespace has an interface eth0 already"):
+            make_place(netlink, other, FIRST_INDEX, home)
+    finally:
+        netlink.close()
+        os.close(home)
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,35 @@ def test_del_twice_and_of_nobody(one: Machine) -> None:
     assert_nothing_left(one)
 
 
+@pytest.mark.parametrize("lost", ["link", "namespace"])
+def test_an_add_that_is_repeated_when_the_link_has_just_gone_is_wired_anew(one: Machine, lost: str) -> None:
+    pod = one.add("p")
+    for _ in range(3):  # the monitor tells of the link a moment later: the ADD must not count on it
+        if lost == "link":
+            one.run("ip", "link", "del", pod.link)
+        else:
+            one.run("ip", "netns", "del", pod.name)
+            one.netns(pod.name)
+        again = one.added(pod.name, pod.container, one.cni("ADD", pod.container, pod.name, pod=pod.name))
+        assert again.result == pod.result
+        assert f"inet {pod.address}/32 " in one.run("ip", "-n", pod.name, "address", "show", "dev", "eth0")
+    eventually(lambda: one.cali() == [pod.link], lambda: one.cali())
+    eventually(lambda: [line.split()[0] for line in pod_routes(one)] == [pod.address], lambda: pod_routes(one))
+    one.delete(pod)
+    assert_nothing_left(one)
+
+
+def test_new_pods_follow_the_uplinks_mtu(one: Machine) -> None:
+    before = one.add("p", cniVersion="1.1.0")
+    assert {link["mtu"] for link in before.result["interfaces"]} == {1500}
+    one.run("ip", "link", "set", "eth1", "mtu", "1400")
+    eventually(lambda: "eth1 has MTU 1400 now, and had 1500" in one.log(), one.log)
+    after = one.add("q", cniVersion="1.1.0")
+    assert {link["mtu"] for link in after.result["interfaces"]} == {1400}
+    check = one.cni("CHECK", before.container, before.name, pod="p", cniVersion="1.1.0", prevResult=before.result)
+    assert check.code == 0, check.raw  # it keeps what it was wired with
+
+
 def test_del_after_the_namespace_is_gone(one: Machine) -> None:
     pod = one.add("p")
     one.run("ip", "netns", "del", pod.name)
@@ -112,7 +141,7 @@ def test_a_del_without_an_agent_is_made_good_by_the_next(one: Machine, twin: boo
     answer = one.cni("DEL", pod.container, pod.name, pod=pod.name, twin=twin)
     assert (answer.code, answer.raw) == (0, "")
     tombstones = one.root / "run/bgpnet/tombstones"
-    assert [path.name for path in tombstones.iterdir()] == [f"{pod.container}.eth0"]
+    assert [path.name for path in tombstones.iterdir()] == [f"{pod.container}:eth0"]
     one.agent.start()
     one.ready()
     eventually(lambda: not list(tombstones.iterdir()), "the DEL was not made good")
@@ -140,6 +169,23 @@ def test_a_del_that_no_agent_will_ever_carry_out_is_not_tried_for_ever(one: Mach
     one.agent.start()
     one.ready()
     eventually(lambda: not list((one.root / "run/bgpnet/tombstones").iterdir()), "it is still there")
+
+
+def test_what_is_no_note_among_the_notes_holds_no_agent_up(one: Machine) -> None:
+    pod = one.add("p")
+    one.agent.end()
+    assert one.cni("DEL", pod.container, pod.name, pod=pod.name).code == 0
+    tombstones = one.root / "run/bgpnet/tombstones"
+    (tombstones / "a.folder").mkdir()
+    os.mkfifo(tombstones / "a.pipe")
+    (tombstones / "a.symlink").symlink_to("/dev/zero")
+    (tombstones / "a.text").write_text("nonsense")
+    one.agent.start()
+    one.ready()
+    assert_nothing_left(one)
+    left = ["a.folder", "a.symlink"]
+    eventually(lambda: sorted(path.name for path in tombstones.iterdir()) == left, lambda: [*tombstones.iterdir()])
+    assert all(f"tombstones/{name} cannot be read as the note of a DEL" in one.log() for name in left)
 
 
 # a newer sandbox of the same pod

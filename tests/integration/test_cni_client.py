@@ -328,30 +328,38 @@ def test_a_del_without_an_agent_leaves_a_tombstone(plugin: list[str], tmp_path: 
     done = execute(plugin, env, config(path))
     assert (done.code, done.out, done.err) == (0, b"", b"")
     folder = path.parent / "tombstones"
-    assert [file.name for file in folder.iterdir()] == ["c0ffee.eth0"]
-    call = wire.unpack_cni((folder / "c0ffee.eth0").read_bytes())
+    assert [file.name for file in folder.iterdir()] == ["c0ffee:eth0"]
+    call = wire.unpack_cni((folder / "c0ffee:eth0").read_bytes())
     assert (call.env, call.stdin) == (env, config(path))
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert stat.S_IMODE((folder / "c0ffee.eth0").stat().st_mode) == 0o600
+    assert stat.S_IMODE((folder / "c0ffee:eth0").stat().st_mode) == 0o600
     assert execute(plugin, env, config(path)).code == 0
+
+
+def test_names_with_dots_have_tombstones_of_their_own(plugin: list[str], tmp_path: Path) -> None:
+    for container, ifname in (("a.b", "c"), ("a", "b.c")):
+        env = environment("DEL", containerid=container, ifname=ifname)
+        assert execute(plugin, env, config(tmp_path / "agent.sock")).code == 0
+    assert sorted(one.name for one in (tmp_path / "tombstones").iterdir()) == ["a.b:c", "a:b.c"]
 
 
 def test_a_socket_that_nobody_holds_is_an_absent_agent(plugin: list[str], tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left_over:
         left_over.bind(str(tmp_path / "agent.sock"))
     assert execute(plugin, environment("DEL"), config(tmp_path / "agent.sock")).code == 0
-    assert (tmp_path / "tombstones" / "c0ffee.eth0").exists()
+    assert (tmp_path / "tombstones" / "c0ffee:eth0").exists()
     _, message = execute(plugin, environment("ADD"), config(tmp_path / "agent.sock")).error
     assert "no agent answers (Connection refused)" in message
 
 
-@pytest.mark.parametrize("obstacle", ["file", "name"])
+@pytest.mark.parametrize("obstacle", ["file", "name", "limit"])
 def test_a_tombstone_that_cannot_be_written_is_an_error(plugin: list[str], tmp_path: Path, obstacle: str) -> None:
     env = environment("DEL", containerid="c" * 300 if obstacle == "name" else "c0ffee")
     if obstacle == "file":
         (tmp_path / "tombstones").write_text("in the way")
-    code, message = execute(plugin, env, config(tmp_path / "agent.sock")).error
-    reason = {"file": "Not a directory", "name": "File name too long"}[obstacle]
+    limited = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *plugin]  # by itself it sends a signal, which ends a program
+    code, message = execute(limited if obstacle == "limit" else plugin, env, config(tmp_path / "agent.sock")).error
+    reason = {"file": "Not a directory", "name": "File name too long", "limit": "File too large"}[obstacle]
     assert (code, message.split(": ", 1)[1]) == (
         11,
         f"no agent answers, and no tombstone can be written beside it ({reason}); "

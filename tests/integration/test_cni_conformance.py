@@ -82,19 +82,32 @@ MISSING = [
                          ("CHECK", ("CONTAINERID", "NETNS", "IFNAME"))]
     for name, value in itertools.product([f"CNI_{one}" for one in needed], [None, ""])
 ]  # fmt: skip
-INVALID = [
-    Row(f"{name}={value[:16]!r} is invalid", verb, env={name: value}, code=4, names=(name,))
-    for verb in ("ADD", "DEL", "CHECK")
-    for name, values in [
-        ("CNI_CONTAINERID", ["-a", ".a", "_a", "a/b", "../a", "a b", "a:b", "a" * 129]),
-        ("CNI_IFNAME", ["a" * 16, ".", "..", "a/b", "a:b", "a b", "a\tb"]),
+INVALID = (
+    [
+        Row(f"{name}={value[:16]!r} is invalid", verb, env={name: value}, code=4, names=(name,))
+        for verb in ("ADD", "DEL", "CHECK")
+        for name, values in [
+            ("CNI_CONTAINERID", ["-a", ".a", "_a", "a/b", "../a", "a b", "a:b"]),
+            ("CNI_IFNAME", ["a" * 16, ".", "..", "a/b", "a:b", "a b", "a\tb"]),
+        ]
+        for value in values
     ]
-    for value in values
-] + [
-    Row(f"CNI_NETNS={path} is no network namespace", verb, env={"CNI_NETNS": path}, code=4, names=("CNI_NETNS",))
-    for verb in ("ADD", "CHECK")
-    for path in ("/run/netns/nowhere", "/dev/null", "/proc/self/ns/mnt", "relative")
-]
+    + [
+        Row(
+            "a container id that is too long for us",
+            verb,
+            env={"CNI_CONTAINERID": "a" * 129},
+            code=4,
+            names=("CNI_CONTAINERID",),
+        )
+        for verb in ("ADD", "CHECK")
+    ]
+    + [
+        Row(f"CNI_NETNS={path} is no network namespace", verb, env={"CNI_NETNS": path}, code=4, names=("CNI_NETNS",))
+        for verb in ("ADD", "CHECK")
+        for path in ("/run/netns/nowhere", "/dev/null", "/proc/self/ns/mnt", "relative")
+    ]
+)
 
 ADD = [
     Row("a result in the caller's version", "ADD", versions=ALL),
@@ -134,6 +147,8 @@ DEL = [
     Row("a namespace that is none", "DEL", "added", env={"CNI_NETNS": "/dev/null"}),
     Row("a configuration that no ADD would take", "DEL", "added", config={"mtu": 12, "ipv4_pools": 1, **SECRET}),
     Row("arguments that no ADD would take", "DEL", "added", env={"CNI_ARGS": "FOO;IP=ten"}),
+    Row("a container id that no ADD would take", "DEL", env={"CNI_CONTAINERID": "a" * 3000}),
+    Row("a pod's name that no ADD would take", "DEL", "added", env={"CNI_ARGS": f"K8S_POD_NAME={'b' * 3000}"}),
     Row("no agent: it is noted", "DEL", config={"socket": "/run/none/agent.sock"}, versions=ALL),
 ]
 CHECK = [

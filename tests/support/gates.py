@@ -224,6 +224,10 @@ class GatedKernel:
         """See kernel.api.Kernel."""
         return self.kernel.uplinks()
 
+    def addressed(self) -> list[Uplink]:
+        """See kernel.api.Kernel."""
+        return self.kernel.addressed()
+
     def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
         """See kernel.api.Kernel."""
         checkpoint(f"wire {wiring.link} {wiring.address}")

@@ -41,6 +41,14 @@ def test_the_pods_address_beats_the_runtimes_and_a_namespace_has_none() -> None:
 
 
 BAD = [
+    (
+        Meta(annotations={"cni.projectcalico.org/hwAddr": "1a:2b:3c:4d:5e:6f"}),
+        "= '1a:2b:3c:4d:5e:6f': bgpnet makes a pod's MAC from its address; remove it",
+    ),
+    (
+        Meta(annotations={"cni.projectcalico.org/ipAddrsNoIpam": '["10.0.0.1"]'}),
+        f"bgpnet gives addresses of its pools only, by {ADDRESSES}; remove it",
+    ),
     (meta(pools="blue"), "= 'blue' is not JSON: write a list of names or CIDRs of pools such as [\"blue\"]"),
     (meta(pools='"blue"'), 'is not a list of names or CIDRs of pools: write one such as ["blue"], or remove it'),
     (meta(pools="[1]"), "= '[1]' is not a list"),

@@ -9,6 +9,7 @@ from bgpnet import ipam
 from bgpnet.agent import events
 from bgpnet.agent.events import (
     Answer,
+    CheckPod,
     ClaimBlock,
     Effect,
     ForgetBlock,
@@ -122,9 +123,66 @@ def test_an_add_takes_an_address_is_wired_and_answered() -> None:
 
 def test_the_same_container_gets_the_same_answer_and_no_second_address() -> None:
     world, first = add(with_block(), "c1")
-    again, second = run(world, events.CniAsked(2, call("ADD", "c1")))
-    assert told(first)[0][2] == told(second)[0][2]
+    again, effects = run(world, events.CniAsked(2, call("ADD", "c1")))
     assert again.blocks == world.blocks
+    check = only(effects, CheckPod)
+    assert isinstance(check, CheckPod)
+    _, second = run(again, events.PodChecked(2, check.pod.attachment, check.version, (), check.repeated))
+    assert told(first)[0][2] == told(second)[0][2]
+
+
+def test_a_repeated_add_of_what_is_not_as_it_was_wired_is_wired_anew() -> None:
+    world, _ = add(with_block(), "c1")
+    again, effects = run(world, events.CniAsked(2, call("ADD", "c1")))
+    check = only(effects, CheckPod)
+    assert isinstance(check, CheckPod)
+    found = events.PodChecked(2, check.pod.attachment, check.version, ("link cali1 is gone",), check.repeated)
+    anew, effects = run(again, found)
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    assert (wire.again, wire.pod.address) == (True, check.pod.address)
+    assert told(run(anew, events.PodWired(2, wire.pod.attachment, wire.version))[1])[0][:2] == (2, 0)
+    # Meanwhile its DEL has come: who repeats the ADD is told that, and gets no link that nobody deletes.
+    leaving, _ = run(again, events.CniAsked(3, call("DEL", "c1")))
+    assert told(run(leaving, found)[1])[0][2]["code"] == 11
+
+
+def of_pod(name: str, container: str, ifname: str = "eth0") -> events.CniAsked:
+    """An ADD for a pod, or for none."""
+    one = call("ADD", container, ifname)
+    args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME={name}" if name else ""
+    return events.CniAsked(5, CniCall({**one.env, "CNI_ARGS": args}, one.stdin))
+
+
+def test_names_that_are_the_same_once_joined_do_not_take_each_others_link() -> None:
+    cases = (
+        (of_pod("db.net1", "c1"), of_pod("db", "c2", "net1"), "interface eth0 of shop/db.net1"),
+        (of_pod("db", "c1", "net1"), of_pod("db.net1", "c2"), "interface net1 of shop/db"),
+        (of_pod("", "a.b", "c"), of_pod("", "a", "b.c"), "interface c of container a.b"),
+    )
+    for first, second, whose in cases:
+        world, effects = run(with_block(), first)
+        wire = only(effects, WirePod)
+        assert isinstance(wire, WirePod)
+        world, _ = run(world, events.PodWired(5, wire.pod.attachment, wire.version))
+        refused, effects = run(world, second)
+        [(_, _, said)] = told(effects)
+        assert said["code"] == 102
+        assert f"pod link {wire.pod.link} is that of {whose}, whose names joined are the same" in str(said["msg"])
+        assert refused.pods == world.pods
+
+
+def test_a_newer_sandbox_of_what_was_recovered_without_its_pods_name_takes_the_link() -> None:
+    world, effects = run(with_block(), of_pod("db", "c1"))
+    wire = only(effects, WirePod)
+    assert isinstance(wire, WirePod)
+    world, _ = run(world, events.PodWired(5, wire.pod.attachment, wire.version))
+    known = world.pods[wire.pod.attachment]
+    recovered = replace(world, pods={known.attachment: replace(known, pod="")})
+    for before in (world, recovered):
+        newer = only(run(before, of_pod("db", "c2"))[1], WirePod)
+        assert isinstance(newer, WirePod)
+        assert newer.pod.link == known.link
 
 
 def test_two_interfaces_of_one_container_are_two_pods() -> None:

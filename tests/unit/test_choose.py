@@ -12,7 +12,7 @@ from worlds import BLOCK, NOW, block, effects, fresh, later, pool, run, synced
 
 from bgpnet import ipam, reservations
 from bgpnet.agent import choose, events
-from bgpnet.agent.events import Answer, JournalReserved, TakeBack, Warn, WirePod
+from bgpnet.agent.events import Answer, CheckPod, JournalReserved, TakeBack, Warn, WirePod
 from bgpnet.agent.world import CLAIM_PATIENCE, World
 from bgpnet.annotations import ADDRESSES, POOLS, Meta
 from bgpnet.cnispec import Attachment
@@ -149,7 +149,9 @@ def test_an_address_by_name_from_an_own_block_and_the_same_answer_again() -> Non
     assert given(found) == "10.244.0.9"
     world = run(world, events.PodWired(1, Attachment("c1", "eth0"), "1.0.0"))
     again, found = effects(world, asked(address="10.244.0.9", number=2))
-    [answer] = [one for one in found if isinstance(one, Answer)]
+    [check] = [one for one in found if isinstance(one, CheckPod)]
+    [answer] = effects(again, events.PodChecked(2, check.pod.attachment, check.version, (), check.repeated))[1]
+    assert isinstance(answer, Answer)
     assert (answer.status, json.loads(answer.body)["ips"][0]["address"]) == (0, "10.244.0.9/32")
     assert again.blocks == world.blocks
     assert refusal(effects(world, asked(address="10.244.0.8", number=3))[1]) == (

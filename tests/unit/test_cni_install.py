@@ -142,6 +142,25 @@ def test_the_same_again_changes_nothing_and_an_upgrade_does(tmp_path: Path, plug
         assert install.is_installed(WORKS, place.parent)
 
 
+def test_a_symbolic_link_in_its_place_is_replaced(tmp_path: Path, plugin: Path) -> None:
+    place = tmp_path / "bin" / "bgpnet"
+    install.install(WORKS, place.parent)
+    elsewhere = tmp_path / "elsewhere"
+    place.rename(elsewhere)
+    place.symlink_to(elsewhere)  # of an installer in a container, the host may see no such file
+    assert run("--from", plugin, "--bin-dir", place.parent) == (0, f"installed {place}\n")
+    assert (place.is_symlink(), elsewhere.read_bytes()) == (False, WORKS)
+
+
+@pytest.mark.root
+def test_a_file_that_somebody_else_may_change_is_replaced(tmp_path: Path) -> None:
+    place = install.install(WORKS, tmp_path)
+    os.chown(place, 65534, 65534)
+    assert not install.is_installed(WORKS, tmp_path)
+    install.install(WORKS, tmp_path)
+    assert place.stat().st_uid == os.geteuid()
+
+
 def test_it_is_put_back_for_as_long_as_somebody_watches(tmp_path: Path) -> None:
     folder = tmp_path / "bin"
     install.install(WORKS, folder)

@@ -60,6 +60,24 @@ def test_a_del_does_not_mind_what_its_add_asked_for() -> None:
     assert (request.address, request.mtu, request.pools) == (None, 0, ())
 
 
+@pytest.mark.parametrize(
+    "env",
+    [
+        {"CNI_CONTAINERID": "a" * 4000},
+        {"CNI_NETNS": "/run/netns/\udcff"},
+        {"CNI_ARGS": "K8S_POD_NAMESPACE=a;K8S_POD_NAME=\udcff"},
+        {"CNI_ARGS": f"K8S_POD_NAMESPACE=a;K8S_POD_NAME={'a' * 254}"},
+        {"CNI_ARGS": "K8S_POD_NAME=a\nb"},
+        {"CNI_UNHEARD": "\udcff"},
+    ],
+)
+def test_a_del_of_what_no_add_would_have_taken_is_carried_out(env: dict[str, str]) -> None:
+    with pytest.raises(CniError):
+        cnispec.parse(call(env))
+    request = cnispec.parse(call({**env, "CNI_COMMAND": "DEL"}))
+    assert request.attachment.container == env.get("CNI_CONTAINERID", call({}).env["CNI_CONTAINERID"])
+
+
 @pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
 def test_a_gc_is_told_who_lives(key: str) -> None:
     listed = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c2", "ifname": "net1", "more": 1}]
@@ -120,6 +138,16 @@ def test_a_del_needs_no_namespace() -> None:
         ({"CNI_IFNAME": "eth\udc80"}, None, None, 4, "CNI_IFNAME"),
         ({}, None, b"[" * 100_000, 6, "not JSON"),
         ({"CNI_ARGS": "novalue"}, None, None, 4, "CNI_ARGS"),
+        (
+            {"CNI_ARGS": f"K8S_POD_NAME={'a' * 254}"},
+            None,
+            None,
+            4,
+            "CNI_ARGS K8S_POD_NAME = 'aaaaaaaaaaaaaaaaaaaa'… of",
+        ),
+        ({"CNI_ARGS": f"K8S_POD_NAMESPACE={'a' * 254}"}, None, None, 4, "of 254 characters: use at most 253"),
+        ({"CNI_ARGS": "K8S_POD_NAME=a\x1b[2J"}, None, None, 4, r"CNI_ARGS K8S_POD_NAME = 'a\x1b[2J': use no control"),
+        ({"CNI_COMMAND": "DEL", "CNI_IFNAME": "eth\udc80"}, None, None, 4, "CNI_IFNAME"),
         ({}, {"name": ""}, None, 7, "name"),
         ({}, {"name": "a b"}, None, 7, "name"),
         ({}, {"mtu": "big"}, None, 7, "mtu"),

@@ -237,6 +237,7 @@ def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
         ("exec sleep 60", "it did not answer VERSION within 0.2 s"),
         ("exit 3", "it answered VERSION with exit code 3"),
         ("echo '[]'", "its answer to VERSION is not that of a CNI plugin"),
+        ("head -c 100000 /dev/zero | tr '\\0' '['", "its answer to VERSION is not that of a CNI plugin"),
         ("echo nonsense", "its answer to VERSION is not that of a CNI plugin"),
     ],
 )

@@ -10,7 +10,17 @@ from worlds import block, effects, later, run, synced
 
 from bgpnet import cnispec
 from bgpnet.agent import events, status
-from bgpnet.agent.events import Alarm, Answer, JournalIdle, JournalTold, LookAtPods, PayJournal, UnwirePod, WirePod
+from bgpnet.agent.events import (
+    Alarm,
+    Answer,
+    CheckPod,
+    JournalIdle,
+    JournalTold,
+    LookAtPods,
+    PayJournal,
+    UnwirePod,
+    WirePod,
+)
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, World
 from bgpnet.cnispec import Attachment
@@ -49,7 +59,9 @@ def test_an_add_is_refused_before_it_takes_an_address() -> None:
 
 
 def test_a_pod_that_has_its_address_is_answered_once_more_and_a_lost_one_keeps_it() -> None:
-    _, done = effects(full(having(Phase.READY)), verb("ADD"))
+    world, [check] = effects(full(having(Phase.READY)), verb("ADD"))
+    assert isinstance(check, CheckPod)
+    _, done = effects(world, events.PodChecked(9, ONE, check.version, (), check.repeated))
     assert [one.status for one in done if isinstance(one, Answer)] == [0]
     world, done = effects(full(having(Phase.LOST)), verb("ADD"))
     assert refusal(done) == (cnispec.TRY_AGAIN, FULL)
