@@ -76,7 +76,12 @@ def _check(world: World, number: int, request: CniRequest) -> Effect:
     if pod is None or pod.phase is Phase.LOST:
         why = "it was not added, or was deleted" if pod is None else f"its link {pod.link} is gone"
         return answers.refuse(
-            number, request, CniError(cnispec.NOT_AS_ADDED, f"{why}: delete the pod and start it again")
+            number,
+            request,
+            CniError(
+                cnispec.UNKNOWN if pod is None else cnispec.NOT_AS_ADDED,
+                f"{why}: delete the pod and start it again",
+            ),
         )
     own = f"{pod.address}/{pod.address.max_prefixlen}"
     if own not in request.previous:
