@@ -89,6 +89,8 @@ class Process:
         if self.popen.poll() is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+                # nsenter stops itself with a child that was stopped, and would not see its end.
+                os.kill(self.popen.pid, signal.SIGCONT)
         code = self.popen.wait(PATIENCE)
         self.popen = None
         return code
