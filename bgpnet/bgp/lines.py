@@ -326,7 +326,7 @@ def _attributes(said: Any, external: bool) -> dict[str, Any]:
         "cluster_list": tuple([str(_address(one)) for one in _list(said.get("cluster-list", []))]),
         "external": external,
     }
-    return found | INSIDE_ONLY if external else found
+    return {**found, **INSIDE_ONLY} if external else found
 
 
 def _origin(said: Any) -> str:
