@@ -31,6 +31,7 @@ BUILT = frozenset(
         "asNumber",
         "bindMode",
         "communities",
+        "ignoredInterfaces",
         "listenPort",
         "logSeverityScreen",
         "nodeMeshMaxRestartTime",
