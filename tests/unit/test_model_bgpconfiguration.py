@@ -125,6 +125,7 @@ node.n1 {listenPort: 1179}                                | ok
 default {serviceClusterIPs: [{cidr: 10.96.0.0/12}], serviceLoadBalancerAggregation: Disabled} | ok
 default {prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: ["1:1"]}]} | ok
 default {ignoredInterfaces: [eth0]}                       | ok
+node.n1 {serviceLoadBalancerAggregation: Disabled}        | spec.serviceLoadBalancerAggregation = "Disabled"
 default {ipv4NormalRoutePriority: 1024}                   | spec.ipv4NormalRoutePriority = 1024
 """
 
