@@ -131,7 +131,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One peer's paths and what became of them. touched: the prefixes of those that are not as the time before. several:
+    """One peer's paths and what became of them. touched: the prefixes of those that are not as before. several:
     there may be more than one path for a prefix (ADD-PATH)."""
 
     origin: Origin
