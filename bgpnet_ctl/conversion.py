@@ -90,7 +90,7 @@ def to_reflectors(seen: Picture, chosen: Sequence[str], cluster: str) -> list[St
         Step(
             "switch the node-to-node mesh off",
             lambda now: "nodeToNodeMeshEnabled is not false" if now.mesh else "",
-            (Write(kinds.BGPCONFIGURATION, "default", lambda one: _meshed(one, enabled=False)),),
+            (Write(kinds.BGPCONFIGURATION, "default", _unmeshed),),
         ),
         Step("wait until every node has done so", lambda now: _heard(now) or _without(now) or _routes(now, chosen)),
     ]
@@ -106,7 +106,7 @@ def to_mesh(seen: Picture) -> list[Step]:
         Step(
             "switch the node-to-node mesh on",
             lambda now: "nodeToNodeMeshEnabled is false" if not now.mesh else "",
-            (Write(kinds.BGPCONFIGURATION, "default", lambda one: _meshed(one, enabled=True)),),
+            (Write(kinds.BGPCONFIGURATION, "default", lambda one: _meshed(one, seen.peers.get(PEER))),),
         ),
         Step("wait until every node has every route from its own node", lambda now: _heard(now) or _direct(now)),
         Step(
@@ -308,7 +308,22 @@ def _clustered(node: Resource | None, cluster: str) -> Resource | None:
     return structs.replace(node, spec=structs.replace(node.spec, bgp=bgp))
 
 
-def _meshed(there: Resource | None, enabled: bool) -> Resource:
+def _unmeshed(there: Resource | None) -> Resource:
+    """Without a mesh, what serves it alone is refused; the BGPPeer has it meanwhile."""
+    return _configured(there, nodeToNodeMeshEnabled=False, nodeMeshPassword=None, nodeMeshMaxRestartTime=None)
+
+
+def _meshed(there: Resource | None, peer: BGPPeer | None) -> Resource:
+    """As the BGPPeer's sessions, which are the mesh's again when it goes."""
+    if peer is None:
+        return _configured(there, nodeToNodeMeshEnabled=True)
+    spec = peer.spec
+    return _configured(
+        there, nodeToNodeMeshEnabled=True, nodeMeshPassword=spec.password, nodeMeshMaxRestartTime=spec.maxRestartTime
+    )
+
+
+def _configured(there: Resource | None, **fields: object) -> Resource:
     if not isinstance(there, BGPConfiguration):
         there = BGPConfiguration(metadata=Metadata(name="default"))
-    return structs.replace(there, spec=structs.replace(there.spec, nodeToNodeMeshEnabled=enabled))
+    return structs.replace(there, spec=structs.replace(there.spec, **fields))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from fnmatch import translate
 from math import inf
 from typing import cast
 
@@ -78,7 +80,18 @@ def out(world: World, address: ip.Address) -> str:
     """The link that the address is on; empty when it is on none. The node's own subnet goes before all others."""
     if ip.contains(world.me.address.network, address):
         return world.me.uplink
-    return next((link for net, link in world.subnets.items() if ip.contains(net, address)), "")
+    return next((link for net, link in near(world).items() if ip.contains(net, address)), "")
+
+
+def near(world: World) -> Mapping[ip.Network, str]:
+    """The networks on the node's links, each with its link, but for those that `ignoredInterfaces` names: of them
+    nothing is learned, as in Calico, so no next hop and no gateway is reached over them."""
+    patterns = configured(world).get(f"node.{world.me.node}", member.NOTHING).ignoredInterfaces
+    patterns = patterns or bgp(world).ignoredInterfaces
+    if not patterns:
+        return world.subnets
+    ignored = re.compile("|".join(map(translate, patterns)))
+    return {net: link for net, link in world.subnets.items() if not ignored.match(link)}
 
 
 def owner(world: World) -> Owner:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import ESTABLISHED, WAITING, Session, World
 from bgpnet.bgp import causes
-from bgpnet.bgp.conf import RESTART_TIME
+from bgpnet.bgp.conf import IPV4_UNICAST, RESTART_TIME
 from bgpnet.bgp.lines import EndOfRib, Failed, Notification, Opened, PeerDown, PeerState, PeerUp, Update
 from bgpnet.bgp.rib import Table
 from bgpnet.bgp.talk import Away, Removed, SpeakerEvent, Synced
@@ -21,6 +21,10 @@ from bgpnet.model.ip import Address
 
 SETTLE = 5.0
 """Seconds that a session found up is given to end its table, when nobody heard whether it has."""
+
+AGAIN = 2 * RESTART_TIME
+"""Seconds for which a route may be stale though its peer is lost again and again before it has ended its table. RFC
+4724, 4.2, lets it go at the second loss, and with it the packets of a peer that is restarted twice in ten seconds."""
 
 UNASKED = 30.0
 """Seconds that a peer which offers no graceful restart is given for its table: it need not say where that ends."""
@@ -43,8 +47,8 @@ def heard(world: World, event: SpeakerEvent) -> Step:
             return peer_down(world, event), []
         case Removed():
             return removed(world, event.peer), []
-        case EndOfRib():
-            return ended(world, event.peer), []
+        case EndOfRib(family=family):  # of one family only: the routes of the others have not all been said
+            return (ended(world, event.peer) if family == IPV4_UNICAST else world), []
         case Failed():
             return _with(
                 world, replace(_session(world, event.peer), info=causes.of_down(event.reason, was_up=False))
@@ -118,6 +122,7 @@ def peer_up(world: World, event: PeerUp) -> World:
         info=ESTABLISHED,
         restart=restart,
         known=before.known,
+        overdue=before.overdue,
         deadline=world.clock + (UNASKED if restart is None else RESTART_TIME),
         router_id=event.opened.router_id if event.opened else before.router_id,
     )
@@ -135,7 +140,11 @@ def peer_down(world: World, event: PeerDown) -> World:
     session = replace(before, up=False, info=info, complete=False, since=world.now)
     table = world.table
     if table is not None and before.up:
+        if before.overdue is not None and world.clock >= before.overdue:
+            table = table.sweep(event.peer)
+            session = replace(session, overdue=None)
         table = table.mark_stale(event.peer) if patience else table.drop(event.peer)
+        session = replace(session, overdue=session.overdue or world.clock + AGAIN)
     deadline = world.clock + (patience or 0) if before.up else before.deadline
     return replace(_with(world, replace(session, deadline=deadline)), table=table)
 
@@ -148,7 +157,7 @@ def removed(world: World, peer: Address) -> World:
 
 def ended(world: World, peer: Address) -> World:
     """End-of-RIB: what the peer did not say again is gone (RFC 4724, 4.2)."""
-    session = replace(_session(world, peer), complete=True, known=True, deadline=None)
+    session = replace(_session(world, peer), complete=True, known=True, deadline=None, overdue=None)
     table = world.table.sweep(peer) if world.table is not None else None
     return replace(_with(world, session), table=table)
 
@@ -159,7 +168,7 @@ def expire(world: World) -> World:
         if session.complete or session.deadline is None or session.deadline > world.clock:
             continue
         if session.up:
-            world = _with(world, replace(session, complete=True, known=True, deadline=None))
+            world = _with(world, replace(session, complete=True, known=True, deadline=None, overdue=None))
         table = world.table.sweep(session.address) if world.table is not None else None
         if table is not world.table:
             world = replace(world, table=table)

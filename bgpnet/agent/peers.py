@@ -96,7 +96,7 @@ def warnings(world: World, found: Peerings | None) -> list[str]:
     """What is wrong with the peerings, a sentence each."""
     if found is None:
         return []
-    nets = " and ".join(map(str, dict.fromkeys([world.me.address.network, *world.subnets])))
+    nets = " and ".join(map(str, dict.fromkeys([world.me.address.network, *facts.near(world)])))
     unreachable = [
         f"peer {peer}: spec.reachableBy = {gateway} is outside {nets}, so no route is made; "
         "write the address of a gateway in the node's subnet"

@@ -52,7 +52,7 @@ def ground(world: World, found: Peerings) -> Ground:
         gateways=found.gateways,
         cluster_id=node.spec.bgp.routeReflectorClusterID if node and node.spec.bgp else "",
         limit=world.me.prefix_limit,
-        subnets=tuple((net, link) for net, link in world.subnets.items() if net != world.me.address.network),
+        subnets=tuple((net, link) for net, link in facts.near(world).items() if net != world.me.address.network),
     )
 
 

@@ -121,6 +121,7 @@ class Session:
     known: its table was complete once; since then nothing in the kernel is from it that is not in our table.
     router_id: its BGP identifier, from its OPEN.
     deadline: while the peer is away, when its stale routes go; while it is up and not complete, when we stop waiting.
+    overdue: of a peer that was lost and has not ended its table since, when another loss keeps what is stale no more.
     """
 
     address: Address
@@ -132,6 +133,7 @@ class Session:
     complete: bool = False
     known: bool = False
     deadline: float | None = None
+    overdue: float | None = None
     router_id: Address | None = None
 
 

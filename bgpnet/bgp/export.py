@@ -22,8 +22,10 @@ from bgpnet.model import ip
 from bgpnet.model.bgppeer import NextHopMode
 from bgpnet.model.ip import Address, Network
 
-NO_ADVERTISE, NO_EXPORT = "65535:65282", "65535:65281"
-"""Well-known communities (RFC 1997): to be told to nobody, to be told to nobody outside the AS."""
+NO_ADVERTISE = "65535:65282"
+"""A well-known community (RFC 1997): to be told to nobody."""
+NO_EXPORT = frozenset({"65535:65281", "65535:65283"})
+"""To be told to nobody outside the AS: NO_EXPORT, NO_EXPORT_SUBCONFED."""
 
 Attributes = tuple[
     Address | None,
@@ -240,7 +242,7 @@ def _kept_in(path: Path, target: Target, reflected: bool) -> str:
         return f"{path.prefix} was learned from this peer"
     if not path.external and not target.external and not reflected:
         return f"{path.prefix} was learned inside the AS from {path.peer}: such a route goes to other ASes only"
-    if NO_ADVERTISE in path.communities or (target.external and NO_EXPORT in path.communities):
+    if NO_ADVERTISE in path.communities or (target.external and not NO_EXPORT.isdisjoint(path.communities)):
         return f"{path.prefix} is not to be passed on, its communities say: {', '.join(path.communities)}"
     return ""
 

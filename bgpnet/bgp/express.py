@@ -17,8 +17,10 @@ CHUNK = 1 << 18
 """Bytes that are read of a peer at once."""
 TURN = 1 << 18
 """Bytes that one peer may say before the others have their turn, about."""
-KNOWN = 4096
-"""Attribute sets that are remembered of a session."""
+KNOWN = 1 << 20
+"""Bytes of the attribute sets that are remembered of a session: a hostile peer says long ones, each but once."""
+KEPT = 256
+"""Bytes that remembering a set costs at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def messages(original: Callable[[Any], Iterator[Any]], parts: Parts) -> Callable
             if _take(protocol, ahead, parts):
                 yield parts.received
                 return
-            if not open_ or not plain.is_waiting(ahead):
+            if not open_ or not plain.is_waiting(ahead, protocol.connection.msg_size):
                 break
             yield parts.nothing
         yield from original(protocol)
@@ -109,7 +111,7 @@ def _take(protocol: Any, ahead: bytearray, parts: Parts) -> bool:
     """Tell the helper of all plain UPDATEs at the front; false when there is none."""
     session = _session(protocol)
     at, lines = 0, []
-    while at < TURN and (length := plain.frame(ahead, at)):
+    while at < TURN and (length := plain.frame(ahead, at, protocol.connection.msg_size)):
         line = session.line(bytes(ahead[at + plain.HEADER : at + length]), parts)
         if not line:
             break
@@ -152,6 +154,7 @@ class _Session:
     def __init__(self, protocol: Any) -> None:
         self._protocol = protocol
         self._known: dict[bytes, tuple[Any, str, str] | None] = {}
+        self._size = 0
         neighbour = protocol.neighbor
         local, peer = neighbour["local-address"], neighbour["peer-address"]
         local_as, peer_as = neighbour["local-as"], neighbour["peer-as"]
@@ -183,8 +186,10 @@ class _Session:
     def _attributes(self, wire: bytes, parts: Parts) -> tuple[Any, str, str] | None:
         """Attributes, their text, and the next hop's; None where they are nothing that a plain UPDATE has."""
         if wire not in self._known:
-            if len(self._known) >= KNOWN:
+            self._size += len(wire) + KEPT
+            if self._size > KNOWN:
                 self._known.clear()
+                self._size = len(wire) + KEPT
             self._known[wire] = self._decoded(wire, parts)
         return self._known[wire]
 

@@ -131,8 +131,8 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """One peer's paths and what became of them, but for the limit. touched: the prefixes of those that are not as the
-    time before. several: there may be more than one path for a prefix (ADD-PATH)."""
+    """One peer's paths and what became of them. touched: the prefixes of those that are not as before. several:
+    there may be more than one path for a prefix (ADD-PATH)."""
 
     origin: Origin
     paths: Mapping[Key, Path]
@@ -170,7 +170,7 @@ def imported(table: Table, ground: Ground, origins: Mapping[Address, Origin], st
             found = _rechosen(judged, again, before.imported)
             table.memo[__name__] = _Memory(ground, judged, found)
             return found
-    found = _chosen(judged, ground.limit)
+    found = _chosen(judged)
     table.memo[__name__] = _Memory(ground, judged, found)
     return found
 
@@ -184,10 +184,10 @@ def _judged(judge: Judge, paths: Mapping[Key, Path], origin: Origin, had: _Judge
     outcomes: dict[Key, tuple[Path, Outcome]] = {}
     touched: list[Network] = []
     several = False
-    for key, path in paths.items():
+    for number, (key, path) in enumerate(paths.items()):
         one = known.get(key)
-        if one is None or one[0] is not path:
-            one = (path, judge.judge(path, origin))
+        if one is None or one[0] is not path or (number >= judge.limit) is not _is_surplus(one[1]):
+            one = (path, judge.judge(path, origin) if number < judge.limit else _surplus(path, judge.limit))
             touched.append(path.prefix)
             several = several or key[1] != 0
         outcomes[key] = one
@@ -201,30 +201,26 @@ def _touched(
     changed: Iterable[_Judged], before: _Memory, judged: Mapping[Address, _Judged]
 ) -> frozenset[Network] | None:
     """The prefixes to choose for again; None where that is no less work than for all, or something else changed."""
-    limit = before.ground.limit
     for peer, one in judged.items():
         had = before.judged.get(peer)
         if had is None or (had is not one and had.origin != one.origin) or one.several:
-            return None
-        if len(one.outcomes) > limit or len(had.outcomes) > limit:
             return None
     again = frozenset(net for one in changed for net in one.touched)
     return again if len(again) * len(judged) * FEW < len(before.imported.chosen) else None
 
 
-def _chosen(judged: Mapping[Address, _Judged], limit: int) -> Imported:
+def _chosen(judged: Mapping[Address, _Judged]) -> Imported:
     rivals: dict[Network, list[Accepted]] = {}
-    refused: list[Refusal] = []
-    for peer, each in judged.items():
-        for number, (path, outcome) in enumerate(each.outcomes.values()):
-            if number >= limit:
-                refused.append(_surplus(path, peer, limit))
-            elif isinstance(outcome, Refusal):
-                refused.append(outcome)
-            else:
+    for each in judged.values():
+        for path, outcome in each.outcomes.values():
+            if not isinstance(outcome, Refusal):
                 rivals.setdefault(path.prefix, []).append(outcome)
     choice = _Choice(judged)
-    return Imported({prefix: choice.of(some) for prefix, some in rivals.items()}, tuple(refused))
+    return Imported({prefix: choice.of(some) for prefix, some in rivals.items()}, _refused(judged))
+
+
+def _refused(judged: Mapping[Address, _Judged]) -> tuple[Refusal, ...]:
+    return tuple(refusal for each in judged.values() for refusal in each.refused)
 
 
 def _rechosen(judged: Mapping[Address, _Judged], again: frozenset[Network], before: Imported) -> Imported:
@@ -240,8 +236,7 @@ def _rechosen(judged: Mapping[Address, _Judged], again: frozenset[Network], befo
             chosen[prefix] = choice.of(rivals)
         else:
             chosen.pop(prefix, None)
-    refused = tuple(refusal for each in judged.values() for refusal in each.refused)
-    return Imported(chosen, refused, basis=before.mark, again=again, memo=before.memo)
+    return Imported(chosen, _refused(judged), basis=before.mark, again=again, memo=before.memo)
 
 
 class _Choice:
@@ -267,9 +262,13 @@ def _choose(rivals: list[Accepted], outside: set[Address], identifiers: Identifi
     return (best, *(one for one in others if one.path.peer in outside))
 
 
-def _surplus(path: Path, peer: Address, limit: int) -> Refusal:
-    text = f"{path.prefix} from {peer} is one more than the {limit} prefixes that are taken of a peer"
-    return Refusal(peer, path.prefix, Reason.LIMIT, text)
+def _surplus(path: Path, limit: int) -> Refusal:
+    text = f"{path.prefix} from {path.peer} is one more than the {limit} prefixes that are taken of a peer"
+    return Refusal(path.peer, path.prefix, Reason.LIMIT, text)
+
+
+def _is_surplus(outcome: Outcome) -> bool:
+    return isinstance(outcome, Refusal) and outcome.reason is Reason.LIMIT
 
 
 class Judge:
@@ -277,6 +276,7 @@ class Judge:
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
+        self.limit = ground.limit
         own = sorted(ground.own, key=ip.order)
         self._own = {version: [net for net in own if net.version == version] for version in (4, 6)}
         self._starts = {version: [int(net.network_address) for net in nets] for version, nets in self._own.items()}

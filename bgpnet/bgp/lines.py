@@ -27,6 +27,13 @@ _WELL_KNOWN = {
 }
 
 
+_NO_ORIGIN, _NO_NEXT_HOP = "invalid", "no-nexthop"
+"""What ExaBGP says of an origin that there is none such as, and of routes without a next hop."""
+
+INSIDE_ONLY: Mapping[str, Any] = {"local_pref": None, "originator_id": "", "cluster_list": ()}
+"""What a path from another AS has, whatever its peer says."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """The peer's OPEN. restart_time: seconds of graceful restart it offers, None when it offers none (RFC 4724).
@@ -125,9 +132,13 @@ class Neighbours:
 
 @dataclass(frozen=True, slots=True)
 class Dumped:
-    """One route of the answer to `show adj-rib in|out json`; the line does not say which."""
+    """One route of the answer to `show adj-rib in|out json`; the line does not say which.
+
+    valid: it has an origin, as what is learned must have.
+    """
 
     path: Path
+    valid: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +198,7 @@ def parse(line: str) -> Event | None:
         if isinstance(said, list):
             return Neighbours(tuple(map(_peer_state, said)))
         if "route" in said:
-            return Dumped(_dumped(said))
+            return Dumped(_dumped(said), "origin" in said["route"]["attributes"])
         return _TYPES[said["type"]](said) or Unknown(line)
     except (msgspec.DecodeError, KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError):
         return Unknown(line)
@@ -270,15 +281,22 @@ def _update(said: Any) -> Event | None:
         return EndOfRib(_peer(said), f"{_text(message['eor']['afi'])} {_text(message['eor']['safi'])}")
     update = message["update"]
     peer = _peer(said)
-    attributes = _attributes(update.get("attribute", {}), _external(said["neighbor"]))
-    announced = tuple(
-        Path(prefix=prefix, path_id=path_id, next_hop=ip.address(next_hop), peer=peer, **attributes)
-        for next_hops in update.get("announce", {}).values()
-        for next_hop, routes in next_hops.items()
-        for prefix, path_id in map(_nlri, _list(routes))
-    )
-    withdrawn = tuple(_nlri(route) for routes in update.get("withdraw", {}).values() for route in _list(routes))
-    return Update(peer, announced, withdrawn)
+    told = update.get("attribute", {})
+    valid = told.get("origin", _NO_ORIGIN) != _NO_ORIGIN
+    attributes = _attributes(told if valid else {**told, "origin": "igp"}, _external(said["neighbor"]))
+    withdrawn = [_nlri(route) for routes in update.get("withdraw", {}).values() for route in _list(routes)]
+    announced: list[Path] = []
+    for next_hops in update.get("announce", {}).values():
+        for next_hop, routes in next_hops.items():
+            keys = map(_nlri, _list(routes))
+            if not valid or next_hop == _NO_NEXT_HOP:  # to be treated as withdrawn (RFC 7606, 3 d and 7.1)
+                withdrawn += keys
+                continue
+            hop = ip.address(next_hop)
+            announced += [
+                Path(prefix=net, path_id=number, next_hop=hop, peer=peer, **attributes) for net, number in keys
+            ]
+    return Update(peer, tuple(announced), tuple(withdrawn))
 
 
 def _nlri(route: Any) -> Key:
@@ -289,8 +307,12 @@ def _nlri(route: Any) -> Key:
 
 
 def _attributes(said: Any, external: bool) -> dict[str, Any]:
-    """Path's attributes, from either spelling: UPDATEs have communities as numbers, dumps as text."""
-    return {
+    """Path's attributes, from either spelling: UPDATEs have communities as numbers, dumps as text.
+
+    From another AS some mean nothing, and would otherwise be a way to be preferred to all of our own (RFC 4271, 5.1.5;
+    RFC 7606, 7.5, 7.9 and 7.10).
+    """
+    found: dict[str, Any] = {
         "origin": _origin(said.get("origin", "igp")),
         "as_path": _as_path(said.get("as-path", {})),
         "local_pref": _optional(said.get("local-preference")),
@@ -304,6 +326,7 @@ def _attributes(said: Any, external: bool) -> dict[str, Any]:
         "cluster_list": tuple([str(_address(one)) for one in _list(said.get("cluster-list", []))]),
         "external": external,
     }
+    return {**found, **INSIDE_ONLY} if external else found
 
 
 def _origin(said: Any) -> str:

@@ -15,19 +15,23 @@ _ADDRESS = 4
 _BITS = 32
 
 
-def frame(buffer: bytes | bytearray, at: int) -> int:
-    """The length of the whole UPDATE that begins there; 0 where there is none, or something else."""
+LONGEST = 4096
+"""Bytes of a message, unless the session has extended ones (RFC 8654)."""
+
+
+def frame(buffer: bytes | bytearray, at: int, longest: int = LONGEST) -> int:
+    """The length of the whole UPDATE that begins there; 0 where there is none, or something else, or a longer one."""
     if len(buffer) - at < HEADER + 4 or buffer[at + 18] != UPDATE or buffer[at : at + 16] != MARKER:
         return 0
     length = buffer[at + 16] << 8 | buffer[at + 17]
-    return length if HEADER + 4 <= length <= len(buffer) - at else 0
+    return length if HEADER + 4 <= length <= min(longest, len(buffer) - at) else 0
 
 
-def is_waiting(buffer: bytes | bytearray) -> bool:
+def is_waiting(buffer: bytes | bytearray, longest: int = LONGEST) -> bool:
     """Whether what is there is the beginning of a message, or nothing; false for a whole one, and for what is none."""
     if buffer[:16] != MARKER[: len(buffer)]:
         return False
-    return len(buffer) < HEADER or HEADER <= len(buffer) < (buffer[16] << 8 | buffer[17])
+    return len(buffer) < HEADER or len(buffer) < (buffer[16] << 8 | buffer[17]) <= longest
 
 
 def parts(body: bytes) -> tuple[bytes, bytes, bytes] | None:

@@ -21,6 +21,7 @@ from bgpnet.bgp import causes, commands
 from bgpnet.bgp.conf import IPV4_UNICAST
 from bgpnet.bgp.export import Advert, Attributes
 from bgpnet.bgp.lines import (
+    INSIDE_ONLY,
     Ack,
     Dumped,
     EndOfRib,
@@ -149,7 +150,7 @@ class Talk:
         """What follows from a line."""
         event = parse(line)
         if isinstance(event, Dumped):
-            self._dumped(event.path)
+            self._dumped(event.path, event.valid)
             return []
         self._read_dump()
         match event:
@@ -164,12 +165,13 @@ class Talk:
 
     # what is read
 
-    def _dumped(self, path: Path) -> None:
+    def _dumped(self, path: Path, valid: bool) -> None:
         state = self._peers.get(path.peer)
         if state is None or not self._awaited:
             return
         if self._awaited[0] == commands.SHOW_LEARNED:
-            self._dump.append(path)
+            if valid:
+                self._dump.append(path)
         elif self._awaited[0] == commands.SHOW_TOLD:
             self._told.setdefault(path.peer, {})[path.prefix] = _normal(_told(path), state)
             self._found.setdefault(path.peer, set()).add(path.prefix)
@@ -365,7 +367,7 @@ class Talk:
 
 def _from_peer(paths: Sequence[Path], state: PeerState) -> Sequence[Path]:
     """Dumped paths, which do not say whether their peer is in another AS, made to say it."""
-    return [changed(path, external=True) for path in paths] if state.external else paths
+    return [changed(path, external=True, **INSIDE_ONLY) for path in paths] if state.external else paths
 
 
 def _normal(advert: Advert, state: PeerState) -> Advert:

@@ -31,6 +31,7 @@ BUILT = frozenset(
         "asNumber",
         "bindMode",
         "communities",
+        "ignoredInterfaces",
         "listenPort",
         "logSeverityScreen",
         "nodeMeshMaxRestartTime",
@@ -166,6 +167,9 @@ def not_built(config: BGPConfiguration) -> Iterator[tuple[str, object, str]]:
         value = getattr(config.spec, field.name)
         if field.name not in BUILT and value != field.default:
             yield f"spec.{field.name}", value, "no effect"
+    if config.metadata.name != "default" and config.spec.serviceLoadBalancerAggregation is not None:
+        value = config.spec.serviceLoadBalancerAggregation
+        yield "spec.serviceLoadBalancerAggregation", value, "no effect for one node; write it in default"
 
 
 def normalise(config: BGPConfiguration) -> BGPConfiguration:

@@ -113,14 +113,24 @@ def _read_update(said: Any) -> tuple[Any, ...] | None:
                 raise Wrong(word)
         return ("end", peer)
     inner = _mapping(_have(message, "update"))
-    plain = (*_read_attributes(inner.get("attribute", {})), _neighbour(said)[1])
+    told = _mapping(inner.get("attribute", {}))
+    malformed = told.get("origin", "invalid") == "invalid"
+    origin, path, preference, *others = _read_attributes({**told, "origin": "igp"} if malformed else told)
+    external = _neighbour(said)[1]
+    if external:
+        preference, others[-2:] = None, ["", ()]
+    plain = (origin, path, preference, *others, external)
     put: list[tuple[Key, Route]] = []
-    for family in _mapping(inner.get("announce", {})).values():
-        for hop, routes in _mapping(family).items():
-            put += [((peer, *_nlri(route)), (_address(hop), *plain)) for route in _listed(routes)]
     gone = [
         (peer, *_nlri(route)) for family in _mapping(inner.get("withdraw", {})).values() for route in _listed(family)
     ]
+    for family in _mapping(inner.get("announce", {})).values():
+        for hop, routes in _mapping(family).items():
+            keys = [(peer, *_nlri(route)) for route in _listed(routes)]
+            if malformed or hop == "no-nexthop":
+                gone += keys
+            else:
+                put += [(key, (_address(hop), *plain)) for key in keys]
     return ("update", put, gone)
 
 

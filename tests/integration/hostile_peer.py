@@ -48,6 +48,8 @@ def malformed(own: ip.Address, as_number: int) -> dict[str, bytes]:
         "segment that ends early": body(origin, attribute(0x40, 2, struct.pack("!BBI", 2, 7, as_number)), hop),
         "attribute longer than all": struct.pack("!HH", 0, 4) + b"\x40\x01\xff\0" + EVIL,
         "attributes longer than the message": struct.pack("!HH", 0, 4000) + origin + path + hop + EVIL,
+        "no origin": body(path, hop),
+        "longer than a message may be": body(origin, path, hop, announced=EVIL * 1100),
         "unknown well-known attribute": body(origin, path, hop, attribute(0x40, 99, b"?"), announced=HARMLESS),
         "origin twice": body(origin, attribute(0x40, 1, b"\x02"), path),
         "prefix of 33 bits": body(origin, path, hop, announced=bytes([33, 198, 18, 66, 0, 0])),

@@ -210,3 +210,45 @@ def test_commands_are_of_bounded_length() -> None:
     assert len(said) == 5 * 3
     assert max(map(len, said)) < 1 << 20
     assert sum(line.count("/24") for line in said) == 3 * len(many)
+
+
+def said(announced: dict[str, list[str]], asn: int = 64512, **attributes: object) -> str:
+    """An UPDATE of the peer P2, in this AS or another, with these attributes."""
+    neighbour = {
+        "address": {"local": str(P1), "peer": str(P2)},
+        "asn": {"local": 64512, "peer": asn},
+        "direction": "receive",
+        "message": {"update": {"attribute": attributes, "announce": {"ipv4 unicast": announced}}},
+    }
+    return json.dumps({"type": "update", "neighbor": neighbour})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        said({"192.0.2.9": ["10.244.1.0/26"]}, med=1),
+        said({"192.0.2.9": ["10.244.1.0/26"]}, origin="invalid"),
+        said({"no-nexthop": ["10.244.1.0/26"]}, origin="igp"),
+    ],
+)
+def test_what_lacks_a_mandatory_attribute_is_withdrawn(line: str) -> None:
+    assert parse(line) == Update(P2, withdrawn=((ip.network("10.244.1.0/26"), 0),))
+
+
+def test_a_learned_route_without_origin_is_not_valid_in_a_dump_either() -> None:
+    nlri = {"prefix": "10.244.1.0/26", "nexthop": "192.0.2.9"}
+    for attributes, valid in (({}, False), ({"origin": "igp"}, True)):
+        line = json.dumps({"peer": {"address": str(P2)}, "route": {"nlri": nlri, "attributes": attributes}})
+        event = parse(line)
+        assert isinstance(event, Dumped)
+        assert event.valid is valid
+
+
+def test_what_means_something_inside_an_as_only_is_not_taken_from_another() -> None:
+    inside = {"local-preference": 4294967295, "originator-id": "192.0.2.1", "cluster-list": ["244.0.0.1"]}
+    for asn, kept in ((64512, True), (64999, False)):
+        event = parse(said({"192.0.2.9": ["10.244.1.0/26"]}, asn, origin="igp", **inside))
+        assert isinstance(event, Update)
+        (path,) = event.announced
+        assert path.local_pref == (4294967295 if kept else None)
+        assert (path.originator_id, path.cluster_list) == (("192.0.2.1", ("244.0.0.1",)) if kept else ("", ()))

@@ -58,7 +58,10 @@ class FakeExaBGP:
             message: dict[str, object] = {"withdraw": {"ipv4 unicast": [str(net)]}}
         else:
             self.learned[peer][net] = med
-            message = {"attribute": {"med": med}, "announce": {"ipv4 unicast": {str(peer): [str(net)]}}}
+            message = {
+                "attribute": {"origin": "igp", "med": med},
+                "announce": {"ipv4 unicast": {str(peer): [str(net)]}},
+            }
         self._event(peer, "update", direction="receive", message={"update": message})
 
     def end_of_rib(self, peer: Address) -> None:
@@ -92,7 +95,7 @@ class FakeExaBGP:
 
     def _dump(self, which: str, peer: Address) -> None:
         routes = (
-            [(net, str(peer), {"med": med}) for net, med in self.learned[peer].items()]
+            [(net, str(peer), {"origin": "igp", "med": med}) for net, med in self.learned[peer].items()]
             if which == "in"
             else [(net, hop, self._attributes(net)) for net, hop in self.told[peer].items()]
         )
@@ -361,6 +364,23 @@ def test_what_dead_peers_left_is_stale() -> None:
     assert isinstance(synced, Synced)
     assert {path.peer: path.stale for path in synced.table.paths()} == {A: False, B: True}
     assert {peer: state.up for peer, state in synced.peers.items()} == {A: True, B: False}
+
+
+def test_of_a_dump_no_more_is_taken_than_of_updates() -> None:
+    exabgp, talk = living(A), Talk()
+    state = exabgp._neighbour(A)
+    state["peer"] = {"address": str(A), "as": 64999, "id": str(A), "capabilities": {"graceful-restart": None}}
+    hostile: dict[str, object] = {"local-preference": 4294967295, "originator-id": str(ME), "cluster-list": [str(ME)]}
+    routes = [
+        {"nlri": {"prefix": str(net), "nexthop": str(A)}, "attributes": hostile | more}
+        for net, more in zip(NETS[:2], ({"origin": "igp"}, {}), strict=True)
+    ]
+    dump = [json.dumps({"peer": {"address": str(A)}, "route": route}) for route in routes]
+    talk.commands()
+    events = [event for line in (json.dumps([state]), "done", *dump, "done", "done") for event in talk.hear(line)]
+    (synced,) = events
+    assert isinstance(synced, Synced)
+    assert list(synced.table.paths()) == [Path(prefix=NETS[0], next_hop=A, peer=A, external=True)]
 
 
 Happening = tuple[str, Address, Network, int | None, int]

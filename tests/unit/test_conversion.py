@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 import worlds
 from msgspec import structs
 
 from bgpnet.bgp.basis import basis
+from bgpnet.bgp.conf import Neighbour, PeerKind
 from bgpnet.bgp.peering import MESH
 from bgpnet.errors import BgpnetError, UsageError
 from bgpnet.model import ip, kinds
@@ -18,7 +20,8 @@ from bgpnet.model.bgppeer import BGPPeer, BGPPeerSpec
 from bgpnet.model.instant import stamp
 from bgpnet.model.kinds import Kind, Resource, kind_of
 from bgpnet.model.node import IN_MESH, Node, NodeSession, NodeSessions, NodeStatus
-from bgpnet.model.resource import Metadata
+from bgpnet.model.resource import Metadata, Password, SecretKeyRef
+from bgpnet.rules import table
 from bgpnet_ctl.conversion import CLUSTER, LABEL, PEER, Step, choose, possible, to_mesh, to_reflectors
 from bgpnet_ctl.converting import pending
 from bgpnet_ctl.topology import Picture, picture
@@ -107,6 +110,7 @@ class Fleet:
     def write(self, step: Step) -> None:
         for write in step.writes:
             wanted = write.change(self.truth.get((write.kind, write.name)))
+            assert wanted is None or list(table.check(wanted)) == [], step.text
             if wanted is None:
                 self.truth.pop((write.kind, write.name), None)
             else:
@@ -173,8 +177,7 @@ def test_this_test_sees_what_breaks_before_it_makes() -> None:
 
 
 def test_the_mesh_that_goes_is_the_sessions_that_come() -> None:
-    spec = BGPConfigurationSpec(nodeMeshMaxRestartTime="90s")
-    fleet = Fleet(BGPConfiguration(metadata=Metadata(name="default"), spec=spec))
+    fleet = guarded()
     before = fleet.seen().made["n3"].of(ip.address("192.0.2.1"))
     fleet.convert(there(fleet), chance_of(1), until=4)
     after = fleet.seen().made["n3"]
@@ -182,8 +185,37 @@ def test_the_mesh_that_goes_is_the_sessions_that_come() -> None:
     same = after.of(ip.address("192.0.2.1"))
     assert before is not None
     assert same is not None
-    assert (same.restart_time, same.hold_time, same.passive) == (before.restart_time, before.hold_time, before.passive)
+    assert wire(same) == wire(before)
+    assert same.password is not None
     assert after.sources[ip.address("192.0.2.1")] == (f"BGPPeer {PEER}", MESH)
+
+
+def guarded() -> Fleet:
+    """A mesh with a password and a restart time of its own."""
+    password = Password(secretKeyRef=SecretKeyRef(name="bgp", key="mesh"))
+    spec = BGPConfigurationSpec(asNumber=64512, nodeMeshPassword=password, nodeMeshMaxRestartTime="90s")
+    return Fleet(BGPConfiguration(metadata=Metadata(name="default"), spec=spec))
+
+
+def wire(one: Neighbour) -> Neighbour:
+    """Without what only import, export and the status know."""
+    return replace(one, name="", kind=PeerKind.MESH, client=False)
+
+
+def test_a_mesh_with_a_password_is_converted_and_has_it_again_on_the_way_back() -> None:
+    fleet, chance = guarded(), chance_of(3)
+    before, whole = fleet.seen().made, fleet.seen().configured
+    fleet.convert(there(fleet), chance)
+    assert fleet.seen().configured["default"] == BGPConfigurationSpec(asNumber=64512, nodeToNodeMeshEnabled=False)
+    reflected = fleet.seen().made
+    for name, made in reflected.items():
+        for one in made.neighbours:
+            was = before[name].of(one.address)
+            assert was is not None
+            assert wire(one) == wire(was)
+    fleet.convert(to_mesh(fleet.seen()), chance)
+    assert fleet.seen().made == before
+    assert fleet.seen().configured["default"] == structs.replace(whole["default"], nodeToNodeMeshEnabled=True)
 
 
 def test_reflectors_are_nodes_of_different_subnets_and_those_of_a_begun_conversion() -> None:

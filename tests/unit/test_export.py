@@ -138,6 +138,7 @@ def test_bgp_itself_keeps_some_routes_in() -> None:
     assert str(LEARNED) not in told(learned(communities=("65535:65282",)), target(REMOTE))
     assert str(LEARNED) not in told(learned(communities=("65535:65281",)), target(REMOTE, external=True))
     assert str(LEARNED) in told(learned(communities=("65535:65281",)), target(REMOTE))
+    assert str(LEARNED) not in told(learned(communities=("65535:65283",)), target(REMOTE, external=True))
 
 
 @pytest.mark.parametrize(

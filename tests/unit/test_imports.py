@@ -219,6 +219,17 @@ def test_prefixes_beyond_the_limit_are_refused_and_those_before_them_stay() -> N
     assert (len(less.chosen), less.refused) == (2, ())
 
 
+def test_what_one_peer_says_too_much_costs_nothing_when_another_says_something() -> None:
+    ground = replace(GROUND, limit=2)
+    table = Table(path(f"10.244.{n}.0/26", TOR1) for n in range(2, 40))
+    origins = {A: MESH, TOR1: outside(EVERYTHING)}
+    first = imported(table, ground, origins, MESH)
+    second = imported(table.apply(Update(A, (path("10.244.50.0/26"),))), ground, origins, MESH)
+    assert [one.reason for one in first.refused] == [Reason.LIMIT] * 36
+    assert len(second.chosen) == 3
+    assert all(one is other for one, other in zip(first.refused, second.refused, strict=True))
+
+
 def test_a_path_that_is_refused_hides_no_other() -> None:
     bad, good = path("10.244.2.0/26", A, local_pref=500, next_hop=BEYOND), path("10.244.2.0/26", B)
     found = taken(bad, good)

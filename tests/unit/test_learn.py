@@ -8,11 +8,11 @@ import worlds
 from worlds import OTHER, PEER, block, ended, found, goodbye, later, lost, node, run, state, synced, told, up
 
 from bgpnet.agent import peers, plan
-from bgpnet.agent.learn import SETTLE, UNASKED
+from bgpnet.agent.learn import AGAIN, SETTLE, UNASKED
 from bgpnet.agent.world import World
 from bgpnet.bgp import causes
 from bgpnet.bgp.conf import RESTART_TIME
-from bgpnet.bgp.lines import Failed, Notification, PeerDown
+from bgpnet.bgp.lines import EndOfRib, Failed, Notification, PeerDown
 from bgpnet.bgp.rib import Table
 from bgpnet.bgp.talk import Away, Removed
 
@@ -201,3 +201,26 @@ def test_a_peer_without_graceful_restart_is_not_waited_for_as_long() -> None:
     world = run(start(), up(restart=None), told(*BLOCKS))
     assert not learned_is_complete(world)
     assert learned_is_complete(later(world, UNASKED))
+
+
+def test_the_end_of_another_family_says_nothing_of_this_one() -> None:
+    world = run(taught(), lost(), up(), EndOfRib(PEER, "ipv6 unicast"))
+    assert learned(world) == [*BLOCKS]
+    assert learned(run(world, ended())) == []
+
+
+def test_a_peer_that_is_lost_again_and_again_does_not_keep_what_it_never_says_again() -> None:
+    world = run(taught(), lost())
+    for _ in range(int(AGAIN / 60)):
+        world = run(later(world, 10), up(), told(BLOCKS[1]))
+        assert learned(world) == [*BLOCKS]
+        world = run(later(world, 50), lost())
+    assert learned(world) == [BLOCKS[1]]
+    assert learned(run(later(world, 10), up(), told(BLOCKS[1]))) == [BLOCKS[1]]
+
+
+def test_a_peer_that_ended_its_table_between_two_losses_is_waited_for_anew() -> None:
+    world = run(taught(), lost())
+    world = run(later(world, 10), up(), told(*BLOCKS), ended())
+    world = run(later(world, AGAIN), lost(), up(), lost())
+    assert learned(world) == [*BLOCKS]

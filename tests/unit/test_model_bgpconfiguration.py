@@ -124,7 +124,8 @@ default {nodeMeshMaxRestartTime: 90s, nodeMeshPassword: {secretKeyRef: {name: s,
 node.n1 {listenPort: 1179}                                | ok
 default {serviceClusterIPs: [{cidr: 10.96.0.0/12}], serviceLoadBalancerAggregation: Disabled} | ok
 default {prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: ["1:1"]}]} | ok
-default {ignoredInterfaces: [eth0]}                       | spec.ignoredInterfaces = ["eth0"]
+default {ignoredInterfaces: [eth0]}                       | ok
+node.n1 {serviceLoadBalancerAggregation: Disabled}        | spec.serviceLoadBalancerAggregation = "Disabled"
 default {ipv4NormalRoutePriority: 1024}                   | spec.ipv4NormalRoutePriority = 1024
 """
 

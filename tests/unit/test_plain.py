@@ -45,6 +45,18 @@ def test_another_message_is_not_ours(other: bytes) -> None:
     assert not plain.is_waiting(other)
 
 
+def test_a_message_that_is_longer_than_agreed_is_left_alone_at_once() -> None:
+    announced = b"\x18\x0a\xf4\x01" * 1024
+    long = update(attributes=ATTRIBUTES, announced=announced)
+    most = update(attributes=ATTRIBUTES, announced=announced[: 4096 - len(update(attributes=ATTRIBUTES))])
+    assert (len(most), plain.frame(most, 0)) == (4096, 4096)
+    assert plain.frame(long, 0) == 0
+    assert not plain.is_waiting(long)
+    assert not plain.is_waiting(long[: plain.HEADER])
+    assert plain.frame(long, 0, 65535) == len(long)
+    assert plain.is_waiting(long[: plain.HEADER], 65535)
+
+
 def test_the_parts_of_an_update() -> None:
     message = update(b"\x08\x0a", ATTRIBUTES, b"\x20\x01\x02\x03\x04")
     assert plain.parts(message[plain.HEADER :]) == (b"\x08\x0a", ATTRIBUTES, b"\x20\x01\x02\x03\x04")

@@ -153,3 +153,25 @@ def test_a_filter_that_is_deleted_lingers_and_then_nothing_passes() -> None:
     taken = policies.learned(worlds.later(gone, 3), peering)
     assert taken is not None
     assert (taken.chosen, {one.reason for one in taken.refused}) == ({}, {Reason.MISSING})
+
+
+def test_links_that_are_ignored_lead_to_no_next_hop() -> None:
+    beyond, prefix = ip.address("198.51.100.7"), "10.244.5.0/26"
+    subnets = {worlds.ME.address.network: "eth1", ip.network("198.51.100.0/24"): "docker0"}
+    path = Path(prefix=ip.network(prefix), next_hop=beyond, peer=TORS[0], as_path=(65001,), external=True)
+    made = run(world(), events.SubnetsLooked(subnets), Update(TORS[0], (path,)))
+    named = BGPConfiguration(metadata=Metadata(name="node.node1"), spec=BGPConfigurationSpec(ignoredInterfaces=("e*",)))
+
+    def taken(one: World) -> bool:
+        found = policies.learned(one, of(tor(TORS[0])))
+        assert found is not None
+        return ip.network(prefix) in found.chosen
+
+    assert taken(made)
+    assert facts.out(made, beyond) == "docker0"
+    assert taken(run(made, configured(ignoredInterfaces=("docker",))))
+    ignoring = run(made, configured(ignoredInterfaces=("eth9", "docker*")))
+    assert not taken(ignoring)
+    assert facts.out(ignoring, beyond) == ""
+    assert facts.out(ignoring, PEER) == "eth1"
+    assert taken(run(ignoring, events.Changed(kinds.BGPCONFIGURATION, named)))
