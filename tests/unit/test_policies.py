@@ -159,7 +159,7 @@ def test_links_that_are_ignored_lead_to_no_next_hop() -> None:
     beyond, prefix = ip.address("198.51.100.7"), "10.244.5.0/26"
     subnets = {worlds.ME.address.network: "eth1", ip.network("198.51.100.0/24"): "docker0"}
     path = Path(prefix=ip.network(prefix), next_hop=beyond, peer=TORS[0], as_path=(65001,), external=True)
-    made = run(world(), events.SubnetsLooked(subnets), Update(TORS[0], (path,)))
+    made = run(world(), events.LinksLooked(subnets, 1500), Update(TORS[0], (path,)))
     named = BGPConfiguration(metadata=Metadata(name="node.node1"), spec=BGPConfigurationSpec(ignoredInterfaces=("e*",)))
 
     def taken(one: World) -> bool:
