@@ -157,7 +157,9 @@ def _used(same: Same[Imported], uplink: str) -> Mapping[ip.Network, tuple[Path, 
 class Learned(dict[ip.Network, Route]):
     """Learned routes. mark: this table's own; basis: that of the one that it differs from in `again` at most."""
 
-    def __init__(self, routes: Mapping[ip.Network, Route], mark: object, basis: object, again: frozenset[ip.Network]):
+    def __init__(
+        self, routes: Mapping[ip.Network, Route], mark: object, basis: object, again: frozenset[ip.Network]
+    ) -> None:
         super().__init__(routes)
         self.mark, self.basis, self.again = mark, basis, again
 

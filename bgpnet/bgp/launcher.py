@@ -107,14 +107,25 @@ def _listening(settings: Mapping[str, str]) -> tuple[str, str]:
 
 
 def _run(conf: Path, settings: Mapping[str, str]) -> int:
-    # imported late: exabgp reads its environment when it is first imported
+    # imported late, as everything of exabgp is: it reads its environment when it is first imported
     from exabgp.configuration.configuration import Configuration
     from exabgp.environment import getenv
     from exabgp.logger import log
-    from exabgp.logger.option import option
-    from exabgp.protocol.ip import IP
+
+    corrected = _corrected(conf, settings)
+    gc.set_threshold(*COLLECT)
+    _correct()
+    log.init(getenv())
+    _correct_debug()
+    _correct_reading()
+    reactor = corrected(Configuration([str(conf)]))
+    _correct_self(reactor)
+    return int(reactor.run())
+
+
+def _heeded() -> type[Any]:
+    """exabgp's signals, with correction 7."""
     from exabgp.reactor.interrupt import Signal
-    from exabgp.reactor.loop import Reactor
 
     class Heeded(Signal):  # type: ignore[misc]  # exabgp has no types
         """Correction 7: whatever else is being handled when SIGTERM comes, it is handled next."""
@@ -130,6 +141,15 @@ def _run(conf: Path, settings: Mapping[str, str]) -> int:
             if self.ending:
                 self.received, self.number = Signal.SHUTDOWN, signal.SIGTERM
 
+    return Heeded
+
+
+def _corrected(conf: Path, settings: Mapping[str, str]) -> type[Any]:
+    """exabgp's loop, with corrections 1, 2 and 6, and a reload that follows the listening address."""
+    from exabgp.logger.option import option
+    from exabgp.protocol.ip import IP
+    from exabgp.reactor.loop import Reactor
+
     class Corrected(Reactor):  # type: ignore[misc]  # exabgp has no types
         """The loop, with corrections 1, 2 and 6, and a reload that follows the listening address."""
 
@@ -137,7 +157,7 @@ def _run(conf: Path, settings: Mapping[str, str]) -> int:
 
         def __init__(self, configuration: Any) -> None:
             super().__init__(configuration)
-            self.signal = Heeded()
+            self.signal = _heeded()()
 
         def _wait_for_io(self, sleep: int) -> Iterator[int]:
             if not self.asynchronous.ready():
@@ -177,14 +197,7 @@ def _run(conf: Path, settings: Mapping[str, str]) -> int:
                     neighbour["local-address"] = self._peers[key].neighbor["local-address"] = ours
             return done
 
-    gc.set_threshold(*COLLECT)
-    _correct()
-    log.init(getenv())
-    _correct_debug()
-    _correct_reading()
-    reactor = Corrected(Configuration([str(conf)]))
-    _correct_self(reactor)
-    return int(reactor.run())
+    return Corrected
 
 
 def _correct() -> None:
