@@ -49,9 +49,8 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
         return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, other))]
     if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
         known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
-        return with_pod(world, known), [
-            CheckPod(number, known, request.version, request)
-        ]  # its link may just have gone
+        # Its link may just have gone, and nobody have told yet.
+        return with_pod(world, known), [CheckPod(number, known, request.version, request)]
     if pod is not None and pod.phase is Phase.CUT:
         return answers.wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
     if (busy := _busy(world, pod, request)) is not None:
@@ -414,21 +413,10 @@ def released(world: World, attachment: Attachment) -> World:
         else block
         for net, block in world.blocks.items()
     }
-    freed = world.freed if choose.own(world, pod.address) else {**_still_resting(world), pod.address: _left(world, pod)}
+    freed = world.freed
+    if not choose.own(world, pod.address):
+        freed = {**_still_resting(world), pod.address: pod.allocation(stamp(world.now))}
     return replace(world, pods=pods, blocks=blocks, links=links, freed=freed)
-
-
-def _left(world: World, pod: Pod) -> Allocation:
-    attachment = pod.attachment
-    return Allocation(
-        container=attachment.container,
-        ifname=attachment.ifname,
-        pod=pod.pod,
-        since=pod.since,
-        sequence=pod.sequence,
-        freedAt=stamp(world.now),
-        keep=pod.keep,
-    )
 
 
 def _still_resting(world: World) -> dict[ip.Address, Allocation]:

@@ -13,7 +13,7 @@ from bgpnet.cnispec import Attachment
 from bgpnet.errors import UsageError
 from bgpnet.model import ip
 from bgpnet.model.instant import seconds, stamp
-from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Owner, Use
+from bgpnet.model.ipamblock import BlockState, IPAMBlock, Owner, Use
 
 LONGEST_REST = 1200.0
 """Seconds; the most that the setting address_rest takes."""
@@ -189,7 +189,7 @@ def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network,
                 block = _rested(block, line, at)
         for pod in pods.values():
             if ip.contains(block.network, pod.address):
-                block = ipam.restore(block, pod.address, _allocation(came(pod)))
+                block = ipam.restore(block, pod.address, pod.allocation())
         blocks[block.network] = block
     return blocks, pods
 
@@ -227,21 +227,9 @@ def _pod(line: PodCame) -> Pod:
     )
 
 
-def _allocation(line: PodCame, freed: str | None = None) -> Allocation:
-    return Allocation(
-        container=line.container,
-        ifname=line.ifname,
-        pod=line.pod,
-        since=line.since,
-        sequence=line.sequence,
-        keep=line.keep,
-        freedAt=freed,
-    )
-
-
 def _rested(block: IPAMBlock, line: PodCame, at: str) -> IPAMBlock:
     """The block with an address that was released after the block was written: it rests from then on."""
     there = block.spec.allocations.get(int(ip.address(line.address)) - int(block.network.network_address))
     if there is not None:
         return block  # released above, or somebody else's by now
-    return ipam.restore(block, ip.address(line.address), _allocation(line, at))
+    return ipam.restore(block, ip.address(line.address), _pod(line).allocation(at))

@@ -60,13 +60,12 @@ Emit = Callable[[Event], None]
 Netns = Callable[[int], int | None]
 """The open descriptor of the pod's namespace that came with a request, by the request's number."""
 
-GATHER, YIELD = 0.1, 0.5
-"""Seconds that marked links are left to gather: while the kernel deletes some, for 20 ms, nobody can make another.
-
-The latter: at most, while pods are being wired.
-"""
+GATHER = 0.1
+"""Seconds that marked links are left to gather: while the kernel deletes some, for 20 ms, nobody can make another."""
 STILL = 0.03
-"""Seconds without a pod being wired after which a burst is over."""
+"""Seconds without a pod being wired after which a burst is over: until then, marked links wait."""
+YIELD = 0.5
+"""Seconds that they wait at most."""
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
 
@@ -282,10 +281,9 @@ class Workers:
         batch: list[Attachment | None] = []
         while True:
             batch.append(self._marked.get())
-            latest = monotonic() + YIELD
-            self._pause.wait(GATHER)
-            while (now := monotonic()) < latest and now - self._hands.wired_at < STILL:
-                self._pause.wait(STILL)
+            marked = monotonic()
+            while (left := reap_at(marked, self._hands.wired_at) - monotonic()) > 0:
+                self._pause.wait(left)
             while not self._marked.empty():
                 batch.append(self._marked.get_nowait())
             if self._hands.reap(batch):
@@ -293,6 +291,11 @@ class Workers:
             else:
                 self._marked.put(None)
                 self._pause.wait(REAP_RETRY)
+
+
+def reap_at(marked: float, wired: float) -> float:
+    """When links are to be deleted of which one was first marked then, and a pod last begun to be wired then."""
+    return min(max(marked + GATHER, wired + STILL), marked + YIELD)
 
 
 def _wiring(pod: Pod, netns: int) -> Wiring:

@@ -74,15 +74,10 @@ def _check(world: World, number: int, request: CniRequest) -> Effect:
         busy = CniError(cnispec.TRY_AGAIN, f"the container is {pod.phase} on {pod.link}; ask again when that has ended")
         return answers.refuse(number, request, busy)
     if pod is None or pod.phase is Phase.LOST:
-        why = "it was not added, or was deleted" if pod is None else f"its link {pod.link} is gone"
-        return answers.refuse(
-            number,
-            request,
-            CniError(
-                cnispec.UNKNOWN if pod is None else cnispec.NOT_AS_ADDED,
-                f"{why}: delete the pod and start it again",
-            ),
-        )
+        code, why = cnispec.UNKNOWN, "it was not added, or was deleted"
+        if pod is not None:
+            code, why = cnispec.NOT_AS_ADDED, f"its link {pod.link} is gone"
+        return answers.refuse(number, request, CniError(code, f"{why}: delete the pod and start it again"))
     own = f"{pod.address}/{pod.address.max_prefixlen}"
     if own not in request.previous:
         listed = ", ".join(request.previous) or "none"

@@ -85,6 +85,18 @@ class Pod:
     keep: int = 0
     visible: bool = False
 
+    def allocation(self, freed: str | None = None) -> Allocation:
+        """What its block says of it. freed: since when its address rests."""
+        return Allocation(
+            container=self.attachment.container,
+            ifname=self.attachment.ifname,
+            pod=self.pod,
+            since=self.since,
+            sequence=self.sequence,
+            freedAt=freed,
+            keep=self.keep,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
