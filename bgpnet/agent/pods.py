@@ -119,10 +119,10 @@ class Hands:
         netns = self._netns(work.number)
         visible = netns is not None and self._shows(pod.netns, netns)
         try:
-            durable = self._journal.begin([came(replace(pod, visible=visible))])
             if netns is None:
                 raise KernelRefused(f"the network namespace {pod.netns} did not come with the request: is it gone?")
-            self._kernel.wire(_wiring(pod, netns), durable)
+            line = came(replace(pod, visible=visible))
+            self._kernel.wire(_wiring(pod, netns), lambda: self._journal.begin([line]))
         except (JournalFailed, KernelRefused) as problem:
             if not work.again:
                 self._take_back(pod)

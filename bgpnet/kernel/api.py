@@ -67,8 +67,13 @@ class PutSysctl:
 Change = PutRoute | DropRoute | PutTunnel | PutNeighbour | DropNeighbour | PutSysctl
 
 
-def nothing() -> None:
-    """Nothing to wait for."""
+Begin = Callable[[], Callable[[], None]]
+"""What is to be on the disk with a change: begun by the call, and waited for by the call of what it returns."""
+
+
+def nothing() -> Callable[[], None]:
+    """Nothing to begin, and nothing to wait for."""
+    return lambda: None
 
 
 class Kernel(Protocol):
@@ -89,12 +94,12 @@ class Kernel(Protocol):
         It costs no look at the pods' links and at the routes, of which there may be thousands.
         """
 
-    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
+    def wire(self, wiring: Wiring, begin: Begin = nothing) -> None:
         """Create the veth with its peer inside the pod's namespace, addressed, routed and up on both sides.
 
-        durable: called when all but our alias is in place, so that a disk may work meanwhile; what it raises undoes the
-        link. A link of ours with the same name is replaced; a stranger's is refused. Half-made is undone. Raises
-        KernelRefused. Safe to call from several threads at once.
+        begin: called right before the link is made, and what it returns when all but our alias is in place: a disk may
+        work meanwhile. What either raises leaves no link. A link of ours with the same name is replaced, a stranger's
+        refused. Half-made is undone. Raises KernelRefused. Safe to call from several threads at once.
         """
 
     def unwire(self, link: str, alias: Alias | None) -> bool:

@@ -233,23 +233,19 @@ def veth(wiring: Wiring, index: int, peer_index: int) -> bytes:
         + rtnl.text(rtnl.IFLA_IFNAME, wiring.ifname)
         + rtnl.attr(rtnl.IFLA_ADDRESS, rtnl.mac(wiring.mac))
         + rtnl.u32(rtnl.IFLA_MTU, wiring.mtu)
-        + rtnl.u32(rtnl.IFLA_NUM_TX_QUEUES, 1)
-        + rtnl.u32(rtnl.IFLA_NUM_RX_QUEUES, 1)
+        + _ONE_QUEUE
         + rtnl.u32(rtnl.IFLA_NET_NS_FD, wiring.netns)
     )
     info = rtnl.nested(
         rtnl.IFLA_LINKINFO,
-        rtnl.text(rtnl.IFLA_INFO_KIND, "veth"),
+        _VETH,
         rtnl.nested(rtnl.IFLA_INFO_DATA, rtnl.attr(rtnl.VETH_INFO_PEER | rtnl.NLA_F_NESTED, peer)),
     )
     return link(
         index,
         rtnl.text(rtnl.IFLA_IFNAME, wiring.link),
-        rtnl.attr(rtnl.IFLA_ADDRESS, rtnl.mac(names.HOST_MAC)),
         rtnl.u32(rtnl.IFLA_MTU, wiring.mtu),
-        rtnl.u32(rtnl.IFLA_NUM_TX_QUEUES, 1),
-        rtnl.u32(rtnl.IFLA_NUM_RX_QUEUES, 1),
-        rtnl.u32(rtnl.IFLA_GROUP, MAKING),
+        _HALF_MADE,
         info,
         up=True,
         flags=NEW,
@@ -258,13 +254,7 @@ def veth(wiring: Wiring, index: int, peer_index: int) -> bytes:
 
 def inet_conf(index: int) -> bytes:
     """proxy_arp, forwarding and a strict rp_filter for the host's end, without a write to /proc."""
-    conf = rtnl.nested(
-        rtnl.IFLA_INET_CONF,
-        rtnl.u32(rtnl.IPV4_DEVCONF_PROXY_ARP, 1),
-        rtnl.u32(rtnl.IPV4_DEVCONF_FORWARDING, 1),
-        rtnl.u32(rtnl.IPV4_DEVCONF_RP_FILTER, 1),
-    )
-    return link(index, rtnl.nested(rtnl.IFLA_AF_SPEC, rtnl.nested(rtnl.AF_INET, conf)))
+    return link(index, _HOST_CONF)
 
 
 def mark(index: int, alias: Alias) -> bytes:
@@ -289,6 +279,21 @@ def pod_side(index: int, wiring: Wiring) -> dict[str, bytes]:
     }
 
 
+_VETH = rtnl.text(rtnl.IFLA_INFO_KIND, "veth")
+_ONE_QUEUE = rtnl.u32(rtnl.IFLA_NUM_TX_QUEUES, 1) + rtnl.u32(rtnl.IFLA_NUM_RX_QUEUES, 1)
+_HALF_MADE = rtnl.attr(rtnl.IFLA_ADDRESS, rtnl.mac(names.HOST_MAC)) + _ONE_QUEUE + rtnl.u32(rtnl.IFLA_GROUP, MAKING)
+_HOST_CONF = rtnl.nested(
+    rtnl.IFLA_AF_SPEC,
+    rtnl.nested(
+        rtnl.AF_INET,
+        rtnl.nested(
+            rtnl.IFLA_INET_CONF,
+            rtnl.u32(rtnl.IPV4_DEVCONF_PROXY_ARP, 1),
+            rtnl.u32(rtnl.IPV4_DEVCONF_FORWARDING, 1),
+            rtnl.u32(rtnl.IPV4_DEVCONF_RP_FILTER, 1),
+        ),
+    ),
+)
 _GATEWAY = str(names.POD_GATEWAY)
 _LO_UP = link(1, up=True)
 _TO_GATEWAY = rtnl.attr(rtnl.RTA_DST, names.POD_GATEWAY.packed)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import refusals
 from bgpnet.kernel.api import (
+    Begin,
     Change,
     DropNeighbour,
     DropRoute,
@@ -152,7 +153,7 @@ class FakeKernel:
         four = [(one, tuple(own for own in one.addresses if own.version == 4)) for one in self.uplinks()]
         return [replace(one, addresses=own, is_default_route=False) for one, own in four if own]
 
-    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
+    def wire(self, wiring: Wiring, begin: Begin = nothing) -> None:
         """See kernel.api.Kernel.wire."""
         refusals.check(wiring)
         with self._lock:
@@ -170,7 +171,7 @@ class FakeKernel:
             dst = ip.host(wiring.address)
             if (MAIN, dst) in self.routes:
                 raise refusals.address_led_elsewhere(wiring, dst)
-            durable()
+            begin()()
             inside.add(wiring.ifname)
             link = self._add(wiring.link, "veth", wiring.mtu)
             link.mac, link.alias, link.peer = HOST_MAC, wiring.alias, (wiring.netns, wiring.ifname)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import encode, examine, rtnl, sysctl, table
-from bgpnet.kernel.api import Change, PutSysctl, PutTunnel, nothing
+from bgpnet.kernel.api import Begin, Change, PutSysctl, PutTunnel, nothing
 from bgpnet.kernel.changes import Entry, carry_out
 from bgpnet.kernel.monitor import Monitor
 from bgpnet.kernel.netlink import Netlink
@@ -74,9 +74,9 @@ class LinuxKernel:
             if one is not None and one.name != TUNNEL and not one.is_pod
         ]
 
-    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
+    def wire(self, wiring: Wiring, begin: Begin = nothing) -> None:
         """See kernel.api.Kernel.wire."""
-        self._wirer.wire(wiring, durable)
+        self._wirer.wire(wiring, begin)
 
     def differences(self, wiring: Wiring) -> list[str]:
         """See kernel.api.Kernel.differences."""

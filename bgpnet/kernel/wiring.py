@@ -17,7 +17,7 @@ from contextlib import ExitStack, suppress
 from bgpnet import names
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import encode, netns, refusals, rtnl, table
-from bgpnet.kernel.api import nothing
+from bgpnet.kernel.api import Begin, nothing
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
 from bgpnet.model import ip
@@ -48,11 +48,11 @@ class Wirer:
             netlink.close()
         os.close(self._home)
 
-    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
+    def wire(self, wiring: Wiring, begin: Begin = nothing) -> None:
         """See kernel.api.Kernel.wire."""
         self._check(wiring)
         netlink = self._netlink()
-        host, pod = self._create(netlink, wiring)
+        host, pod, durable = self._create(netlink, wiring, begin)
         with ExitStack() as half_made:
             half_made.callback(_undo, netlink, host)
             try:
@@ -120,13 +120,17 @@ class Wirer:
             self._sockets[netlink.port] = netlink
         return netlink
 
-    def _create(self, netlink: Netlink, wiring: Wiring) -> tuple[int, int]:
-        """The pair; returns the indexes of its ends. An old link of ours of that name makes place."""
+    def _create(self, netlink: Netlink, wiring: Wiring, begin: Begin) -> tuple[int, int, Callable[[], None]]:
+        """The pair; the indexes of its ends, and what was begun. An old link of ours of that name makes place."""
+        durable: Callable[[], None] | None = None
         for _ in range(TRIES):
             host, pod = self._next_index(), self._next_index()
-            refusal = netlink.send([encode.veth(wiring, host, pod)])[0]
+            veth = encode.veth(wiring, host, pod)
+            # As late as can be: the disk's thread then has the interpreter to itself while the kernel makes the pair.
+            durable = durable or begin()
+            refusal = netlink.send([veth])[0]
             if refusal is None:
-                return host, pod
+                return host, pod, durable
             if refusal.errno == errno.EEXIST:
                 make_place(netlink, wiring, host, self._home)
             elif refusal.errno != errno.EBUSY:  # that: an index is taken, here or there

@@ -16,7 +16,7 @@ from tasks import Killed, checkpoint
 
 from bgpnet.agent.journal import Journal, Line, encode
 from bgpnet.errors import Compacted, KernelRefused, StoreUnreachable
-from bgpnet.kernel.api import Change, nothing
+from bgpnet.kernel.api import Begin, Change, nothing
 from bgpnet.kernel.fake import FakeKernel
 from bgpnet.kernel.state import KernelState, Uplink, Wiring
 from bgpnet.names import Alias
@@ -228,10 +228,10 @@ class GatedKernel:
         """See kernel.api.Kernel."""
         return self.kernel.addressed()
 
-    def wire(self, wiring: Wiring, durable: Callable[[], None] = nothing) -> None:
+    def wire(self, wiring: Wiring, begin: Begin = nothing) -> None:
         """See kernel.api.Kernel."""
         checkpoint(f"wire {wiring.link} {wiring.address}")
-        durable()
+        begin()()
         self.kernel.wire(wiring)
 
     def differences(self, wiring: Wiring) -> list[str]:
