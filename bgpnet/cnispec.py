@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from bgpnet import names
 from bgpnet.annotations import KNOWN_PREFIXES, one_address
 from bgpnet.conflist import ANNOTATIONS
@@ -150,7 +152,7 @@ def result(version: str, wired: Wired) -> bytes:
         "routes": [],
         "dns": {},
     }
-    return json.dumps(document).encode()
+    return msgspec.json.encode(document)
 
 
 def error(version: str, problem: CniError) -> bytes:
@@ -197,12 +199,20 @@ def _attachment(listed: object) -> Attachment | None:
 
 def _config(stdin: bytes) -> dict[str, object]:
     try:
-        config = json.loads(stdin)
+        config = _decoded(stdin)
     except (ValueError, RecursionError) as problem:
         raise CniError(UNDECODABLE, f"the network configuration is not JSON: {problem}; correct the conflist") from None
     if not isinstance(config, dict):
         raise CniError(UNDECODABLE, "the network configuration is not a JSON object; correct the conflist")
     return config
+
+
+def _decoded(stdin: bytes) -> object:
+    """JSON, quickly where it is strict, and else as Python reads it; raises ValueError or RecursionError."""
+    try:
+        return msgspec.json.decode(stdin)
+    except msgspec.DecodeError:
+        return json.loads(stdin)
 
 
 def _readable(env: Mapping[str, str]) -> Mapping[str, str]:

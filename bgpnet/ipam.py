@@ -328,6 +328,11 @@ def find(block: IPAMBlock, container: str, ifname: str) -> tuple[Address, Alloca
     return None if ordinal is None else (block.network[ordinal], block.spec.allocations[ordinal])
 
 
+def allocation(block: IPAMBlock, address: Address) -> Allocation:
+    """Of an address of this block that somebody has."""
+    return block.spec.allocations[_offset(block, address)]
+
+
 def usage(block: IPAMBlock, now: float, rest: float = REST, reserved: frozenset[int] = frozenset()) -> Usage:
     """How much of the block is used; an address that has rested counts as free, a reserved one that is free does not.
 

@@ -53,13 +53,14 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
         return with_pod(world, known), [CheckPod(number, known, request.version, request)]
     if pod is not None and pod.phase is Phase.CUT:
         return answers.wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
-    if (busy := _busy(world, pod, request)) is not None:
+    others = rivals(world, _link(request), request.attachment)
+    if (busy := _busy(pod, others)) is not None:
         problem = CniError(
             cnispec.TRY_AGAIN,
             f"container {busy.attachment.container} is {busy.phase} on {busy.link}; ask again when that call has ended",
         )
         return world, [answers.refuse(number, request, problem)]
-    if reason := _link_of_another(world, request):
+    if reason := _link_of_another(request, others):
         return world, [answers.refuse(number, request, CniError(cnispec.WIRING_REFUSED, reason))]
     if world.unjournalled:
         return world, [answers.refuse(number, request, CniError(cnispec.TRY_AGAIN, world.unjournalled))]
@@ -90,7 +91,8 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
         return answers.wait(world, number, request, reason), []
     try:
         wish = choose.wish(world, request)
-        request = replace(request, keep=wish.keep)
+        if wish.keep:
+            request = replace(request, keep=wish.keep)
         if reason := choose.former(world, request, wish):
             return answers.wait(world, number, request, reason), []
         if unknown := _not_known(world, wish):
@@ -296,8 +298,7 @@ def expire(world: World) -> Step:
 
 
 def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock, address: ip.Address) -> Step:
-    found = ipam.find(block, request.attachment.container, request.attachment.ifname)
-    sequence = found[1].sequence if found else block.spec.sequence
+    sequence = ipam.allocation(block, address).sequence
     pod = Pod(
         attachment=request.attachment,
         pod=request.pod,
@@ -319,7 +320,8 @@ def _wire(world: World, number: int, pod: Pod, version: str, *, again: bool = Fa
     for rival in rivals(world, pod.link, pod.attachment):
         if rival.phase is Phase.READY:
             world = with_pod(world, replace(rival, phase=Phase.LOST))
-    pod = replace(pod, phase=Phase.WIRING)
+    if pod.phase is not Phase.WIRING:
+        pod = replace(pod, phase=Phase.WIRING)
     return with_pod(world, pod), [WirePod(number, pod, version, again)]
 
 
@@ -328,26 +330,26 @@ def rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:
     return [one for key, one in world.pods.items() if one.link == link and key != attachment]
 
 
-def _busy(world: World, pod: Pod | None, request: CniRequest) -> Pod | None:
-    """Who is at work on the link that this ADD needs."""
+def _busy(pod: Pod | None, others: Sequence[Pod]) -> Pod | None:
+    """Who is at work on the link that this ADD needs. others: its rivals."""
     if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING):
         return pod
-    link = _link(request)
-    return next((one for one in rivals(world, link, request.attachment) if one.phase is Phase.WIRING), None)
+    return next((one for one in others if one.phase is Phase.WIRING), None)
 
 
-def _link_of_another(world: World, request: CniRequest) -> str:
+def _link_of_another(request: CniRequest, others: Sequence[Pod]) -> str:
     """That the link is at work for what is no former sandbox of this pod, as a sentence; nothing where it is free.
 
     Names are joined by dots before they are hashed: the interface b of pod x.a is the interface a.b of pod x.
     """
-    link = _link(request)
-    for one in rivals(world, link, request.attachment):
+    for one in others:
         known = {request.pod, one.pod} - {""}  # what was recovered without a record has no pod
         former = request.pod and len(known) == 1 and one.attachment.ifname == request.attachment.ifname
         if one.phase is Phase.READY and not former:
             whose = f"interface {one.attachment.ifname} of {one.pod or f'container {one.attachment.container}'}"
-            return f"pod link {link} is that of {whose}, whose names joined are the same: rename the pod or interface"
+            return (
+                f"pod link {one.link} is that of {whose}, whose names joined are the same: rename the pod or interface"
+            )
     return ""
 
 

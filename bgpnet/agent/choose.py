@@ -5,13 +5,14 @@ While the pools are not known, every own block has to do; while a pod or its nam
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import cast
 
 from bgpnet import ipam, names, pools, reservations
 from bgpnet.agent import facts, overlaps
 from bgpnet.agent import recorded as blocks_of
+from bgpnet.agent.same import Same, latest
 from bgpnet.agent.world import World
 from bgpnet.annotations import CONFIGURED, Meta, Wish
 from bgpnet.annotations import wish as wished
@@ -86,14 +87,21 @@ def permitted(world: World, request: CniRequest, wanted: Wish) -> list[IPPool] |
     if not pools_are_known(world):
         return None
     namespace = (world.namespaces or {}).get(request.pod.partition("/")[0]) if request.pod else None
-    return ipam.pools_for(
-        facts.pools(world).values(),
-        Use.WORKLOAD,
-        facts.labels(world),
-        wanted.pools,
-        None if namespace is None else namespace.labels,
-        wanted.pools_by,
-    )
+    known = None if namespace is None else Same(namespace.labels)
+    return list(_permitted(Same(facts.pools(world)), Same(facts.labels(world)), wanted.pools, known, wanted.pools_by))
+
+
+@lru_cache(maxsize=8)
+def _permitted(
+    pools: Same[Mapping[str, IPPool]],
+    labels: Same[Mapping[str, str]],
+    named: tuple[str, ...],
+    namespace: Same[Mapping[str, str]] | None,
+    source: str,
+) -> list[IPPool]:
+    """Kept, because every ADD asks: pools and labels change seldom."""
+    known = None if namespace is None else namespace.value
+    return ipam.pools_for(pools.value.values(), Use.WORKLOAD, labels.value, named, known, source)
 
 
 def usable(world: World, permitted: Sequence[IPPool] | None, who: ipam.Claimant | None = None) -> list[IPAMBlock]:
@@ -118,14 +126,15 @@ def idle(world: World, permitted: Sequence[IPPool] | None) -> list[IPAMBlock]:
 
 def _inside(world: World, permitted: Sequence[IPPool] | None) -> list[IPAMBlock]:
     pools = None if permitted is None else tuple(pool.network for pool in permitted)
-    return [world.blocks[net] for net in _in_order(tuple(world.blocks), pools)]
+    blocks = tuple(world.blocks.values())
+    return [blocks[place] for place in _in_order(tuple(world.blocks), pools)]
 
 
-@lru_cache(maxsize=64)
-def _in_order(blocks: tuple[ip.Network, ...], pools: tuple[ip.Network, ...] | None) -> tuple[ip.Network, ...]:
-    """Kept, because every ADD asks: blocks and pools change seldom."""
-    mine = sorted(blocks, key=ip.order)
-    return tuple(mine if pools is None else [net for pool in pools for net in mine if ip.contains(pool, net)])
+@latest
+def _in_order(blocks: tuple[ip.Network, ...], pools: tuple[ip.Network, ...] | None) -> list[int]:
+    """The places of the blocks, in order. Kept, because every ADD asks: blocks and pools change seldom."""
+    mine = sorted(range(len(blocks)), key=lambda place: ip.order(blocks[place]))
+    return mine if pools is None else [place for pool in pools for place in mine if ip.contains(pool, blocks[place])]
 
 
 def own(world: World, address: ip.Address) -> IPAMBlock | None:

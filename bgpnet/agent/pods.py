@@ -121,7 +121,7 @@ class Hands:
         try:
             if netns is None:
                 raise KernelRefused(f"the network namespace {pod.netns} did not come with the request: is it gone?")
-            line = came(replace(pod, visible=visible))
+            line = came(pod if pod.visible == visible else replace(pod, visible=visible))
             self._kernel.wire(_wiring(pod, netns), lambda: self._journal.begin([line]))
         except (JournalFailed, KernelRefused) as problem:
             if not work.again:

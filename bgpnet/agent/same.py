@@ -1,14 +1,16 @@
-"""A value that never changes, as a key of a cache: equal to itself alone. Pure."""
+"""Values that never change, and what was made from them: kept without comparing what is in them. Pure."""
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from collections.abc import Callable
+from typing import Generic, ParamSpec, TypeVar
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Same(Generic[T]):
-    """For what is large: comparing contents would cost more than what is kept saves."""
+    """A value as a key of a cache, equal to itself alone: comparing what is in it would cost more than it saves."""
 
     __slots__ = ("value",)
 
@@ -20,3 +22,20 @@ class Same(Generic[T]):
 
     def __hash__(self) -> int:
         return id(self.value)
+
+
+def latest(function: Callable[P, T]) -> Callable[P, T]:
+    """Keeps what the function returned last, for the same arguments: compared, which is quick for the same objects,
+    and not hashed, which for networks is not.
+    """
+    asked: object = None
+    found: list[T] = []
+
+    def ask(*args: P.args, **kwargs: P.kwargs) -> T:
+        nonlocal asked
+        if asked != (args, kwargs):
+            found[:] = [function(*args, **kwargs)]
+            asked = (args, kwargs)
+        return found[0]
+
+    return ask

@@ -50,6 +50,13 @@ def put_route(owner: Owner, one: Route, index: Index, new: bool) -> bytes:
     return rtnl.message(rtnl.RTM_NEWROUTE, rtnl.NLM_F_CREATE | how, body)
 
 
+def to_pod(pod: Address, index: int) -> bytes:
+    """`put_route` of a pod's own address over its link, new: every ADD has one."""
+    return rtnl.message(
+        rtnl.RTM_NEWROUTE, NEW, _POD_ROUTE + rtnl.attr(rtnl.RTA_DST, pod.packed) + rtnl.u32(rtnl.RTA_OIF, index)
+    )
+
+
 def drop_route(owner: Owner, dst: Network) -> bytes:
     """RTM_DELROUTE of what has this destination and this protocol, wherever it leads: nobody else's can match."""
     head = rtnl.ROUTE.pack(
@@ -293,6 +300,9 @@ _HOST_CONF = rtnl.nested(
             rtnl.u32(rtnl.IPV4_DEVCONF_RP_FILTER, 1),
         ),
     ),
+)
+_POD_ROUTE = rtnl.ROUTE.pack(
+    rtnl.AF_INET, 32, 0, 0, rtnl.RT_TABLE_MAIN, int(Owner.LOCAL), rtnl.RT_SCOPE_LINK, rtnl.RTN_UNICAST, 0
 )
 _GATEWAY = str(names.POD_GATEWAY)
 _LO_UP = link(1, up=True)

@@ -134,8 +134,9 @@ class Netlink:
         """Refusals come unasked, so that only the last message has to be acknowledged: half the time for routes."""
         first = self._seq + 1
         self._seq += len(batch)
-        last = numbered(batch[-1], self._seq, NLM_F_ACK)
-        self._write(b"".join([*(numbered(raw, first + at) for at, raw in enumerate(batch[:-1])), last]))
+        every = [numbered(raw, first + at) for at, raw in enumerate(batch)]
+        every[-1] = numbered(every[-1], self._seq, NLM_F_ACK)
+        self._write(b"".join(every))
         outcome: list[Refusal | None] = [None] * len(batch)
         while True:
             for one in self._receive():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from bgpnet import names
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.state import Route, Tunnel, Wiring
@@ -9,6 +11,7 @@ from bgpnet.model.ip import Network
 
 NAME_LIMIT = 15
 """IFNAMSIZ without its NUL (linux/if.h)."""
+_FORBIDDEN = re.compile(r"[/:%\0\s]")
 TUNNEL_MODULES = {"ipip": "ipip"}
 """The kinds of tunnel that are built, and the kernel module that each needs."""
 _PROTOCOLS = {
@@ -131,6 +134,6 @@ def _bad_name(name: str) -> str:
     """As net/core/dev.c dev_valid_name; and `%`, which the kernel takes for a pattern to number."""
     if not 0 < len(name.encode(errors="surrogateescape")) <= NAME_LIMIT or name in (".", ".."):
         return f"it must have 1 to {NAME_LIMIT} bytes and be neither . nor .."
-    if any(char in "/:%\0" or char.isspace() for char in name):
+    if _FORBIDDEN.search(name):
         return "it must have no '/', ':', '%', NUL or blank"
     return ""

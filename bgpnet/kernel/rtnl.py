@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 NLMSG_ERROR, NLMSG_DONE, NLMSG_OVERRUN = 2, 3, 4
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP = 1, 4, 0x300
@@ -86,8 +86,7 @@ def mac(value: str) -> bytes:
     return bytes.fromhex(value.replace(":", ""))
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A received message: the type's fixed part starts at byte 0 of `body`."""
 
     kind: int
@@ -119,6 +118,19 @@ def attributes(body: bytes, start: int) -> dict[int, bytes]:
         found[kind & 0x3FFF] = body[at + 4 : at + length]
         at += (length + 3) & ~3
     return found
+
+
+def attribute(body: bytes, start: int, wanted: int) -> bytes:
+    """One of them alone, the first of its kind; empty where there is none."""
+    at, end = start, len(body)
+    while at + 4 <= end:
+        length, kind = ATTR.unpack_from(body, at)
+        if length < 4:
+            break
+        if kind & 0x3FFF == wanted:
+            return body[at + 4 : at + length]
+        at += (length + 3) & ~3
+    return b""
 
 
 def string(data: bytes) -> str:

@@ -51,7 +51,7 @@ def link(netlink: Netlink, *, index: int = 0, name: str = "") -> Link | None:
 def mac(netlink: Netlink, index: int) -> str | None:
     """A link's MAC; None when there is no such link."""
     found = netlink.query(encode.get_link(index))
-    return None if found is None else rtnl.attributes(found.body, rtnl.LINK.size).get(rtnl.IFLA_ADDRESS, b"").hex(":")
+    return None if found is None else rtnl.attribute(found.body, rtnl.LINK.size, rtnl.IFLA_ADDRESS).hex(":")
 
 
 def read_link(one: rtnl.Message) -> Link:

@@ -12,14 +12,14 @@ import itertools
 import os
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 from bgpnet import names
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import encode, netns, refusals, rtnl, table
 from bgpnet.kernel.api import Begin, nothing
 from bgpnet.kernel.netlink import Netlink
-from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
+from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Wiring
 from bgpnet.model import ip
 
 FIRST_INDEX, LAST_INDEX = 1 << 20, 1 << 30
@@ -53,19 +53,21 @@ class Wirer:
         self._check(wiring)
         netlink = self._netlink()
         host, pod, durable = self._create(netlink, wiring, begin)
-        with ExitStack() as half_made:
-            half_made.callback(_undo, netlink, host)
-            try:
-                _host_side(netlink, wiring, host)
-                _pod_side(wiring, pod, self._home)
-                keep_mac(netlink, wiring, host)
-                durable()
-                # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
-                netlink.ask([encode.mark(host, wiring.alias)])
-            except OSError as problem:
-                told = problem.strerror or str(problem)
-                raise KernelRefused(f"pod link {wiring.link} ({wiring.ifname}) could not be wired: {told}") from problem
-            half_made.pop_all()
+        whole = False
+        try:
+            _host_side(netlink, wiring, host)
+            _pod_side(wiring, pod, self._home)
+            keep_mac(netlink, wiring, host)
+            durable()
+            # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
+            netlink.ask([encode.mark(host, wiring.alias)])
+            whole = True
+        except OSError as problem:
+            told = problem.strerror or str(problem)
+            raise KernelRefused(f"pod link {wiring.link} ({wiring.ifname}) could not be wired: {told}") from problem
+        finally:
+            if not whole:
+                _undo(netlink, host)
 
     def unwire(self, name: str, alias: names.Alias | None) -> bool:
         """See kernel.api.Kernel.unwire."""
@@ -193,11 +195,9 @@ def _destinations(netlink: Netlink, over: table.Link) -> list[ip.Network]:
 
 
 def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
-    dst = ip.host(wiring.address)
-    route = encode.put_route(Owner.LOCAL, Route(dst, (Hop(wiring.link),)), lambda _: index, new=True)
-    outcome = netlink.send([route, encode.inet_conf(index), _neighbour(wiring, index)])
+    outcome = netlink.send([encode.to_pod(wiring.address, index), encode.inet_conf(index), _neighbour(wiring, index)])
     if outcome[0] is not None and outcome[0].errno == errno.EEXIST:
-        raise refusals.address_led_elsewhere(wiring, dst)
+        raise refusals.address_led_elsewhere(wiring, ip.host(wiring.address))
     for refusal in outcome:
         if refusal is not None:
             raise refusal
