@@ -75,7 +75,7 @@ def test_a_pods_route() -> None:
     assert (found.get("dst"), found.get("gateway"), found.get("oif")) == ("10.0.0.5", None, 3)
 
 
-@pytest.mark.parametrize("text", ["10.0.0.5", "255.255.255.255", "0.0.0.0"])
+@pytest.mark.parametrize("text", ["10.0.0.5", "255.255.255.255", "192.0.2.0"])
 def test_what_every_add_packs_is_a_pods_route(text: str) -> None:
     address = ip.address(text)
     route = Route(ip.host(address), (Hop("tunl0"),))
