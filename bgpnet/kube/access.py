@@ -60,6 +60,6 @@ def find(kubeconfig: str, environ: Mapping[str, str], service_account: str = SER
     if Path(_HOME).expanduser().is_file():
         return Access(kubeconfig=_HOME)
     raise UsageError(
-        "no Kubernetes API server is known: KUBECONFIG is not set, ~/.kube/config is not there, and this is no pod with "
-        "a ServiceAccount; set KUBECONFIG to the path of the cluster's kubeconfig"
+        "no Kubernetes API server is known: KUBECONFIG is not set, ~/.kube/config is not there, and this is no pod "
+        "with a ServiceAccount; set KUBECONFIG to the path of the cluster's kubeconfig"
     )

@@ -1,7 +1,7 @@
 """A collection of the Kubernetes API, followed for good: list, watch, and after any error list again.
 
 Its owner holds what it was told and compares: after Listed, nothing else exists. No error ends it: an API server that
-restarts or hangs, an expired token, a missing permission, a kind that is not installed are told as Away, and it goes on.
+restarts or hangs, an expired token, a missing permission, a kind that is not installed are told as Away.
 """
 
 from __future__ import annotations
