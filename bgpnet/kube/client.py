@@ -26,7 +26,7 @@ Json = dict[str, Any]
 DEADLINE = 10.0
 """Seconds in which a call must be answered, each page of a list for itself."""
 PATIENCE = 2.0
-"""Seconds for which a call that was never sent, only reads, or was put off, is repeated."""
+"""Seconds for which a call that was never sent, or only reads, is repeated."""
 QUIET = 90.0
 """Seconds without a byte after which the server of a watch counts as hung; bookmarks come every 60."""
 LASTING = 300
@@ -141,7 +141,8 @@ class Api:
     def attempt(self, call: Callable[[Door, float], Answer], what: str, safe: bool) -> Answer:
         """Calls until there is an answer that counts. safe: it may be carried out twice. Raises Unreachable.
 
-        What never left is repeated for PATIENCE seconds; so is what the server puts off (429, or 503 while it starts).
+        What never left is repeated for PATIENCE seconds, what the server puts off (429, or 503 while it starts) for
+        DEADLINE seconds.
         """
         began, pause, renewed = monotonic(), 0.05, False
         while True:
@@ -150,17 +151,17 @@ class Api:
                 answer = call(door, DEADLINE)
                 problem = f"{answer.status} {words.said(answer.body)}"
                 again = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
-                known = answer.status != 429 and answer.status < 500
+                known, patience = answer.status != 429 and answer.status < 500, DEADLINE
                 stale = answer.status == 401
             except door_fault() as lost:
-                problem, again, known = str(lost), lost.unsent or safe, False
+                problem, again, known, patience = str(lost), lost.unsent or safe, False, PATIENCE
                 stale = lost.untrusted
             if stale and not renewed and self._renew(door):
                 renewed = True
                 continue
             if known:
                 return answer
-            if not again or self.closed.is_set() or monotonic() + pause > began + PATIENCE:
+            if not again or self.closed.is_set() or monotonic() + pause > began + patience:
                 raise Unreachable(words.unreachable(str(self), what, problem))
             self.closed.wait(pause)
             pause = min(pause * 2, 0.5)
