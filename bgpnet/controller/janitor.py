@@ -52,4 +52,5 @@ def plan(picture: Picture, before: Memory, rules: Rules) -> tuple[Memory, Plan]:
     times = [one.at for one in waiting if one.at is not None]
     if open_ := asks.latest(picture):
         times.append(picture.clock + open_)
+    times += upkeep.next_look(picture, memory, rules)
     return memory, Plan(actions, waiting, suspects, min(times, default=None))

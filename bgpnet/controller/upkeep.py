@@ -148,3 +148,12 @@ def network(picture: Picture, memory: Memory, rules: Rules) -> Iterator[Action |
             else:
                 due = picture.clock + rules.down - quiet
                 yield Waiting("set NetworkUnavailable True", f"Kubernetes Node({seen.name})", name, "silent agent", due)
+
+
+def next_look(picture: Picture, memory: Memory, rules: Rules) -> list[float]:
+    """When the first of the agents that live now would have been silent for long: silence makes no news."""
+    if picture.cluster is None or not rules.down:
+        return []
+    alive = (name for name in picture.nodes if is_alive(picture, memory, rules, name))
+    left = (rules.down - silence(picture, memory, rules, name) for name in alive)
+    return [picture.clock + max(min(left, default=rules.down), 1.0)]
