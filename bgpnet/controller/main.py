@@ -99,7 +99,6 @@ def run(settings: Settings) -> None:
     from bgpnet.store.factory import open_store
     from bgpnet.store.lazy import LazyStore
     from bgpnet.store.repo import Repo
-
     from bgpnet.threads import start
 
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # for the threads, too: the main one waits for them
