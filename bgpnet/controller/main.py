@@ -70,10 +70,8 @@ def command(once: bool, dry_run: bool, settle: float, output: str, **flags: obje
     if dry_run and not once:
         raise click.UsageError("--dry-run needs --once: what is to be done is told of one look")
     settings = rows.load(os.environ, _with_datastore(os.environ, flags))
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    logging.getLogger("bgpnet").setLevel(settings.log_level.upper())  # the HTTP client would tell of every request
     if not once:
         run(settings)
     elif not once_(settings, dry_run, settle, output):
