@@ -27,6 +27,10 @@ DEADLINE = 10.0
 """Seconds in which a call must be answered, each page of a list for itself."""
 PATIENCE = 2.0
 """Seconds for which a call that was never sent, only reads, or was put off, is repeated."""
+QUIET = 90.0
+"""Seconds without a byte after which the server of a watch counts as hung; bookmarks come every 60."""
+LASTING = 300
+"""Seconds after which the API server is to end a watch, which then goes on in a new one."""
 _PAGE = 500
 _STRICT = {"fieldValidation": "Strict"}  # a field that the API server does not know is refused, not dropped in silence
 _RENEWAL = 5.0  # seconds between two readings of the credentials
@@ -43,19 +47,23 @@ def connect(
     *,
     environ: Mapping[str, str] | None = None,
     service_account: str = access.SERVICE_ACCOUNT,
+    quiet: float = QUIET,
+    lasting: int = LASTING,
 ) -> Api:
     """The API server of that kubeconfig, else KUBECONFIG's, else the pod's own, else ~/.kube/config's.
 
-    Reads files and sends nothing. Raises UsageError.
+    Reads files and sends nothing. Raises UsageError. quiet, lasting: see QUIET and LASTING.
     """
-    return Api(access.find(kubeconfig, os.environ if environ is None else environ, service_account))
+    return Api(access.find(kubeconfig, os.environ if environ is None else environ, service_account), quiet, lasting)
 
 
 class Api:
     """One API server; use it from any thread. Calls raise Unreachable, or Refused (see bgpnet/kube/errors.py)."""
 
-    def __init__(self, given: Access) -> None:
+    def __init__(self, given: Access, quiet: float = QUIET, lasting: int = LASTING) -> None:
         """Reads the credentials; raises UsageError."""
+        self.quiet = quiet
+        self.lasting = lasting
         self._access = given
         self._lock = threading.Lock()
         self._door = self._new_door()
