@@ -26,7 +26,7 @@ from etcd_servers import free_ports
 from kube_client import Client, Refused
 from msgspec import structs
 
-from bgpnet import ipam
+from bgpnet import ipam, names
 from bgpnet.errors import AlreadyExists, Conflict, NotFound, StoreError
 from bgpnet.ipam import Claimant
 from bgpnet.model import instant, ip, kinds
@@ -155,7 +155,7 @@ class Agent:
 
     def block(self) -> IPAMBlock:
         """As it is stored."""
-        found = self.repo.get(kinds.IPAMBLOCK, ipam.names.block(ip.network(self.cidr)))
+        found = self.repo.get(kinds.IPAMBLOCK, names.block(ip.network(self.cidr)))
         assert isinstance(found, IPAMBlock)
         return found
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import kubernetes_store
 import pytest
 from agents import eventually
 from controllers import PODS, RIGHTS, Agent, Cluster, Controller, running
@@ -20,6 +21,9 @@ from bgpnet.store.factory import open_store
 from bgpnet.store.repo import Repo
 
 pytestmark = pytest.mark.timeout(300)
+
+on_etcd = pytest.mark.parametrize("place", ["etcd"], indirect=True)
+"""What is the same with every datastore."""
 
 
 @dataclass(slots=True)
@@ -61,15 +65,17 @@ class Place:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
     """One for all of these."""
     with api_server(tmp_path_factory.mktemp("kube")) as made:
+        kubernetes_store.install(made.kubeconfig)
         yield made
 
 
-@pytest.fixture
-def place(server: ApiServer, tmp_path: Path) -> Iterator[Place]:
+@pytest.fixture(params=["etcd", "kubernetes"])
+def place(request: pytest.FixtureRequest, server: ApiServer, tmp_path: Path) -> Iterator[Place]:
     """Two nodes with living agents in a fresh datastore."""
     account = server.client.account("bgpnet-system", "bgpnet-controller", RIGHTS)
-    url = server.etcd.url
-    repo = Repo(open_store(url))
+    inside = request.param == "kubernetes"
+    url = "kubernetes:" if inside else server.etcd.url
+    repo = Repo(open_store(f"kubernetes://{server.kubeconfig}" if inside else url))
     for kind in kinds.KINDS:
         for one in () if kind.computed else repo.list(kind)[0]:
             repo.remove(one)
@@ -109,6 +115,7 @@ def reclaimed(controller: Controller, node: str) -> float:
     return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
 
 
+@on_etcd
 def test_another_pod_of_the_name_is_not_the_pod(place: Place) -> None:
     old = place.agents["n1"].given("web-0", "sandbox1", age=600)
     new = place.agents["n2"].given("web-0", "sandbox2")
@@ -176,13 +183,15 @@ def test_while_the_api_server_is_away_nothing_is_done_and_it_goes_on_afterwards(
         assert 'bgpnet_controller_in_sync{source="kubernetes"} 0' in one.page("/metrics")[1]
         code, _, complaint = one.once()
         assert (code, complaint.startswith("bgpnet: Kubernetes API server")) == (1, True), complaint
-        assert place.agents["n1"].live() == {address}
+        if place.url != "kubernetes:":
+            assert place.agents["n1"].live() == {address}
         place.server.start()
         eventually(lambda: place.agents["n1"].live() == set(), one.said, 90.0)
         one.ready()
         assert "nothing is done for what Kubernetes would have to say" in one.said()
 
 
+@on_etcd
 def test_once_tells_and_does_and_ends(place: Place) -> None:
     stays, young = place.pod("stays"), place.agents["n1"].given("young")
     old = place.agents["n1"].given("old", age=600)
@@ -201,6 +210,7 @@ def test_once_tells_and_does_and_ends(place: Place) -> None:
     assert [row["action"] for row in controller.rows("--leak-grace-period", "5m")] == ["ask to release"]
 
 
+@on_etcd
 def test_without_kubernetes_only_the_datastores_own_is_done(place: Place) -> None:
     place.agents["n1"].given("gone", age=100_000)
     rows = place.controller().rows("--kubernetes", "off")
