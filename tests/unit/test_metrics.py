@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 import worlds
 
+from bgpnet import exposition
 from bgpnet.agent import metrics, scrape
 from bgpnet.agent.plan import plan
 from bgpnet.agent.status import status
@@ -131,4 +132,4 @@ def test_http() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 5, 1700000000.25])
 def test_numbers_keep_their_value(value: float) -> None:
-    assert float(metrics._number(value)) == value
+    assert float(exposition.number(value)) == value
