@@ -67,7 +67,7 @@ clean: ## what make made
 	@$(MAKE) --no-print-directory $(VENV)/installed-dev
 
 .built-ready:
-	@for name in etcd containerd cnitool; do scripts/gobuild $$name >/dev/null || exit 1; done
+	@for name in etcd containerd cnitool kubernetes; do scripts/gobuild $$name >/dev/null || exit 1; done
 
 $(VENV)/installed: pyproject.toml
 	@echo "making the virtual environment"
