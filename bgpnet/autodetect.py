@@ -88,6 +88,11 @@ def parse_method(text: str) -> Method:
     raise ValueError(f"it must be {METHODS}")
 
 
+def asks(method: str) -> bool:
+    """Whether somebody has to be asked before the address can be chosen; raises ValueError."""
+    return parse_method(method).kind in _TOLD
+
+
 def choose_address(
     method: str, uplinks: Sequence[Candidate], address: str = "", told: Address | str | None = None
 ) -> Choice:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bgpnet import cnispec
-from bgpnet.agent.events import Answer, Grievance
+from bgpnet.agent.events import Answer
+from bgpnet.agent.kubeevents import Grievance
 from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World, replace
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import CniError, one_line

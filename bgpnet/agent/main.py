@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bgpnet.agent.loop import Outside
     from bgpnet.agent.world import Me
     from bgpnet.autodetect import Choice
-    from bgpnet.kube.client import Api
     from bgpnet.kernel.api import Kernel
+    from bgpnet.kube.client import Api
 
 ADDRESS_PATIENCE = 60.0
 """Seconds that the node's address may be missing on its links (a link that comes up late) before the agent gives up."""
@@ -231,11 +231,11 @@ def _orchestrated(settings: config.Settings, api: Api | None) -> dict[str, Any]:
     """What a World with Kubernetes has from the start: nothing is known of it yet."""
     if api is None:
         return {}
-    from bgpnet.agent import kubefeeds, whereabouts
+    from bgpnet.agent import kubetold, whereabouts
     from bgpnet.agent.world import Kubernetes
 
     namespace = whereabouts.namespace(settings.kubernetes_namespace)
-    remembered = kubefeeds.remembered(Path(settings.state_dir) / kubefeeds.REMEMBERED)
+    remembered = kubetold.remembered(Path(settings.state_dir) / kubetold.REMEMBERED)
     return {"namespaces": {}, "kubernetes": Kubernetes(namespace, remembered=remembered)}
 
 
@@ -279,7 +279,7 @@ def _me(settings: config.Settings, uuid: str, kernel: Kernel, api: Api | None) -
 
 def _address(settings: config.Settings, kernel: Kernel, api: Api | None, node: str) -> Choice:
     """The node's address; waits for a link that comes up late, and then says what is missing."""
-    from bgpnet.agent import whereabouts
+    from bgpnet import autodetect
     from bgpnet.autodetect import Candidate, choose_address
 
     pause = threading.Event()
@@ -291,8 +291,11 @@ def _address(settings: config.Settings, kernel: Kernel, api: Api | None, node: s
             for link in kernel.uplinks()
         ]
         try:
-            method = settings.ip_autodetection_method
-            asked = None if settings.ip else whereabouts.told(method, api, node, Path(settings.state_dir))
+            method, asked = settings.ip_autodetection_method, None
+            if not settings.ip and autodetect.asks(method):
+                from bgpnet.agent import whereabouts
+
+                asked = whereabouts.told(method, api, node, Path(settings.state_dir))
             return choose_address(method, links, settings.ip, asked)
         except UsageError as problem:
             if time() >= deadline:

@@ -1,4 +1,4 @@
-"""What follows from Kubernetes for this node: its Node object, what is to be followed, what must not be withdrawn. Pure.
+"""What follows from Kubernetes for this node: its Node object, what to follow, what must not be withdrawn. Pure.
 
 The agent writes its own Node, as everything in it: the labels of its Kubernetes Node, its addresses and its name there.
 Labels that came from Kubernetes are named in an annotation, so that those that people gave stay (Calico's node

@@ -19,6 +19,7 @@ from time import monotonic, time
 from bgpnet.agent.kubeevents import Grievance
 from bgpnet.errors import BgpnetError
 from bgpnet.kube.client import Api, Json
+from bgpnet.kube.errors import Refused
 from bgpnet.model.instant import stamp
 
 log = logging.getLogger("bgpnet.agent")
@@ -31,6 +32,7 @@ PAUSE = 0.2
 """Seconds between two Events: a node's share of what the API server has to take."""
 WAITING, KNOWN = 256, 512
 """Sentences that wait to be written, and Events that are remembered; what is beyond that is left out."""
+GONE = 404
 LONGEST = 1000
 """Characters of a message (core/v1 takes 1024)."""
 
@@ -58,6 +60,10 @@ class Ledger:
         """Whether it is said now: for the first time, or again after a while."""
         known = self.before(one)
         return known is None or clock - known.at >= AGAIN
+
+    def forget(self, one: Grievance) -> None:
+        """Its Event is gone."""
+        self._known.pop((one.uid, one.sentence), None)
 
     def wrote(self, one: Grievance, name: str, count: int, clock: float) -> None:
         """It was written."""
@@ -107,7 +113,12 @@ class PodEvents:
         else:
             count = known.count + 1
             self._ledger.wrote(one, known.name, count, self._clock())
-            self._api.patch(f"{path}/{known.name}", {"count": count, "lastTimestamp": _second(now)})
+            try:
+                self._api.patch(f"{path}/{known.name}", {"count": count, "lastTimestamp": _second(now)})
+            except Refused as refused:
+                if refused.status != GONE:
+                    raise
+                self._ledger.forget(one)  # Events live for an hour: the next is the first again
         return True
 
 

@@ -5,7 +5,23 @@ One row an event; the bodies of the rows stand in attach and detach (pods), sync
 
 from __future__ import annotations
 
-from bgpnet.agent import attach, claims, describe, detach, disk, events, holding, idle, kubenews, learn, releases, sync, verbs, watch
+from bgpnet.agent import (
+    attach,
+    claims,
+    describe,
+    detach,
+    disk,
+    events,
+    holding,
+    idle,
+    kubeevents,
+    kubenews,
+    learn,
+    releases,
+    sync,
+    verbs,
+    watch,
+)
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World, replace
 from bgpnet.bgp.talk import SpeakerEvent
@@ -69,13 +85,13 @@ def step(world: World, event: Happening) -> Step:
         case events.KernelApplied():
             return attach.applied(world, event)
         case (
-            events.Namespaces()
-            | events.PodDescribed()
-            | events.ServicesHeard()
-            | events.EndpointsHeard()
-            | events.OwnNodeHeard()
-            | events.SecretHeard()
-            | events.KubernetesAway()
+            kubeevents.Namespaces()
+            | kubeevents.PodDescribed()
+            | kubeevents.ServicesHeard()
+            | kubeevents.EndpointsHeard()
+            | kubeevents.OwnNodeHeard()
+            | kubeevents.SecretHeard()
+            | kubeevents.KubernetesAway()
         ):
             return kubenews.heard(world, event)
         case _:

@@ -163,11 +163,11 @@ class Kubernetes:
     """What is known of and by Kubernetes beside namespaces, Services and endpoints; the World has none without it.
 
     namespace: where Secrets with BGP passwords are. away: what cannot be followed, and why. node: this node as
-    Kubernetes has it; None: it has none, or (node_heard) that is not known. asking: pods that it is being asked about; unanswered: those that it was asked
-    about in vain, why, and the clock until which it is not asked again. remembered: namespaces as a former agent heard of
-    them, for as long as nobody can be asked. files: passwords that are no Secret's, None
-    until they were looked for. secrets: the Secrets that were heard of, by name, with the problem of those that cannot
-    be read.
+    Kubernetes has it; None: it has none, or (node_heard) that is not known. asking: pods that it is being asked about;
+    unanswered: those that it was asked about in vain, why, and the clock until which it is not asked again. remembered:
+    namespaces as a former agent heard of them, for as long as nobody can be asked. files: passwords that are no
+    Secret's, None until they were looked for. secrets: the Secrets that were heard of, by name, with the problem of
+    those that cannot be read.
     """
 
     namespace: str = ""

@@ -77,7 +77,7 @@ class Talk:
         self._families = families
         self._wish = wish
         self._unsettled: frozenset[Address] = frozenset()
-        self._held: frozenset[Network] = frozenset()
+        self._spared: frozenset[Network] = frozenset()
         self._found: dict[Address, set[Network]] = {}  # of `_told`, what was there when we came, and is not wished yet
         self._said: dict[Address, frozenset[Advert]] = {}  # the wish that `_told` is of, where nothing else happened
         self._dirty = True
@@ -120,7 +120,7 @@ class Talk:
         whose routes are reflected to them, have not spoken again. Inside the networks `held` nothing is withdrawn: who
         knows whether it is to go has not spoken either.
         """
-        self._wish, self._unsettled, self._held = exports, unsettled, held
+        self._wish, self._unsettled, self._spared = exports, unsettled, held
         self._dirty = True
 
     def reload(self) -> None:
@@ -343,8 +343,8 @@ class Talk:
             gone = {prefix for prefix in gone if prefix not in found or not have[prefix].originator_id}
         put: dict[Attributes, list[Network]] = {}
         new = [prefix for prefix in changed if peer in self._fresh or have.get(prefix) != changed[prefix]]
-        if self._held:
-            gone = {prefix for prefix in gone if not any(ip.contains(net, prefix) for net in self._held)}
+        if self._spared:
+            gone = {prefix for prefix in gone if not any(ip.contains(net, prefix) for net in self._spared)}
         for prefix in sorted(new, key=ip.order):
             put.setdefault(changed[prefix].attributes, []).append(prefix)
         if peer in self._fresh:
@@ -353,7 +353,7 @@ class Talk:
         for prefix in gone:
             del have[prefix]
         have |= changed
-        if peer in self._unsettled or self._held:
+        if peer in self._unsettled or self._spared:
             self._said.pop(peer, None)
         else:
             self._said[peer] = wish
