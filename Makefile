@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test soak fuzz bench cni install format clean
+.PHONY: help demo lab check test soak fuzz bench cni install manifests format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 	@$(CNI_CC) -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
 
 install: .demo-ready cni ## what the demo needs, and no more
+
+manifests: .demo-ready ## the CustomResourceDefinitions in manifests/crds, from the model's types
+	@$(PY) -m bgpnet.kube.crd.main manifests/crds
 
 format: .test-ready ## rewrite the sources in their one format
 	@ruff format . && ruff check --fix .

@@ -28,6 +28,7 @@ DEADLINE = 10.0
 PATIENCE = 2.0
 """Seconds for which a call that was never sent, only reads, or was put off, is repeated."""
 _PAGE = 500
+_STRICT = {"fieldValidation": "Strict"}  # a field that the API server does not know is refused, not dropped in silence
 _RENEWAL = 5.0  # seconds between two readings of the credentials
 _PATCHES = {
     "merge": "application/merge-patch+json",
@@ -92,15 +93,15 @@ class Api:
 
     def create(self, path: str, body: Mapping[str, Any]) -> Json:
         """Creates an object in the collection `path`; Refused with reason AlreadyExists."""
-        return _bare(self._json("POST", path, {}, body))
+        return _bare(self._json("POST", path, _STRICT, body))
 
     def replace(self, path: str, body: Mapping[str, Any]) -> Json:
         """Replaces the object at `path`, at its `metadata.resourceVersion` if it has one; Refused with Conflict."""
-        return _bare(self._json("PUT", path, {}, body))
+        return _bare(self._json("PUT", path, _STRICT, body))
 
     def patch(self, path: str, body: Mapping[str, Any] | Sequence[Json], *, kind: str = "merge") -> Json:
         """Changes the object at `path` (`…/status` for its status) by a merge, json, strategic or apply patch."""
-        params = {"fieldManager": "bgpnet", "force": "true"} if kind == "apply" else {}
+        params = {**_STRICT, "fieldManager": "bgpnet", "force": "true"} if kind == "apply" else _STRICT
         return _bare(self._json("PATCH", path, params, body, _PATCHES[kind]))
 
     def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> None:
