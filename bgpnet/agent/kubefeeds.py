@@ -36,6 +36,8 @@ log = logging.getLogger("bgpnet.agent")
 
 Emit = Callable[[Event], None]
 
+SHORT = 3.0
+"""Seconds in which an API server has to answer what an ADD waits for; which waits for ten, and may ask again."""
 ASKERS = 4
 """How many pods are asked about at once."""
 
@@ -135,10 +137,10 @@ def describe(api: Api, question: DescribePod, emit: Emit) -> None:
     annotations, meta = None, None
     try:
         if question.of_pod:
-            found = kubeobjects.meta(api.get(f"/api/v1/namespaces/{namespace}/pods/{name}") or {})
+            found = kubeobjects.meta(api.get(f"/api/v1/namespaces/{namespace}/pods/{name}", seconds=SHORT) or {})
             annotations = tuple(sorted(found.annotations.items()))
         if question.of_namespace:
-            meta = kubeobjects.meta(api.get(f"/api/v1/namespaces/{namespace}") or {})
+            meta = kubeobjects.meta(api.get(f"/api/v1/namespaces/{namespace}", seconds=SHORT) or {})
     except BgpnetError as problem:
         emit(PodDescribed(question.pod, annotations, meta, str(problem)))
     else:
