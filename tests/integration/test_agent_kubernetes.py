@@ -10,7 +10,7 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -105,6 +105,11 @@ class Site:
         made = self.request("POST", f"/api/v1/namespaces/{namespace}/pods", body)
         return str(made["metadata"]["uid"])
 
+    def internal_ip(self, address: str) -> None:
+        """What the kubelet says of its node."""
+        status = {"addresses": [{"type": "InternalIP", "address": address}]}
+        self.request("PATCH", f"{NODE}/n1/status", {"metadata": {"name": "n1"}, "status": status})
+
     def events(self, namespace: str) -> list[dict[str, Any]]:
         """The Events there."""
         return list(self.request("GET", f"/api/v1/namespaces/{namespace}/events")["items"])
@@ -114,22 +119,20 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """Everything runs and is in sync."""
     folder = tmp_path_factory.mktemp("kube")
-    with api_server(folder / "kube") as server, cluster(folder, 1, "kubeagent") as made:
-        with Bridge(server.port, folder / "api.sock"):
-            here = Site(server, made)
-            addresses = [{"type": "InternalIP", "address": "192.0.2.1"}]
-            here.request("POST", NODE, {"metadata": {"name": "n1", "labels": {"rack": "a"}}})
-            status = {"metadata": {"name": "n1"}, "status": {"addresses": addresses}}
-            here.request("PATCH", f"{NODE}/n1/status", status)
-            here.bridge.start()
-            here.bird.start()
-            made.start()
-            here.n1.ready(peers=1)
-            try:
-                yield here
-            finally:
-                here.bird.end()
-                here.bridge.end()
+    with ExitStack() as stack:
+        server = stack.enter_context(api_server(folder / "kube"))
+        made = stack.enter_context(cluster(folder, 1, "kubeagent"))
+        stack.enter_context(Bridge(server.port, folder / "api.sock"))
+        here = Site(server, made)
+        here.request("POST", NODE, {"metadata": {"name": "n1", "labels": {"rack": "a"}}})
+        here.internal_ip("192.0.2.1")
+        for process in (here.bridge, here.bird.process):
+            stack.callback(process.end)
+        here.bridge.start()
+        here.bird.start()
+        made.start()
+        here.n1.ready(peers=1)
+        yield here
 
 
 def test_a_pods_annotation_and_its_namespaces_choose_the_pool(site: Site) -> None:
@@ -302,16 +305,14 @@ def test_a_token_that_is_replaced_and_refused_is_read_anew(site: Site) -> None:
 
 def test_another_internal_ip_is_warned_of_and_health_is_served(site: Site) -> None:
     ask = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:9099/%s', timeout=20).read().decode())"
-    for page in ("livez", "readyz"):
-        assert site.n1.run(sys.executable, "-c", ask % page).strip() == "ok"
-    other = {"metadata": {"name": "n1"}, "status": {"addresses": [{"type": "InternalIP", "address": "10.9.9.9"}]}}
-    site.request("PATCH", f"{NODE}/n1/status", other)
+    for page, word in (("livez", "n1"), ("readyz", "ok")):
+        assert site.n1.run(sys.executable, "-c", ask % page).strip() == word
+    site.internal_ip("10.9.9.9")
     site.warns("this node's address 192.0.2.1 on eth1 is not the InternalIP of its Kubernetes Node (10.9.9.9)")
 
 
-def test_the_node_address_is_the_internal_ip(site: Site, tmp_path: Path) -> None:
-    status = {"metadata": {"name": "n1"}, "status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.1"}]}}
-    site.request("PATCH", f"{NODE}/n1/status", status)
+def test_the_node_address_is_the_internal_ip(site: Site) -> None:
+    site.internal_ip("192.0.2.1")
     site.n1.agent.end()
     site.n1.run("ip", "address", "add", "198.51.100.1/24", "dev", "eth1")
     site.n1.agent.env |= {"BGPNET_IP": "", "BGPNET_IP_AUTODETECTION_METHOD": "kubernetes-internal-ip"}
