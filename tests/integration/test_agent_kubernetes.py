@@ -10,6 +10,7 @@ import base64
 import json
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
@@ -237,13 +238,14 @@ def test_a_password_is_followed_in_its_secret_and_no_other_may_be_read(site: Sit
     }
     site.server.client.ensure(f"{roles}/rolebindings", binding)
     site.warns("Secret bgpnet-system/passwords does not exist")
-    data = {"tor": base64.b64encode(b"s3cret").decode()}
-    site.request("POST", f"/api/v1/namespaces/{SYSTEM}/secrets", {"metadata": {"name": "passwords"}, "data": data})
+    first, second = (base64.b64encode(word).decode() for word in (b"s3cret", b"another"))  # in the file, too
+    secret = {"metadata": {"name": "passwords"}, "data": {"tor": first}}
+    site.request("POST", f"/api/v1/namespaces/{SYSTEM}/secrets", secret)
     conf = site.n1.root / "run/bgpnet/exabgp.conf"
-    eventually(lambda: "s3cret" in conf.read_text(), site.n1.log)
-    changed = {"data": {"tor": base64.b64encode(b"other").decode()}}
-    site.request("PATCH", f"/api/v1/namespaces/{SYSTEM}/secrets/passwords", changed)
-    eventually(lambda: "s3cret" not in conf.read_text() and "other" in conf.read_text(), site.n1.log)
+    eventually(lambda: first in conf.read_text(), site.n1.log)
+    site.request("PATCH", f"/api/v1/namespaces/{SYSTEM}/secrets/passwords", {"data": {"tor": second}})
+    eventually(lambda: first not in conf.read_text() and second in conf.read_text(), site.n1.log)
+    assert "s3cret" not in site.n1.log()
     site.n1.ctl("delete", "bgppeer", "tor")
     site.warns("passwords", yes=False)
 
@@ -273,6 +275,20 @@ def test_pods_start_and_nothing_is_withdrawn_while_the_api_server_is_away(site: 
     site.warns("Kubernetes' namespaces cannot be followed", yes=False)
     endpoints(site, "held", ready=False)
     site.bird.hears("203.0.113.77/32")
+
+
+def test_a_pod_that_waits_for_a_frozen_api_server_delays_no_other(site: Site) -> None:
+    site.namespace("plain")
+    with ThreadPoolExecutor(1) as other:
+        site.server.pause()
+        try:
+            waits = other.submit(site.add, "frozen", "never-made", {})
+            eventually(lambda: "frozen" in site.n1.run("ip", "netns"), "the ADD does not begin")
+            for number in range(3):
+                assert site.address(site.add(f"swift{number}", "plain", {})).startswith("10.244.")
+        finally:
+            site.server.resume()
+        assert waits.result(60).error in (0, 11)  # it was asked about in time, or the runtime is to try again
 
 
 def test_what_changed_while_etcd_forgot_it_is_heard_of(site: Site) -> None:
