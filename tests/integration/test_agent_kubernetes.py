@@ -60,7 +60,7 @@ class Site:
 
     def __init__(self, server: ApiServer, made: Cluster) -> None:
         self.server, self.made = server, made
-        self.account: Account = server.client.account(SYSTEM, "bgpnet-agent", RULES)
+        self.account: Account = server.client.account(SYSTEM, "bgpnet-node", RULES)
         self.n1: Machine = made[0]
         self.n1.agent.env |= {"BGPNET_KUBERNETES": str(self.account.kubeconfig), "BGPNET_KUBERNETES_NAMESPACE": SYSTEM}
         argv = [sys.executable, str(ROOT / "tests/support/bridge.py"), str(server.port), f"{SHARED}/api.sock"]
@@ -234,7 +234,7 @@ def test_a_password_is_followed_in_its_secret_and_no_other_may_be_read(site: Sit
     binding = {
         "metadata": {"name": "passwords"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "passwords"},
-        "subjects": [{"kind": "ServiceAccount", "namespace": SYSTEM, "name": "bgpnet-agent"}],
+        "subjects": [{"kind": "ServiceAccount", "namespace": SYSTEM, "name": "bgpnet-node"}],
     }
     site.server.client.ensure(f"{roles}/rolebindings", binding)
     site.warns("Secret bgpnet-system/passwords does not exist")
