@@ -1,4 +1,4 @@
-"""Kubernetes' Pods and Nodes, from the JSON of its API (core/v1), as the values that we need of them. Pure.
+"""Kubernetes' objects, from the JSON of its API, as the values that we need of them. Pure.
 
 A field that is missing, or is of another type than the API says, is read as empty: what matters is decided by what is
 there.
@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from bgpnet.annotations import KNOWN_PREFIXES, Meta
 from bgpnet.model import instant
+from bgpnet.model.service import Endpoint, Service, ServiceType, TrafficPolicy
 
 Json = Mapping[str, Any]
 """A JSON object as it was decoded."""
@@ -126,6 +128,65 @@ def node(document: Json) -> NodeSeen:
         created=_instant(meta, "creationTimestamp"),
         version=_text(meta, "resourceVersion"),
     )
+
+
+SERVICE_NAME = "kubernetes.io/service-name"
+"""The label of an EndpointSlice that names its Service (discovery.k8s.io/v1)."""
+
+
+def key(document: Json) -> str:
+    """`namespace/name` of an object, or its name where it is in no namespace."""
+    meta = _object(document, "metadata")
+    namespace, name = _text(meta, "namespace"), _text(meta, "name")
+    return f"{namespace}/{name}" if namespace else name
+
+
+def meta(document: Json) -> Meta:
+    """Labels, and the annotations that may be meant for us, of any object."""
+    found = _object(document, "metadata")
+    notes = {name: text for name, text in _texts(found, "annotations").items() if name.startswith(KNOWN_PREFIXES)}
+    return Meta(_texts(found, "labels"), notes)
+
+
+def service(document: Json) -> Service:
+    """A Service (core/v1); a balancer that is known by a host name only has no address."""
+    spec, status = _object(document, "spec"), _object(document, "status")
+    ingress = _objects(_object(status, "loadBalancer"), "ingress")
+    local = _text(spec, "externalTrafficPolicy") == TrafficPolicy.LOCAL
+    one, several = _text(spec, "clusterIP"), _strings(spec, "clusterIPs")
+    return Service(
+        type=_service_type(_text(spec, "type")),
+        cluster_ips=several or ((one,) if one else ()),
+        external_ips=_strings(spec, "externalIPs"),
+        load_balancer_ips=tuple(address for point in ingress if (address := _text(point, "ip"))),
+        policy=TrafficPolicy.LOCAL if local else TrafficPolicy.CLUSTER,
+    )
+
+
+def endpoints(document: Json, node: str) -> tuple[str, tuple[Endpoint, ...]]:
+    """Of an EndpointSlice (discovery.k8s.io/v1) its Service, and whether it has ready endpoints here and elsewhere.
+
+    One for this node and one for all others at most: more is not asked for, and thousands of them would be kept. One
+    whose readiness is not said is ready (source: the API's own description of `conditions.ready`).
+    """
+    found = _object(document, "metadata")
+    ready = [one for one in _objects(document, "endpoints") if _object(one, "conditions").get("ready") is not False]
+    here = {_text(one, "nodeName") == node for one in ready}
+    name = _texts(found, "labels").get(SERVICE_NAME, "")
+    which = tuple(Endpoint(node=node if mine else "") for mine in sorted(here, reverse=True))
+    return f"{_text(found, 'namespace')}/{name}", which
+
+
+def _service_type(text: str) -> ServiceType:
+    try:
+        return ServiceType(text or "ClusterIP")
+    except ValueError:  # one that a later Kubernetes has: of no address of it is known what it is for
+        return ServiceType.EXTERNAL_NAME
+
+
+def _strings(parent: Json, key: str) -> tuple[str, ...]:
+    found = parent.get(key)
+    return tuple(one for one in found if isinstance(one, str)) if isinstance(found, list | tuple) else ()
 
 
 def _ips(status: Json) -> Iterator[str]:

@@ -1,44 +1,78 @@
-"""Where the metrics are read: `GET /metrics` on a TCP port (bgpnet/port.py).
+"""Where metrics and health are read: `GET` of a few pages on a TCP port each (bgpnet/port.py).
 
-It asks the agent's own socket, as `bgpnetctl node status` does, and at most once a second: who scrapes without end
+They ask the agent's own socket, as `bgpnetctl node status` does, and at most once a second: who scrapes without end
 gets the same answer again, and delays no pod.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
+from typing import Any
 
 from bgpnet.agent import metrics
 from bgpnet.client import AgentClient
+from bgpnet.errors import BgpnetError
 from bgpnet.exposition import CONTENT_TYPE
 from bgpnet.port import Page, Port
 
 FRESH = 1.0
 """Seconds that an answer serves."""
-REMEDY = "set metrics_host and metrics_port"
+ANSWER = 4.0
+"""Seconds that the agent has for its answer: less than a probe waits."""
+
+Ask = Callable[[], Mapping[str, Any]]
+"""Gives the agent's status; raises BgpnetError."""
 
 
-class Exposition:
-    """The port. `ask` gives the agent's status; it raises BgpnetError."""
+class Status:
+    """The agent's status, asked for when it is not fresh; of one thread."""
 
-    def __init__(self, host: str, port: int, ask: Callable[[], dict[str, object]]) -> None:
+    def __init__(self, ask: Ask) -> None:
         self._ask = ask
-        self._kept, self._since = "", -FRESH
-        self._port = Port(host, port, {"/metrics": Page(self._metrics, CONTENT_TYPE)}, REMEDY)
+        self._kept: Mapping[str, Any] = {}
+        self._since = -FRESH
 
-    def run(self, stop: threading.Event) -> None:
-        """Serve until stopped; without the port, say so once and try again."""
-        self._port.run(stop)
-
-    def _metrics(self) -> str:
+    def now(self) -> Mapping[str, Any]:
+        """What it is, or was a moment ago; raises BgpnetError."""
         if monotonic() - self._since >= FRESH:
-            self._kept = metrics.text(self._ask())
+            self._kept = self._ask()
             self._since = monotonic()
         return self._kept
 
 
+def metrics_pages(status: Status) -> dict[str, Page]:
+    """What a scraper reads."""
+    return {"/metrics": Page(lambda: metrics.text(status.now()), CONTENT_TYPE)}
+
+
+def health_pages(status: Status) -> dict[str, Page]:
+    """What a kubelet asks: whether the loop answers, for a restart cures nothing else; whether the node can work."""
+    return {"/livez": Page(lambda: alive(status.now())), "/readyz": Page(lambda: ready(status.now()))}
+
+
+def alive(status: Mapping[str, Any]) -> str:
+    """It has answered."""
+    return f"{status['node']}\n"
+
+
+def ready(status: Mapping[str, Any]) -> str:
+    """The node's own work is done; peers that are away make no node unready. Raises BgpnetError with the reasons."""
+    if not status["ready"]:
+        raise BgpnetError("\n".join(status["reasons"]))
+    return "ok\n"
+
+
 def serve(host: str, port: int, agent_socket: str, stop: threading.Event) -> None:
     """The metrics of the agent that answers on that socket."""
-    Exposition(host, port, lambda: AgentClient(agent_socket).ask("status")).run(stop)
+    Port(host, port, metrics_pages(_status(agent_socket)), "set metrics_host and metrics_port").run(stop)
+
+
+def health(host: str, port: int, agent_socket: str, stop: threading.Event) -> None:
+    """Whether the agent that answers on that socket lives, and whether it is ready."""
+    Port(host, port, health_pages(_status(agent_socket)), "set health_host and health_port").run(stop)
+
+
+def _status(agent_socket: str) -> Status:
+    return Status(lambda: AgentClient(agent_socket, ANSWER).ask("status"))

@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from time import monotonic
 
 from bgpnet.kube.client import Api, Json
 from bgpnet.kube.errors import Expired, KubeError
@@ -63,13 +64,17 @@ def follow(
     """
     pause, said = _SHORTEST, ""
     while not stop():
+        began = monotonic()
         try:
             for told in _once(api, path, stop, labels, fields):
-                pause, said = _SHORTEST, ""
+                said = ""
                 tell(told)
+                del told  # a list may be large, and the next event may be hours away
         except Expired:
             continue  # that is no outage; a list that expires between its pages is rare
         except KubeError as error:
+            if monotonic() - began > _LONGEST:  # one that lists and refuses to be watched is not asked without end
+                pause = _SHORTEST
             if str(error) != said:
                 said = str(error)
                 tell(Away(said))
@@ -80,7 +85,10 @@ def follow(
 def _once(api: Api, path: str, stop: Callable[[], bool], labels: str, fields: str) -> Iterator[Told]:
     """One list, and what a watch from there tells, until it breaks."""
     objects, revision = api.list(path, labels=labels, fields=fields)
-    yield Listed(tuple(objects))
+    listed = Listed(tuple(objects))
+    del objects
+    yield listed
+    del listed  # it is its receiver's now
     for event in api.watch(path, revision, labels=labels, fields=fields, stop=stop):
         match event:
             case ("DELETED", item):
