@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test soak fuzz bench cni install format clean
+.PHONY: help demo lab check test soak fuzz bench cni image labimage install format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -48,6 +48,12 @@ CNI_CC := $(shell command -v musl-gcc || echo cc)
 build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 	@mkdir -p $(@D)
 	@$(CNI_CC) -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
+
+image: ## the container image, by docker or podman (BASE= another base, ENGINE= another engine); labimage: containerlab's
+	@scripts/image node
+
+labimage: image ## the same with routers of other makes, as containerlab/*.clab.yml wants it
+	@scripts/image lab
 
 install: .demo-ready cni ## what the demo needs, and no more
 

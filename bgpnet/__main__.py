@@ -15,6 +15,7 @@ PARTS = {
     "speaker": ("bgpnet.bgp.main", "command", "run ExaBGP as this node's BGP speaker (a sidecar of the agent)"),
     "relay": ("bgpnet.bgp.main", "relay", "pass lines between ExaBGP and the agent (ExaBGP starts it)"),
     "cni": ("bgpnet.cni.main", "command", "install the program that container runtimes execute"),
+    "init": ("bgpnet.setup.main", "command", "create the cluster's first pool, once"),
     "lab": ("bgpnet.lab.main", "command", "run a containerlab topology on this machine"),
 }
 
