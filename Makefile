@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test soak fuzz bench cni image labimage install format clean
+.PHONY: help demo lab check test soak fuzz bench cni image manifests labimage install format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 
 image: ## the container image, by docker or podman (BASE= another base, ENGINE= another engine); labimage: containerlab's
 	@scripts/image node
+
+manifests: ## manifests/bgpnet.yaml, which is manifests/ as one plain file
+	@scripts/render
 
 labimage: image ## the same with routers of other makes, as containerlab/*.clab.yml wants it
 	@scripts/image lab

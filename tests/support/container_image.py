@@ -8,6 +8,7 @@ leaves no trace, and builds fetch over the machine's own network.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -25,9 +26,9 @@ SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
 BASE = "bgpnet-test/base"
 BUILD_BASE = "bgpnet-test/build"
-RUNS = ("iproute2", "iptables", "nftables", "python3-minimal", "python3-venv")
+RUNS = ("iproute2", "iptables", "nftables", "python3")
 """What the image needs of its base."""
-BUILDS = ("gcc", "libc6-dev", "make", "musl-tools")
+BUILDS = ("gcc", "libc6-dev", "make", "musl-tools", "python3-venv")
 """What it is built with, besides."""
 PATIENCE = 60.0
 SLOW = 600.0
@@ -74,7 +75,8 @@ def run(*argv: str, seconds: float = SLOW, **env: str) -> str:
 def bases() -> tuple[Path, Path]:
     """Archives of the two bases; the first time, debootstrap takes about a minute and a half."""
     program = needed("debootstrap", "debootstrap")
-    archives = cache() / f"{SUITE}-base.tar", cache() / f"{SUITE}-build.tar"
+    packages = hashlib.sha256(repr((RUNS, BUILDS)).encode()).hexdigest()[:8]
+    archives = cache() / f"{SUITE}-{packages}-base.tar", cache() / f"{SUITE}-{packages}-build.tar"
     if all(one.exists() for one in archives):
         return archives
     with tempfile.TemporaryDirectory(dir=cache()) as folder:
@@ -92,7 +94,13 @@ def bases() -> tuple[Path, Path]:
 def _archive(root: Path, archive: Path) -> None:
     """The folder's contents, whole or not there."""
     fresh = archive.with_suffix(".new")
-    excluded = ("./var/lib/apt/lists/*", "./var/log/*", "./usr/share/doc/*", "./usr/share/locale/*", "./usr/share/man/*")
+    excluded = (
+        "./var/lib/apt/lists/*",
+        "./var/log/*",
+        "./usr/share/doc/*",
+        "./usr/share/locale/*",
+        "./usr/share/man/*",
+    )
     run("tar", "-C", str(root), "-cf", str(fresh), *(f"--exclude={one}" for one in excluded), ".")
     fresh.rename(archive)
 
