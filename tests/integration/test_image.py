@@ -1,7 +1,7 @@
 """The image, and manifests/'s containers run from it by a real container engine.
 
-Node n1 is as a cluster's: nothing of bgpnet is on it but containers, started with the capabilities, mounts and commands of
-the DaemonSet in manifests/. Node n2 is one as in other tests.
+Node n1 is as a cluster's: nothing of bgpnet is on it but containers, started with the capabilities, mounts and commands
+of the DaemonSet in manifests/. Node n2 is one as in other tests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agents import SHARED, Cluster, Machine, cluster, eventually
 from callers import cgroups_removed
 from cni_list import ListCaller
 
-from bgpnet.lab.probe import Place
+from bgpnet.errors import AgentAway
 from bgpnet.version import VERSION
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
@@ -137,7 +137,7 @@ class Node:
         def is_ready() -> bool:
             try:
                 status = self.machine.status()
-            except Exception:
+            except AgentAway:
                 return False
             up = sum(peer["state"] == "up" for peer in status["peers"])
             return bool(status["ready"]) and up >= peers
@@ -171,10 +171,13 @@ def node(built: Built, tmp_path: Path) -> Iterator[tuple[Node, Machine]]:
     """n1 with a docker daemon, and n2 with agent and speaker."""
     name = f"image{os.getpid()}"
     (tmp_path / "image.tar").hardlink_to(built.archive)
-    with cgroups_removed(name), cluster(tmp_path, 2, name, rest=1.0) as made:
-        with running(made, Path(SHARED) / "image.tar", name) as first:
-            made[1].start()
-            yield first, made[1]
+    with (
+        cgroups_removed(name),
+        cluster(tmp_path, 2, name, rest=1.0) as made,
+        running(made, Path(SHARED) / "image.tar", name) as first,
+    ):
+        made[1].start()
+        yield first, made[1]
     subprocess.run(["rm", "-rf", str(tmp_path / "docker")], check=True, timeout=60)
 
 
@@ -206,8 +209,6 @@ def test_pods_are_wired_by_containers_without_privileges(node: tuple[Node, Machi
     result = caller.add("c1", "blue", pod="blue")
     address = result["ips"][0]["address"].partition("/")[0]
     green = other.add("green")
-    source = Place("blue", machine.root / "run/netns/blue", address, is_pod=True)
-    assert source
     eventually(lambda: reaches(machine, "blue", green.address), first.log)
     eventually(lambda: reaches(other, "green", address), first.log)
     link = next(one for one in machine.cali())
@@ -237,11 +238,6 @@ def inside(first: Node) -> None:
     """What the containers have and have not."""
     assert f"Client Version:    {VERSION}" in first.docker("exec", "agent", "bgpnetctl", "version")
     assert "192.0.2.2" in first.docker("exec", "agent", "bgpnetctl", "node", "status")
-    assert (
-        "read-only"
-        in first.docker("exec", "agent", "sh", "-c", "echo x >/opt/x 2>&1; cat /opt/x; true", check=False).lower()
-        or True
-    )
     assert first.docker("exec", "agent", "sh", "-c", "command -v gcc musl-gcc make pip; true") == ""
     refused = first.docker("exec", "agent", "sh", "-c", "touch /opt/bgpnet/x 2>&1 || true")
     assert "Read-only file system" in refused
