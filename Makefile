@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test soak fuzz bench cni image manifests labimage install format clean
+.PHONY: help demo lab check test soak fuzz bench cni image labimage install manifests format clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,13 +52,14 @@ build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 image: ## the container image, by docker or podman (BASE= another base, ENGINE= another engine); labimage: containerlab's
 	@scripts/image node
 
-manifests: ## manifests/bgpnet.yaml, which is manifests/ as one plain file
-	@scripts/render
-
 labimage: image ## the same with routers of other makes, as containerlab/*.clab.yml wants it
 	@scripts/image lab
 
 install: .demo-ready cni ## what the demo needs, and no more
+
+manifests: .demo-ready ## manifests/crds from the model's types, and manifests/bgpnet.yaml, which is all in one file
+	@$(PY) -m bgpnet.kube.crd.main manifests/crds
+	@scripts/render
 
 format: .test-ready ## rewrite the sources in their one format
 	@ruff format . && ruff check --fix .
@@ -76,7 +77,7 @@ clean: ## what make made
 	@$(MAKE) --no-print-directory $(VENV)/installed-dev
 
 .built-ready:
-	@for name in etcd containerd cnitool; do scripts/gobuild $$name >/dev/null || exit 1; done
+	@for name in etcd containerd cnitool kubernetes; do scripts/gobuild $$name >/dev/null || exit 1; done
 
 $(VENV)/installed: pyproject.toml
 	@echo "making the virtual environment"
