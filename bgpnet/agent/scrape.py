@@ -1,6 +1,6 @@
-"""Where the metrics are read: `GET /metrics` on a TCP port, by HTTP/1.0; nothing else is served there.
+"""Where metrics and health are read: `GET` on a TCP port each, by HTTP/1.0; nothing else is served there.
 
-It asks the agent's own socket, as `bgpnetctl node status` does, and at most once a second: who scrapes without end
+They ask the agent's own socket, as `bgpnetctl node status` does, and at most once a second: who scrapes without end
 gets the same answer again, and delays no pod.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
+from typing import Any
 
 from bgpnet.agent import metrics
 from bgpnet.client import AgentClient
@@ -28,14 +29,42 @@ RETRY = 10.0
 LONGEST = 8192
 """Bytes of a request."""
 BACKLOG = 16
+ANSWER = 4.0
+"""Seconds that the agent has for its answer: less than a probe waits."""
+OK, UNAVAILABLE = "200 OK", "503 Service Unavailable"
+
+
+Ask = Callable[[], dict[str, object]]
+"""Gives the agent's status; raises BgpnetError."""
+Page = Callable[[Mapping[str, Any]], tuple[str, str]]
+"""HTTP's status, and the text, for an agent's status."""
+
+
+def _metrics(status: Mapping[str, Any]) -> tuple[str, str]:
+    return OK, metrics.text(status)
+
+
+def _alive(_: Mapping[str, Any]) -> tuple[str, str]:
+    """The loop has answered; more is not asked of it, for a restart cures nothing else."""
+    return OK, "ok\n"
+
+
+def _ready(status: Mapping[str, Any]) -> tuple[str, str]:
+    """The node's own work is done; peers that are away make no node unready."""
+    return (OK, "ok\n") if status["ready"] else (UNAVAILABLE, "".join(f"{one}\n" for one in status["reasons"]))
+
+
+METRICS: Mapping[bytes, Page] = {b"/metrics": _metrics}
+HEALTH: Mapping[bytes, Page] = {b"/livez": _alive, b"/readyz": _ready}
 
 
 class Exposition:
-    """The port. `ask` gives the agent's status; it raises BgpnetError."""
+    """The port, and the pages on it. what: their name, which is also that of the settings."""
 
-    def __init__(self, host: str, port: int, ask: Callable[[], dict[str, object]]) -> None:
-        self._place, self._ask = (host, port), ask
-        self._kept, self._since = b"", -FRESH
+    def __init__(self, what: str, host: str, port: int, ask: Ask, pages: Mapping[bytes, Page]) -> None:
+        self._what, self._place, self._ask, self._pages = what, (host, port), ask, pages
+        self._kept: Mapping[str, Any] = {}
+        self._since = -FRESH
 
     def run(self, stop: threading.Event) -> None:
         """Serve until stopped; without the port, say so once and try again."""
@@ -46,7 +75,8 @@ class Exposition:
             except OSError as problem:
                 if not told:
                     where = f"{self._place[0]}:{self._place[1]}"
-                    log.warning("no metrics on %s: %s; set metrics_host and metrics_port", where, problem.strerror)
+                    what = self._what
+                    log.warning("no %s on %s: %s; set %s_host and %s_port", what, where, problem.strerror, what, what)
                 told = True
                 stop.wait(RETRY)
                 continue
@@ -65,25 +95,35 @@ class Exposition:
     def _answer(self, head: bytes) -> bytes:
         words = head.split(b"\r\n", 1)[0].split(b" ")
         if len(words) != 3 or words[0] not in (b"GET", b"HEAD"):
-            return _response("405 Method Not Allowed", b"write GET /metrics\n")
-        if words[1].split(b"?", 1)[0] != b"/metrics":
-            return _response("404 Not Found", b"what there is is /metrics\n")
+            return _response("405 Method Not Allowed", b"write GET " + b" or ".join(self._pages) + b"\n")
+        page = self._pages.get(words[1].split(b"?", 1)[0])
+        if page is None:
+            return _response("404 Not Found", b"what there is is " + b" and ".join(self._pages) + b"\n")
         try:
-            body = self._metrics()
+            status, text = page(self._status())
         except BgpnetError as problem:
-            return _response("503 Service Unavailable", f"{problem}\n".encode())
-        return _response("200 OK", body, bodiless=words[0] == b"HEAD")
+            return _response(UNAVAILABLE, f"{problem}\n".encode())
+        return _response(status, text.encode(), bodiless=words[0] == b"HEAD")
 
-    def _metrics(self) -> bytes:
+    def _status(self) -> Mapping[str, Any]:
         if monotonic() - self._since >= FRESH:
-            self._kept = metrics.text(self._ask()).encode()
+            self._kept = self._ask()
             self._since = monotonic()
         return self._kept
 
 
 def serve(host: str, port: int, agent_socket: str, stop: threading.Event) -> None:
     """The metrics of the agent that answers on that socket."""
-    Exposition(host, port, lambda: AgentClient(agent_socket).ask("status")).run(stop)
+    Exposition("metrics", host, port, _asking(agent_socket), METRICS).run(stop)
+
+
+def health(host: str, port: int, agent_socket: str, stop: threading.Event) -> None:
+    """Whether the agent that answers on that socket lives, and whether it is ready."""
+    Exposition("health", host, port, _asking(agent_socket), HEALTH).run(stop)
+
+
+def _asking(agent_socket: str) -> Ask:
+    return lambda: AgentClient(agent_socket, ANSWER).ask("status")
 
 
 def _head(client: socket.socket) -> bytes:

@@ -66,10 +66,13 @@ class Api:
     def __str__(self) -> str:
         return f"Kubernetes API server {self._door.server}"
 
-    def get(self, path: str) -> Json | None:
-        """The object at `/api/v1/nodes/n1`, None where there is none; Refused also where the kind is not known."""
+    def get(self, path: str, *, seconds: float = DEADLINE) -> Json | None:
+        """The object at `/api/v1/nodes/n1`, None where there is none; Refused also where the kind is not known.
+
+        seconds: for the answer, where somebody waits who has less than DEADLINE.
+        """
         try:
-            return _bare(self._json("GET", path))
+            return _bare(self._json("GET", path, seconds=seconds))
         except Refused as refused:
             if refused.reason == "NotFound":
                 return None
@@ -130,7 +133,9 @@ class Api:
                 if door is not None:
                     door.close()
 
-    def attempt(self, call: Callable[[Door, float], Answer], what: str, safe: bool) -> Answer:
+    def attempt(
+        self, call: Callable[[Door, float], Answer], what: str, safe: bool, seconds: float = DEADLINE
+    ) -> Answer:
         """Calls until there is an answer that counts. safe: it may be carried out twice. Raises Unreachable.
 
         What never left is repeated for PATIENCE seconds; so is what the server puts off (429, or 503 while it starts).
@@ -139,7 +144,7 @@ class Api:
         while True:
             door = self._door
             try:
-                answer = call(door, DEADLINE)
+                answer = call(door, seconds)
                 problem = f"{answer.status} {words.said(answer.body)}"
                 again = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
                 known = answer.status != 429 and answer.status < 500
@@ -164,12 +169,14 @@ class Api:
         params: Mapping[str, str] | None = None,
         body: object = None,
         kind: str = "application/json",
+        seconds: float = DEADLINE,
     ) -> Json:
         data = None if body is None else msgspec.json.encode(body)
         answer = self.attempt(
             lambda door, seconds: door.ask(method, path, params or {}, data, kind, seconds),
             f"{method} {path}",
             method == "GET",
+            seconds,
         )
         if answer.status >= 400:
             raise words.refusal(str(self), method, path, answer.status, answer.body)

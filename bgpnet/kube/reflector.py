@@ -67,6 +67,7 @@ def follow(
             for told in _once(api, path, stop, labels, fields):
                 pause, said = _SHORTEST, ""
                 tell(told)
+                del told  # a list may be large, and the next event may be hours away
         except Expired:
             continue  # that is no outage; a list that expires between its pages is rare
         except KubeError as error:
@@ -80,7 +81,10 @@ def follow(
 def _once(api: Api, path: str, stop: Callable[[], bool], labels: str, fields: str) -> Iterator[Told]:
     """One list, and what a watch from there tells, until it breaks."""
     objects, revision = api.list(path, labels=labels, fields=fields)
-    yield Listed(tuple(objects))
+    listed = Listed(tuple(objects))
+    del objects
+    yield listed
+    del listed  # it is its receiver's now
     for event in api.watch(path, revision, labels=labels, fields=fields, stop=stop):
         match event:
             case ("DELETED", item):

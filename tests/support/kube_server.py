@@ -26,8 +26,36 @@ from programs import built
 
 from bgpnet.lab.wait import until
 
+SERVICES = "10.96.0.0/16"
+"""Where the ClusterIPs are."""
 PATIENCE = 120.0
 """Seconds in which a server has to be ready; 4 on a machine that has nothing else to do."""
+
+
+def flags(credentials: Credentials, address: str, port: int, etcd: str) -> list[str]:
+    """kube-apiserver's command line, without what is the one server's own."""
+    cert, key = credentials.server
+    kubelets_cert, kubelets_key = credentials.user(ADMIN, ADMINS)
+    values = {
+        "advertise-address": address,
+        "allow-privileged": "true",
+        "authorization-mode": "Node,RBAC",
+        "cert-dir": credentials.folder,
+        "client-ca-file": credentials.ca,
+        "enable-admission-plugins": "NodeRestriction",
+        "etcd-servers": etcd,
+        "kubelet-client-certificate": kubelets_cert,
+        "kubelet-client-key": kubelets_key,
+        "kubelet-preferred-address-types": "InternalIP",
+        "secure-port": port,
+        "service-account-issuer": ISSUER,
+        "service-account-key-file": credentials.accounts,
+        "service-account-signing-key-file": credentials.accounts,
+        "service-cluster-ip-range": SERVICES,
+        "tls-cert-file": cert,
+        "tls-private-key-file": key,
+    }
+    return [f"--{name}={value}" for name, value in values.items()]
 
 
 class ApiServer:
@@ -40,27 +68,10 @@ class ApiServer:
         self.port = free_ports(1)[0]
         self.credentials = Credentials(folder / "credentials")
         self.client = Client(self.port, self.credentials)
-        cert, key = self.credentials.server
         self._log = folder / "kube-apiserver.log"
-        flags = {
-            "advertise-address": "127.0.0.1",
-            "allow-privileged": "true",
-            "authorization-mode": "Node,RBAC",
-            "bind-address": "127.0.0.1",
-            "cert-dir": folder / "made",
-            "client-ca-file": self.credentials.ca,
-            "endpoint-reconciler-type": "none",  # a Service may not lead to the loopback
-            "etcd-servers": f"http://{self.etcd.endpoints[0]}",
-            "secure-port": self.port,
-            "service-account-issuer": ISSUER,
-            "service-account-key-file": self.credentials.accounts,
-            "service-account-signing-key-file": self.credentials.accounts,
-            "service-cluster-ip-range": "10.96.0.0/16",
-            "tls-cert-file": cert,
-            "tls-private-key-file": key,
-        }
-        command = [program or built("kubernetes", "kube-apiserver"), *(f"--{name}={flags[name]}" for name in flags)]
-        self.process = Member([*command, *extra], self._log)
+        more = ["--bind-address=127.0.0.1", "--endpoint-reconciler-type=none"]  # a Service may not lead to the loopback
+        asked = flags(self.credentials, "127.0.0.1", self.port, f"http://{self.etcd.endpoints[0]}")
+        self.process = Member([program or built("kubernetes", "kube-apiserver"), *asked, *more, *extra], self._log)
 
     @property
     def url(self) -> str:

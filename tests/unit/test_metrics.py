@@ -87,7 +87,9 @@ def served(asked: list[int]) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     stop = threading.Event()
-    thread = threading.Thread(target=scrape.Exposition("127.0.0.1", port, ask).run, args=(stop,))
+    thread = threading.Thread(
+        target=scrape.Exposition("both", "127.0.0.1", port, ask, {**scrape.METRICS, **scrape.HEALTH}).run, args=(stop,)
+    )
     thread.start()
     try:
         yield port
@@ -126,7 +128,17 @@ def test_http() -> None:
         assert asks(port, get.replace(b"/metrics", b"/secrets")).startswith(b"HTTP/1.0 404 ")
         for nonsense in (b"", b"POST /metrics HTTP/1.1\r\n\r\n", b"\xff" * 4_000, b"GET /metrics\r\n\r\n"):
             assert asks(port, nonsense).startswith(b"HTTP/1.0 405 ")
+        assert asks(port, get.replace(b"/metrics", b"/livez")).startswith(b"HTTP/1.0 200 OK")
+        ready = asks(port, get.replace(b"/metrics", b"/readyz"))
+        assert ready.startswith(b"HTTP/1.0 200 " if STATUS["ready"] else b"HTTP/1.0 503 ")
         assert len(asked) == 2
+
+
+def test_a_node_that_is_not_ready_says_why() -> None:
+    assert scrape.HEALTH[b"/readyz"]({"ready": False, "reasons": ["no pool", "no disk"]}) == (
+        "503 Service Unavailable",
+        "no pool\nno disk\n",
+    )
 
 
 @pytest.mark.parametrize("value", [0.0, 5, 1700000000.25])
