@@ -213,7 +213,7 @@ def test_probes_ask_this_machine_alone_and_no_port_twice() -> None:
         assert {probe["host"] for probe in probes} <= {"127.0.0.1"}
         ports[name] = {probe["port"] for probe in probes}
     assert ports["agent"] == {9099}
-    assert ports["controller"] == {9098}
+    assert ports["controller"] == {9094}
     assert ports["speaker"] == set()
 
 
@@ -247,23 +247,50 @@ def test_nobody_has_a_right_to_everything_or_to_secrets() -> None:
                 assert verbs <= allowed.get(resource, READ), resource
 
 
-def test_the_agent_may_read_what_it_needs_and_write_what_is_its_own() -> None:
+def written(account: str) -> dict[str, set[str]]:
+    """What the ServiceAccount may do to our resources, besides reading them."""
     found = {
-        name.removeprefix("bgpnet.io/"): verbs for name, verbs in rules("bgpnet-node").items() if "bgpnet.io" in name
+        name.removeprefix("bgpnet.io/"): verbs - READ for name, verbs in rules(account).items() if "bgpnet.io" in name
     }
+    return {name: verbs for name, verbs in found.items() if verbs}
+
+
+def test_the_agent_reads_what_it_needs_and_writes_what_is_its_own() -> None:
+    found = rules("bgpnet-node")
     for kind in NEEDED:
-        assert found[kind.plural] >= READ, kind.plural
-    assert {name for name, verbs in found.items() if verbs - READ} == {
-        "ipamblocks", "nodes", "nodes/status", "releaserequests",
-    }  # fmt: skip
-    assert "delete" not in found["nodes"]
-    assert "create" not in found["releaserequests"]
+        assert found[f"bgpnet.io/{kind.plural}"] >= READ, kind.plural
+    assert written("bgpnet-node") == {
+        "ipamblocks": {"create", "patch", "delete"},
+        "nodes": {"create", "patch"},
+        "nodes/status": {"patch"},
+        "releaserequests": {"delete"},
+        "releaserequests/status": {"patch"},
+    }
 
 
-def test_the_controller_touches_pools_only_to_create_the_first() -> None:
-    found = {name.removeprefix("bgpnet.io/"): verbs for name, verbs in rules("bgpnet-controller").items()}
-    assert found["ippools"] == {*READ, "create"}
-    assert "create" not in found["ipamblocks"]
+def test_the_controller_changes_no_pool_and_claims_no_block() -> None:
+    assert written("bgpnet-controller") == {
+        "bgpconfigurations": {"delete"},
+        "bgppeers": {"delete"},
+        "clusterinformations": {"create", "patch"},
+        "ipamblocks": {"patch", "delete"},
+        "ippools": {"create"},
+        "ippools/status": {"patch"},
+        "nodes": {"patch", "delete"},
+        "releaserequests": {"create", "delete"},
+    }
+
+
+def test_a_status_is_written_where_there_is_one() -> None:
+    with_status = {
+        one["spec"]["names"]["plural"]
+        for one in ALL.values()
+        if one["kind"] == "CustomResourceDefinition" and "subresources" in one["spec"]["versions"][0]
+    }
+    for account in ("bgpnet-node", "bgpnet-controller"):
+        for name in written(account):
+            plural, slash, _ = name.partition("/")
+            assert not slash or plural in with_status
 
 
 def test_rights_are_to_resources_that_there_are() -> None:
