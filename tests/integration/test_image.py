@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ import pytest
 import yaml
 from agents import SHARED, Cluster, Machine, cluster, eventually
 from callers import cgroups_removed
+from clab_docker import Containers
 from cni_list import ListCaller
 
 from bgpnet.errors import AgentAway
@@ -30,6 +32,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 IMAGE = f"bgpnet:{VERSION}"
 CONFLIST = "/etc/cni/net.d/10-bgpnet.conflist"
 SOCKET = "/run/docker.sock"
+PROGRAM = "/opt/bgpnet/libexec/bgpnet/cni"
 MEGABYTES = 90
 """What the image may have more than its base."""
 OTHERWISE = {
@@ -228,10 +231,14 @@ def test_pods_are_wired_by_containers_without_privileges(node: tuple[Node, Machi
     eventually(lambda: not machine.cali(), first.log)
 
 
+def reached(machine: Machine, *argv: str) -> bool:
+    """Whether the command ended well."""
+    return machine.lab.exec(machine.name, argv).returncode == 0
+
+
 def reaches(machine: Machine, netns: str, address: str) -> bool:
     """One ping."""
-    argv = ["ip", "netns", "exec", netns, "ping", "-n", "-c", "1", "-W", "5", address]
-    return machine.lab.exec(machine.name, argv).returncode == 0
+    return reached(machine, "ip", "netns", "exec", netns, "ping", "-n", "-c", "1", "-W", "5", address)
 
 
 def inside(first: Node) -> None:
@@ -248,6 +255,58 @@ def inside(first: Node) -> None:
         "run", *alone, "--env=BGPNET_DATASTORE=sqlite:////tmp/x.db", "--tmpfs=/tmp", IMAGE, "bgpnet", "init"
     )
     assert made == "created the first pool default-ipv4-ippool, 10.244.0.0/16\n"
+
+
+def test_a_topology_of_containerlab(node: tuple[Node, Machine]) -> None:
+    """Four nodes of which two reflect: sessions, learned routes and pods, as the lab has them."""
+    first, _ = node
+    first.docker("tag", IMAGE, "bgpnet:lab")
+    docker = container_image.needed("docker", "docker.io")
+    lab = Containers(first.machine, docker, SOCKET, container_image.ROOT / "containerlab/reflecting.clab.yml")
+    print(f"deployed by {lab.by or 'docker, as containerlab would: it is not on PATH'}")
+    try:
+        lab.deploy()
+        names = ("node1", "node3", "node4")
+        addresses = {name: wired(lab, name) for name in names}
+        for name in names:
+            pod = f"/proc/{lab.pid(name)}/root{POD}"
+            for other in names:
+                ping = ["nsenter", f"--net={pod}", "ping", "-n", "-c", "1", "-W", "5", addresses[other]]
+                eventually(lambda ping=ping: reached(first.machine, *ping), lambda name=name: told(lab, name))
+        learned = lab.exec("node3", "ip", "route", "show", "proto", "bgpnet-bgp")
+        assert re.search(r"/26 via 192\.0\.2\.1 dev eth1", learned), learned
+        assert re.search(r"/26 via 192\.0\.2\.4 dev eth1", learned), learned
+    finally:
+        lab.destroy()
+
+
+POD = "/tmp/pod"
+
+
+def told(lab: Containers, name: str) -> str:
+    """What the node says of itself."""
+    logs = lab.docker("logs", lab.topology.nodes[name].container, check=False)
+    return lab.exec(name, "sh", "-c", "bgpnetctl node status; ip route", check=False) + logs[-4000:]
+
+
+def wired(lab: Containers, name: str) -> str:
+    """A pod in the node, by the image's own CNI program; its address."""
+    make = f"unshare --net={POD} ip link set lo up"
+    lab.exec(name, "sh", "-c", f"touch {POD} && {make}")
+    add = f"env CNI_COMMAND=ADD CNI_CONTAINERID={name} CNI_NETNS={POD} CNI_IFNAME=eth0 CNI_PATH=/opt/cni/bin"
+    said = ""
+
+    def done() -> bool:
+        nonlocal said
+        said = lab.exec(
+            name,
+            "sh", "-c", f"{add} {PROGRAM} || true",
+            stdin='{"cniVersion": "1.0.0", "name": "bgpnet", "type": "bgpnet"}',
+        )  # fmt: skip
+        return '"ips"' in said
+
+    eventually(done, lambda: said + told(lab, name))
+    return str(json.loads(said)["ips"][0]["address"].partition("/")[0])
 
 
 def test_without_an_engine_the_build_says_what_is_missing() -> None:
