@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 IMAGE = f"bgpnet:{VERSION}"
 CONFLIST = "/etc/cni/net.d/10-bgpnet.conflist"
 SOCKET = "/run/docker.sock"
+STATE = "/var/lib/bgpnet"
 PROGRAM = "/opt/bgpnet/libexec/bgpnet/cni"
 MEGABYTES = 90
 """What the image may have more than its base."""
@@ -76,31 +77,33 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
         )
 
 
+def pod_of(file: str) -> dict[str, Any]:
+    """The pod of the DaemonSet in a file of manifests/."""
+    documents = yaml.safe_load_all((container_image.ROOT / "manifests" / file).read_text())
+    found: dict[str, Any] = next(one["spec"]["template"]["spec"] for one in documents if one["kind"] == "DaemonSet")
+    return found
+
+
 class Node:
     """A node of a cluster: a docker daemon in the node of a lab, and what runs in its containers."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
-        pod = next(
-            one["spec"]["template"]["spec"]
-            for one in yaml.safe_load_all((container_image.ROOT / "manifests/bgpnet.yaml").read_text())
-            if one["kind"] == "DaemonSet"
-        )
-        self._pod: dict[str, Any] = pod
+        self._pod = pod_of("bgpnet.yaml")
 
     def docker(self, *argv: str, check: bool = True) -> str:
         """What docker prints."""
         program = container_image.needed("docker", "docker.io")
         return self.machine.run(program, "--host", f"unix://{SOCKET}", *argv, check=check)
 
-    def options(self, container: dict[str, Any]) -> list[str]:
-        """The container as `docker run` has it."""
+    def options(self, pod: dict[str, Any], container: dict[str, Any]) -> list[str]:
+        """The pod's container as `docker run` has it."""
         security = container["securityContext"]
         found = ["--network", "host", "--user", str(security["runAsUser"]), "--security-opt", "no-new-privileges"]
         found += ["--read-only"] if security["readOnlyRootFilesystem"] else []
         found += [f"--cap-drop={one}" for one in security["capabilities"]["drop"]]
         found += [f"--cap-add={one}" for one in security["capabilities"].get("add", ())]
-        volumes = {one["name"]: one for one in self._pod["volumes"]}
+        volumes = {one["name"]: one for one in pod["volumes"]}
         for mount in container["volumeMounts"]:
             if path := volumes[mount["name"]].get("hostPath", {}).get("path"):
                 how = "ro" if mount.get("readOnly") else "rw"
@@ -119,7 +122,16 @@ class Node:
         stays = ["--detach"] if container in self._pod["containers"] else ["--rm"]
         store = ["--volume", f"{SHARED}/store:{SHARED}/store"]
         self.docker(
-            "run", "--name", name, *stays, *self.options(container), *store, *env, *more, IMAGE, *container["command"]
+            "run",
+            "--name",
+            name,
+            *stays,
+            *self.options(self._pod, container),
+            *store,
+            *env,
+            *more,
+            IMAGE,
+            *container["command"],
         )
 
     def replace(self, *names: str) -> None:
@@ -129,6 +141,16 @@ class Node:
         self.docker("rm", *names)
         for name in names:
             self.start(name)
+
+    def remove(self) -> tuple[int, str]:
+        """As manifests/remove does: its exit code, and what it said."""
+        pod = pod_of("remove/remove.yaml")
+        container = pod["initContainers"][0]
+        script = ["--volume", f"{container_image.ROOT}/manifests/remove:/remove:ro"]
+        program = container_image.needed("docker", "docker.io")
+        argv = [program, "--host", f"unix://{SOCKET}", "run", "--rm", *self.options(pod, container), *script, IMAGE]
+        done = self.machine.lab.exec(self.machine.name, [*argv, *container["command"]])
+        return done.returncode, done.stdout + done.stderr
 
     def log(self) -> str:
         """Of both."""
@@ -197,6 +219,7 @@ def test_the_image_is_small_and_keeps_nothing_of_its_build(built: Built) -> None
 def test_pods_are_wired_by_containers_without_privileges(node: tuple[Node, Machine]) -> None:
     first, other = node
     machine = first.machine
+    before, found = machine.routes(), places(machine)
     first.start("install-cni")
     assert "supportedVersions" in machine.run(
         "env", "CNI_COMMAND=VERSION", "/opt/cni/bin/bgpnet", stdin='{"cniVersion":"1.0.0"}'
@@ -229,6 +252,34 @@ def test_pods_are_wired_by_containers_without_privileges(node: tuple[Node, Machi
     caller.check("c1", "blue", pod="blue")
     caller.delete("c1", "blue", pod="blue")
     eventually(lambda: not machine.cali(), first.log)
+    removed(first, caller, before, found)
+
+
+def removed(first: Node, caller: ListCaller, before: list[str], found: str) -> None:
+    """What manifests/remove leaves of bgpnet and of a pod that nobody deleted: nothing; and others' things stay."""
+    machine = first.machine
+    caller.add("c2", "blue", pod="blue")
+    code, said = first.remove()
+    assert code != 0
+    assert "stop it first" in said
+    assert machine.cali()
+    first.docker("rm", "--force", "agent", "speaker")
+    machine.run("ip", "link", "add", "cali0stranger", "type", "bridge")
+    machine.run("nft", "add", "table", "inet", "bgpnet")
+    code, said = first.remove()
+    assert code == 0, said
+    assert "bgpnet is off this node" in said
+    assert machine.cali() == ["cali0stranger"]
+    assert machine.routes() == before
+    assert machine.run("nft", "list", "tables") == ""
+    assert places(machine) == found
+
+
+def places(machine: Machine) -> str:
+    """What lies where bgpnet keeps its files."""
+    return machine.run(
+        "sh", "-c", "mkdir -p $0 $*; ls -A $0 $*", "/opt/cni/bin", "/etc/cni/net.d", "/run/bgpnet", STATE
+    )
 
 
 def reached(machine: Machine, *argv: str) -> bool:

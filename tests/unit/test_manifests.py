@@ -217,6 +217,19 @@ def test_probes_ask_this_machine_alone_and_no_port_twice() -> None:
     assert ports["speaker"] == set()
 
 
+def test_removal_has_the_same_paths_and_no_token() -> None:
+    found = next(one for one in documents(MANIFESTS / "remove/remove.yaml") if one["kind"] == "DaemonSet")
+    pod = template(found)
+    assert pod["automountServiceAccountToken"] is False
+    paths = {one["hostPath"]["path"] for one in pod["volumes"] if "hostPath" in one}
+    assert paths == {"/run/bgpnet", "/var/lib/bgpnet", "/opt/cni/bin", "/etc/cni/net.d"}
+    for one in containers(found):
+        assert one["securityContext"]["readOnlyRootFilesystem"] is True
+        assert set(one["securityContext"]["capabilities"].get("add", ())) <= {"NET_ADMIN"}
+    said = yaml.safe_load((MANIFESTS / "remove/kustomization.yaml").read_text())
+    assert said["images"] == [{"name": "bgpnet", "newTag": VERSION}]
+
+
 def rules(account: str) -> dict[str, set[str]]:
     """What the ServiceAccount may do, by `group/resource`."""
     roles = [
