@@ -328,10 +328,13 @@ def _of_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator
         if row := _BY_ENV.get(name):
             if value:
                 yield row, f"the environment variable {name}", value
-        elif name.startswith(HIDDEN_PREFIX):
-            continue
-        elif name.startswith(PREFIX) and name not in NOT_SETTINGS and not _SERVICE_LINK.match(f"{name}={value}"):
+        elif name.startswith(PREFIX) and name not in NOT_SETTINGS and not is_foreign(name, value):
             problems.append(f"the environment variable {name} is not a setting: {_closest(name, _BY_ENV)}")
+
+
+def is_foreign(name: str, value: str) -> bool:
+    """Whether a variable that begins like ours is none of ours: a BGP password, or Kubernetes' word of a Service."""
+    return name.startswith(HIDDEN_PREFIX) or _SERVICE_LINK.match(f"{name}={value}") is not None
 
 
 def _of_flags(flags: Mapping[str, object]) -> Iterator[tuple[Setting, str, object]]:

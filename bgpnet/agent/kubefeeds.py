@@ -26,11 +26,11 @@ from bgpnet.agent.kubeevents import (
 )
 from bgpnet.agent.kubetold import REMEMBERED, EndpointsFeed, NamespacesFeed, OwnNodeFeed, SecretFeed, ServicesFeed
 from bgpnet.agent.orchestrated import Wanted
-from bgpnet.agent.threads import loudly, start
 from bgpnet.errors import BgpnetError
 from bgpnet.kube.client import Api
 from bgpnet.kube.errors import Refused
 from bgpnet.kube.reflector import Away, Told, follow
+from bgpnet.threads import loudly, start
 
 log = logging.getLogger("bgpnet.agent")
 

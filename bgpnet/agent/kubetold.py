@@ -15,12 +15,12 @@ from pathlib import Path
 from bgpnet import files, kubeobjects
 from bgpnet.agent.events import Event
 from bgpnet.agent.kubeevents import EndpointsHeard, Namespaces, OwnNodeHeard, SecretHeard, ServicesHeard
-from bgpnet.agent.threads import loudly
 from bgpnet.annotations import Meta
 from bgpnet.bgp.secret import Secret, secret
 from bgpnet.kube.client import Json
 from bgpnet.kube.reflector import Away, Gone, Listed, Put, Told
 from bgpnet.model.service import Endpoint
+from bgpnet.threads import loudly
 
 log = logging.getLogger("bgpnet.agent")
 

@@ -129,7 +129,6 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.agent.server import Server
     from bgpnet.agent.speech import Speech
     from bgpnet.agent.status import NEEDED
-    from bgpnet.agent.threads import start
     from bgpnet.agent.world import World
     from bgpnet.bgp.speaker import Speaker
     from bgpnet.kernel.linux import LinuxKernel
@@ -137,6 +136,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.store.factory import open_store
     from bgpnet.store.lazy import LazyStore
     from bgpnet.store.repo import Repo
+    from bgpnet.threads import start
 
     sys.setswitchinterval(SWITCH)
     gc.set_threshold(*COLLECT)
@@ -245,7 +245,7 @@ def _outside(
     """The feeds from Kubernetes, which begin now, and what the loop says to them."""
     from bgpnet.agent import kubefeeds, podevents, whereabouts
     from bgpnet.agent.loop import Outside
-    from bgpnet.agent.threads import start
+    from bgpnet.threads import start
 
     namespace = whereabouts.namespace(settings.kubernetes_namespace)
     feeds = kubefeeds.Kubernetes(api, node, namespace, Path(settings.state_dir), emit, stop)

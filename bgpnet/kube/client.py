@@ -90,9 +90,12 @@ class Api:
                 return items, str(page["metadata"]["resourceVersion"])
             params["continue"] = onward
 
-    def newest(self, path: str) -> str:
-        """The resourceVersion that the API server has reached with the objects of that path."""
-        return str(self._json("GET", path, {"limit": "1"})["metadata"]["resourceVersion"])
+    def newest(self, path: str, selectors: Mapping[str, str] | None = None) -> str:
+        """The resourceVersion that the API server has reached with the objects of that path.
+
+        selectors: as a watch has them; who may read one Secret by name may not ask without it.
+        """
+        return str(self._json("GET", path, {**(selectors or {}), "limit": "1"})["metadata"]["resourceVersion"])
 
     def create(self, path: str, body: Mapping[str, Any]) -> Json:
         """Creates an object in the collection `path`; Refused with reason AlreadyExists."""

@@ -6,6 +6,7 @@ anew when the API server refuses the one it has. Its watch ends with its connect
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import ssl
@@ -28,6 +29,8 @@ from lightkube.core.exceptions import ConfigError
 from bgpnet.errors import UsageError
 from bgpnet.kube.access import Access
 from bgpnet.version import VERSION
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
 
 CONNECT = 3.0
 """Seconds for a connection and its TLS handshake."""

@@ -10,6 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from time import monotonic
 
 from bgpnet.kube.client import Api, Json
 from bgpnet.kube.errors import Expired, KubeError
@@ -63,14 +64,17 @@ def follow(
     """
     pause, said = _SHORTEST, ""
     while not stop():
+        began = monotonic()
         try:
             for told in _once(api, path, stop, labels, fields):
-                pause, said = _SHORTEST, ""
+                said = ""
                 tell(told)
                 del told  # a list may be large, and the next event may be hours away
         except Expired:
             continue  # that is no outage; a list that expires between its pages is rare
         except KubeError as error:
+            if monotonic() - began > _LONGEST:  # one that lists and refuses to be watched is not asked without end
+                pause = _SHORTEST
             if str(error) != said:
                 said = str(error)
                 tell(Away(said))

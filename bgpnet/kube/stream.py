@@ -47,9 +47,8 @@ class Watch:
         if not self._seen.isdigit() or self._seen == "0":
             raise self._expired("the API server never gave that resourceVersion")
         while not stop():
-            if int(self._api.newest(self._path)) < int(
-                self._seen
-            ):  # its datastore was replaced: it would wait silently
+            newest = self._api.newest(self._path, self._selectors)
+            if int(newest) < int(self._seen):  # its datastore was replaced: it would wait silently
                 raise self._expired("the API server has not come so far")
             pump = _Pump(self._open())
             try:

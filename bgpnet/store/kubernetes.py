@@ -34,10 +34,10 @@ class KubernetesStore:
     """A `Store` in a Kubernetes API server; use it from any thread. The first call connects."""
 
     def __init__(self, api: Api) -> None:
-        self._api = api
+        self.api = api
 
     def __repr__(self) -> str:
-        return f"KubernetesStore({self._api})"
+        return f"KubernetesStore({self.api})"
 
     def get(self, key: str) -> Entry | None:
         """The entry, or None."""
@@ -79,7 +79,7 @@ class KubernetesStore:
             raise self._mismatch(place, key, expected)
         with _translated():
             try:
-                self._api.delete(place.path, resource_version=expected or "")
+                self.api.delete(place.path, resource_version=expected or "")
             except Refused as refused:
                 raise self._refusal(refused, place, key, expected) from refused
         return ABSENT
@@ -99,10 +99,10 @@ class KubernetesStore:
             except Expired as expired:
                 raise Compacted(f"{prefix}: the history after revision {after} is gone; list again") from expired
             except Unreachable as away:
-                if self._api.closed.is_set() or monotonic() - lost_at > LOST:
+                if self.api.closed.is_set() or monotonic() - lost_at > LOST:
                     raise StoreUnreachable(str(away)) from away
                 yield None
-                self._api.closed.wait(_PAUSE)
+                self.api.closed.wait(_PAUSE)
             except Refused as refused:
                 raise StoreError(str(refused)) from refused
 
@@ -111,18 +111,18 @@ class KubernetesStore:
 
     def close(self) -> None:
         """Let go of the connections; calls and watches in progress end with StoreUnreachable."""
-        self._api.close()
+        self.api.close()
 
     def _read(self, place: Place) -> Json | None:
         with _translated():
-            return self._api.get(place.path)
+            return self.api.get(place.path)
 
     def _list(self, kind: Kind) -> tuple[tuple[Entry, ...], Revision]:
         deadline = monotonic() + 4 * LOST
         while True:
             try:
                 with _translated():
-                    items, revision = self._api.list(objects.collection(kind))
+                    items, revision = self.api.list(objects.collection(kind))
             except Compacted as compacted:  # between two pages: begin again
                 if monotonic() > deadline:
                     raise StoreUnreachable(f"{compacted}; the list of {kind.plural} takes too long") from compacted
@@ -131,7 +131,7 @@ class KubernetesStore:
             return tuple(entries), Revision(revision)
 
     def _events(self, kind: Kind, after: Revision, stop: Callable[[], bool]) -> Iterator[Event | None]:
-        for told in self._api.watch(objects.collection(kind), after, stop=stop):
+        for told in self.api.watch(objects.collection(kind), after, stop=stop):
             if told is None:
                 yield None
             elif told[0] == "DELETED":
@@ -141,7 +141,7 @@ class KubernetesStore:
 
     def _create(self, place: Place, key: str, item: Json) -> Revision:
         try:
-            made = self._api.create(objects.collection(place.kind), item)
+            made = self.api.create(objects.collection(place.kind), item)
         except Refused as refused:
             raise self._refusal(refused, place, key, ABSENT) from refused
         return self._status(place, key, item, made)
@@ -152,7 +152,7 @@ class KubernetesStore:
             raise self._mismatch(place, key, expected)
         before: Json | None = None
         if place.has_status:
-            before = self._api.get(place.path)
+            before = self.api.get(place.path)
             if before is None:
                 raise _not_found(key)
             if expected is not None and _revision(before) != expected:
@@ -160,7 +160,7 @@ class KubernetesStore:
         if before is not None and objects.main_part(before) == objects.main_part(item):
             return self._status(place, key, item, before)
         try:
-            made = self._api.patch(place.path, objects.replacement(item, expected or ""), kind="json")
+            made = self.api.patch(place.path, objects.replacement(item, expected or ""), kind="json")
         except Refused as refused:
             raise self._refusal(refused, place, key, expected) from refused
         return self._status(place, key, item, made)
@@ -171,7 +171,7 @@ class KubernetesStore:
             return _revision(there)
         patch = objects.status_replacement(item, _revision(there))
         try:
-            return _revision(self._api.patch(f"{place.path}/status", patch, kind="json"))
+            return _revision(self.api.patch(f"{place.path}/status", patch, kind="json"))
         except Refused as refused:
             raise self._refusal(refused, place, key, _revision(there)) from refused
 
@@ -198,7 +198,7 @@ class KubernetesStore:
             return self._mismatch(place, key, expected)
         if refused.causes:
             wrong = "; ".join(f"{cause.field}: {cause.message}" for cause in refused.causes)
-            return StoreError(f"{key}: {self._api} refuses {wrong}; correct that")
+            return StoreError(f"{key}: {self.api} refuses {wrong}; correct that")
         return StoreError(f"{key}: {refused}")
 
     def _mismatch(self, place: Place, key: str, expected: Revision | None) -> StoreError:

@@ -133,6 +133,13 @@ class KubeCluster:
 
         until(missing, PATIENCE)
 
+    def end(self) -> None:
+        """kill -9 of all programs; pods go with their nodes."""
+        for node in self.nodes.values():
+            node.end()
+        for process in (self.scheduler, self.controllers, self.api, self.etcd):
+            process.end()
+
     def log(self) -> str:
         """The end of what everything wrote."""
         logs = sorted(self.folder.glob("*.log"))
@@ -179,6 +186,8 @@ def kube_cluster(
         except BaseException:
             print(cluster.log())
             raise
+        finally:
+            cluster.end()
 
 
 def _topology(name: str, folder: Path, spots: Sequence[Spot]) -> str:

@@ -6,7 +6,6 @@ goes with all that runs in it, the cgroups of its pods, and the folder of its im
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -14,11 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from control_groups import cgroups
+
 from bgpnet.errors import UsageError
 from bgpnet.lab import nodes
 from bgpnet.lab.wait import until
 
-CGROUPS = Path("/sys/fs/cgroup")
 PATIENCE = 60.0
 
 
@@ -34,13 +34,6 @@ def guarded(lab: str, folder: Path) -> Iterator[None]:
             guard.stdin.close()
             code = guard.wait(2 * PATIENCE)
     assert code == 0, f"something of lab {lab} is left (see above)"
-
-
-def cgroups(name: str) -> Iterator[Path]:
-    """All of the folders below that one, and itself, in every hierarchy; the inner ones first."""
-    for top in (CGROUPS, *CGROUPS.iterdir()):
-        for path, _, _ in os.walk(top / name, topdown=False):
-            yield Path(path)
 
 
 def _left(name: str, folder: Path) -> str:
