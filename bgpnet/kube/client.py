@@ -26,7 +26,11 @@ Json = dict[str, Any]
 DEADLINE = 10.0
 """Seconds in which a call must be answered, each page of a list for itself."""
 PATIENCE = 2.0
-"""Seconds for which a call that was never sent, only reads, or was put off, is repeated."""
+"""Seconds for which a call that was never sent, or only reads, is repeated."""
+QUIET = 90.0
+"""Seconds without a byte after which the server of a watch counts as hung; bookmarks come every 60."""
+LASTING = 300
+"""Seconds after which the API server is to end a watch, which then goes on in a new one."""
 _PAGE = 500
 _STRICT = {"fieldValidation": "Strict"}  # a field that the API server does not know is refused, not dropped in silence
 _RENEWAL = 5.0  # seconds between two readings of the credentials
@@ -43,19 +47,23 @@ def connect(
     *,
     environ: Mapping[str, str] | None = None,
     service_account: str = access.SERVICE_ACCOUNT,
+    quiet: float = QUIET,
+    lasting: int = LASTING,
 ) -> Api:
     """The API server of that kubeconfig, else KUBECONFIG's, else the pod's own, else ~/.kube/config's.
 
-    Reads files and sends nothing. Raises UsageError.
+    Reads files and sends nothing. Raises UsageError. quiet, lasting: see QUIET and LASTING.
     """
-    return Api(access.find(kubeconfig, os.environ if environ is None else environ, service_account))
+    return Api(access.find(kubeconfig, os.environ if environ is None else environ, service_account), quiet, lasting)
 
 
 class Api:
     """One API server; use it from any thread. Calls raise Unreachable, or Refused (see bgpnet/kube/errors.py)."""
 
-    def __init__(self, given: Access) -> None:
+    def __init__(self, given: Access, quiet: float = QUIET, lasting: int = LASTING) -> None:
         """Reads the credentials; raises UsageError."""
+        self.quiet = quiet
+        self.lasting = lasting
         self._access = given
         self._lock = threading.Lock()
         self._door = self._new_door()
@@ -141,7 +149,8 @@ class Api:
     ) -> Answer:
         """Calls until there is an answer that counts. safe: it may be carried out twice. Raises Unreachable.
 
-        What never left is repeated for PATIENCE seconds; so is what the server puts off (429, or 503 while it starts).
+        What never left is repeated for PATIENCE seconds, what the server puts off (429, or 503 while it starts) for
+        DEADLINE seconds.
         """
         began, pause, renewed = monotonic(), 0.05, False
         while True:
@@ -150,17 +159,17 @@ class Api:
                 answer = call(door, seconds)
                 problem = f"{answer.status} {words.said(answer.body)}"
                 again = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
-                known = answer.status != 429 and answer.status < 500
+                known, patience = answer.status != 429 and answer.status < 500, DEADLINE
                 stale = answer.status == 401
             except door_fault() as lost:
-                problem, again, known = str(lost), lost.unsent or safe, False
+                problem, again, known, patience = str(lost), lost.unsent or safe, False, PATIENCE
                 stale = lost.untrusted
             if stale and not renewed and self._renew(door):
                 renewed = True
                 continue
             if known:
                 return answer
-            if not again or self.closed.is_set() or monotonic() + pause > began + PATIENCE:
+            if not again or self.closed.is_set() or monotonic() + pause > began + patience:
                 raise Unreachable(words.unreachable(str(self), what, problem))
             self.closed.wait(pause)
             pause = min(pause * 2, 0.5)

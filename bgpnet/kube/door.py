@@ -90,16 +90,18 @@ class Door:
             raise _lost(error) from error
 
     def open(self, path: str, params: Mapping[str, str], quiet: float, seconds: float) -> Stream:
-        """A stream of lines, whose first bytes come within `seconds`; raises Lost."""
+        """A stream of lines that begins within `seconds` and is quiet for so long at most; raises Lost."""
         request = self._client.build_request(
             "GET",
             path,
             params=dict(params),
             headers={"Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(quiet, connect=CONNECT, pool=seconds, write=seconds),
+            timeout=httpx.Timeout(seconds, connect=CONNECT),
         )
         try:
-            return Stream(self._client.send(request, stream=True))
+            response = self._client.send(request, stream=True)
+            request.extensions["timeout"]["read"] = quiet  # from here on: it is looked up at each read
+            return Stream(response)
         except _FAULTS as error:
             raise _lost(error) from error
 
@@ -170,6 +172,12 @@ def _configuration(access: Access) -> SingleConfig:
     if access.kubeconfig:
         path = Path(access.kubeconfig).expanduser()
         return _chosen(access, yaml.safe_load(path.read_text()), path)
+    if access.service_account:
+        folder = Path(access.service_account)
+        authority, token = folder / "ca.crt", folder / "token"
+        token.read_text()  # a pod without one is told so at once, not by its first request
+        cluster = Cluster(server=access.server, certificate_auth=str(authority))
+        return _only(KubeConfig.from_one(cluster=cluster, user=User(token_file=str(token))), "")
     if access.server:
         cluster = Cluster(
             server=access.server,
@@ -182,8 +190,6 @@ def _configuration(access: Access) -> SingleConfig:
             client_key=access.key_file or None,
         )
         return _only(KubeConfig.from_one(cluster=cluster, user=user), "")
-    if access.service_account:
-        return _only(KubeConfig.from_service_account(access.service_account), "")
     raise ValueError("nothing says where the API server is")
 
 

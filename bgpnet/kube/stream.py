@@ -22,10 +22,6 @@ if TYPE_CHECKING:
 
 IDLE = 0.5
 """Seconds without news after which a watch yields None."""
-QUIET = 90.0
-"""Seconds without a byte after which the server counts as hung; bookmarks come every 60."""
-LASTING = 300
-"""Seconds after which the API server is to end a watch."""
 _AHEAD = 64  # lines read before the caller wants them; then the API server waits, not our memory
 _JOIN = 5.0
 
@@ -35,12 +31,11 @@ Told = tuple[str, dict[str, Any]] | None
 class Watch:
     """Where a watch has got to. For one thread."""
 
-    def __init__(self, api: Api, path: str, after: str, selectors: Mapping[str, str], quiet: float = QUIET) -> None:
+    def __init__(self, api: Api, path: str, after: str, selectors: Mapping[str, str]) -> None:
         self._api = api
         self._path = path
         self._seen = after
         self._selectors = selectors
-        self._quiet = quiet
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Told]:
         """As Api.watch says."""
@@ -62,14 +57,14 @@ class Watch:
             "watch": "1",
             "resourceVersion": self._seen,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(LASTING),
+            "timeoutSeconds": str(self._api.lasting),
         }
         what = f"watch {self._path}"
         opened: list[Stream] = []
         from bgpnet.kube.door import Answer, Door
 
         def call(door: Door, seconds: float) -> Answer:
-            stream = door.open(self._path, params, self._quiet, seconds)
+            stream = door.open(self._path, params, self._api.quiet, seconds)
             if stream.status == 200:
                 opened.append(stream)
                 return Answer(200, b"")
