@@ -56,10 +56,17 @@ build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 	@mkdir -p $(@D)
 	@$(CNI_CC) -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
 
+image: ## the container image, by docker or podman (BASE= another base, ENGINE= another engine); labimage: containerlab's
+	@scripts/image node
+
+labimage: image ## the same with routers of other makes, as containerlab/*.clab.yml wants it
+	@scripts/image lab
+
 install: .demo-ready cni ## what the demo needs, and no more
 
-manifests: .demo-ready ## the CustomResourceDefinitions in manifests/crds, from the model's types
+manifests: .demo-ready ## manifests/crds from the model's types, and manifests/bgpnet.yaml, which is all in one file
 	@$(PY) -m bgpnet.kube.crd.main manifests/crds
+	@scripts/render
 
 format: .test-ready ## rewrite the sources in their one format
 	@ruff format . && ruff check --fix .
