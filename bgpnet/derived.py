@@ -11,11 +11,19 @@ from bgpnet import names
 from bgpnet.model import ip
 from bgpnet.model.blockaffinity import AffinityState, BlockAffinity, BlockAffinitySpec
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, Use
+from bgpnet.model.node import Node
 from bgpnet.model.resource import Metadata
 from bgpnet.model.workloadendpoint import WorkloadEndpoint, WorkloadEndpointSpec
 
 _Holder = tuple[str, str, str, str]
 """Node, pod (`namespace/name`), container and interface: one endpoint, with an address in one block or several."""
+
+
+def tunnels(node: Node) -> list[tuple[str, str]]:
+    """The node's tunnels that have an address, by name."""
+    ipip = node.spec.bgp.ipv4IPIPTunnelAddr if node.spec.bgp else ""
+    found = [(names.TUNNEL, ipip), (names.VXLAN, node.spec.ipv4VXLANTunnelAddr)]
+    return [(name, address) for name, address in found if address]
 
 
 def affinities(blocks: Iterable[IPAMBlock]) -> list[BlockAffinity]:

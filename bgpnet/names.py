@@ -9,6 +9,9 @@ from functools import lru_cache
 from bgpnet.model import ip
 
 TUNNEL = "tunl0"
+VXLAN = "vxlan.bgpnet"
+TUNNELS = (TUNNEL, VXLAN)
+"""The tunnel devices, which are ours by their names; so is what hangs on them."""
 POD_LINK_PREFIX = "cali"
 HOST_MAC = "ee:ee:ee:ee:ee:ee"
 POD_GATEWAY = ip.address("169.254.1.1")

@@ -138,8 +138,8 @@ def _unfit(
         return f"is smaller than one of its blocks ({sizes}, which can be made greater while spec.disabled is true)"
     if AllowedUse(use.value) not in spec.allowedUses:
         return f"is not for this use (spec.allowedUses: {uses or 'none'})"
-    if use is Use.TUNNEL and spec.ipipMode is Encap.NEVER:
-        return "does not tunnel (spec.ipipMode: Never)"
+    if use is Use.TUNNEL and spec.ipipMode is Encap.NEVER and spec.vxlanMode is Encap.NEVER:
+        return "does not tunnel (spec.ipipMode and spec.vxlanMode: Never)"
     if asked:
         return ""
     # The tunnel's address asks for its pools, so to say: Manual does not keep it out, and it has no namespace.

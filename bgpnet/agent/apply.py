@@ -14,9 +14,11 @@ from bgpnet.diff import Delta, diff
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import (
     Change,
+    DropFdb,
     DropNeighbour,
     DropRoute,
     Kernel,
+    PutFdb,
     PutNeighbour,
     PutRoute,
     PutSysctl,
@@ -24,6 +26,7 @@ from bgpnet.kernel.api import (
 )
 from bgpnet.kernel.state import KernelState, Owner, PodLink, Route
 from bgpnet.model import ip
+from bgpnet.names import TUNNELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,14 @@ class Applied:
 def apply(plan: Plan, kernel: Kernel) -> Applied:
     """Read the kernel once and change what differs; what workers are busy with is left to them."""
     have = kernel.read(plan.kernel.sysctls)
-    changes = differences(plan, have)
-    tunnels = [one for one in changes if isinstance(one, PutTunnel)]
-    refusals = [str(one) for one in kernel.change(tunnels)] if tunnels else []
+    tunnels = _tunnels(plan, have)
+    refused = {one.tunnel.name: kernel.change([one]) for one in tunnels}
+    refusals = [str(problem) for problems in refused.values() for problem in problems]
     # What leads over a tunnel that cannot be made would only be refused again, a sentence for each route.
-    lacking = {one.tunnel.name for one in tunnels} if refusals else set()
-    rest = [one for one in changes if not isinstance(one, PutTunnel) and not _needs(one, lacking)]
+    lacking = {name for name, problems in refused.items() if problems}
+    if tunnels:  # one that was made anew, got another MAC or was down has lost what hung on it
+        have = kernel.read(plan.kernel.sysctls)
+    rest = [one for one in differences(plan, have) if not isinstance(one, PutTunnel) and not _needs(one, lacking)]
     refusals += [str(one) for one in kernel.change(rest)] if rest else []
     stale = stale_links(plan, have)
     for link in stale:
@@ -53,7 +58,7 @@ def apply(plan: Plan, kernel: Kernel) -> Applied:
         except KernelRefused as problem:
             refusals.append(str(problem))
     lost = lost_links(plan, have)
-    return Applied(len(changes), (*refusals, *lost.values()), stale, frozenset(lost))
+    return Applied(len(tunnels) + len(rest), (*refusals, *lost.values()), stale, frozenset(lost))
 
 
 def handled_by(world: World, event: object) -> set[str]:
@@ -111,13 +116,10 @@ def _difference(want: Mapping[ip.Network, Route], have: Mapping[ip.Network, Rout
 
 def _differ_by_routes(before: KernelState, want: KernelState, handled: Set[str]) -> bool:
     """Whether nothing else differs, but for pod links that workers have handled."""
-    if (before.tunnels, before.sysctls, before.sweep, before.sweep_pods, before.routes.keys()) != (
-        want.tunnels,
-        want.sysctls,
-        want.sweep,
-        want.sweep_pods,
-        want.routes.keys(),
-    ):
+    fields = ("tunnels", "sysctls", "fdb", "sweep", "sweep_pods", "sweep_ends")
+    if any(getattr(before, name) != getattr(want, name) for name in fields):
+        return False
+    if before.routes.keys() != want.routes.keys():
         return False
     links = {name for name, _ in before.pods.items() ^ want.pods.items()}
     return {*links, *(key.dev for key, _ in before.neighbours.items() ^ want.neighbours.items())} <= handled
@@ -134,27 +136,41 @@ def _needs(change: Change, lacking: set[str]) -> bool:
             return any(hop.dev in lacking for hop in route.hops)
         case PutSysctl(name):
             return any(f"/{link}/" in name for link in lacking)
+        case PutNeighbour(key):
+            return key.dev in lacking
+        case PutFdb(key):
+            return key.dev in lacking
         case _:
             return False
 
 
 def differences(plan: Plan, have: KernelState) -> list[Change]:
-    """What to change, in order: tunnels, sysctls, then routes and neighbours."""
+    """What to change, in order: tunnels, sysctls, neighbours, then the routes that lead to them; what goes, last."""
     want = plan.kernel
-    changes: list[Change] = [PutTunnel(tunnel) for tunnel in diff(want.tunnels, have.tunnels).put.values()]
+    changes: list[Change] = [*_tunnels(plan, have)]
     changes += [PutSysctl(name, value) for name, value in diff(want.sysctls, have.sysctls).put.items()]
-    for owner, table in want.routes.items():
-        changes += _routes(plan, have, owner, table)
     absent = set(want.pods) - set(have.pods)
-    neighbours = diff(want.neighbours, have.neighbours)
+    neighbours, fdb = diff(want.neighbours, have.neighbours), diff(want.fdb, have.fdb)
+    changes += [PutFdb(key, to) for key, to in fdb.put.items()]
     changes += [
         PutNeighbour(key, mac)
         for key, mac in neighbours.put.items()
         if key.dev not in absent and key.dev not in plan.hold_links
     ]
-    if want.sweep_pods:
-        changes += [DropNeighbour(key) for key in neighbours.drop if key.dev not in plan.hold_links]
+    for owner, table in want.routes.items():
+        changes += _routes(plan, have, owner, table)
+    changes += [
+        DropNeighbour(key)
+        for key in neighbours.drop
+        if key.dev not in plan.hold_links and (want.sweep_ends if key.dev in TUNNELS else want.sweep_pods)
+    ]
+    if want.sweep_ends:
+        changes += [DropFdb(key) for key in fdb.drop]
     return changes
+
+
+def _tunnels(plan: Plan, have: KernelState) -> list[PutTunnel]:
+    return [PutTunnel(tunnel) for tunnel in diff(plan.kernel.tunnels, have.tunnels).put.values()]
 
 
 def _routes(plan: Plan, have: KernelState, owner: Owner, table: Mapping[ip.Network, Route]) -> list[Change]:

@@ -1,4 +1,4 @@
-"""Blocks for this node: claimed, taken back from idleness, claimed ahead of need; and the tunnel's address. Pure."""
+"""Blocks for this node: claimed, taken back from idleness, claimed ahead of need; and the tunnels' addresses. Pure."""
 
 from __future__ import annotations
 
@@ -111,32 +111,44 @@ def _homeless(world: World) -> Iterator[tuple[list[IPPool], ip.Network]]:
 
 
 def ensure_tunnel(world: World) -> Step:
-    """The tunnel's address, from the node's own first block of a pool that permits it; kept as long as that does.
+    """Each tunnel's address, from the node's own first block of a pool that permits it; kept as long as that does.
 
     Else it moves: the new one is allocated before the old one rests, and tunl0 gets it before it loses the other. With
-    no pool to move to it goes (Calico's allocateip), so that its pool can be deleted. Where no pool tunnels at all it
-    stays, for tunl0 is left as it is. Until our Node was heard its labels are not known: nothing moves.
+    no pool to move to it goes (Calico's allocateip), so that its pool can be deleted. Where no pool tunnels so it
+    stays, for the device is left as it is. Until our Node was heard its labels are not known: nothing moves.
     """
-    if not world.adopted or not world.is_synced(kinds.IPPOOL) or not facts.uses_ipip(world):
+    if not world.adopted or not world.is_synced(kinds.IPPOOL):
         return world, []
-    had = [net for net in sorted(world.blocks, key=ip.order) if ipam.find(world.blocks[net], "", facts.TUNNEL_CLAIM)]
+    effects: list[Effect] = []
+    reasons: dict[str, None] = {}
+    for name in facts.tunnels_used(world):
+        world, more, reason = _ensured(world, name)
+        effects += more
+        reasons |= {reason: None} if reason else {}
+    return _told(world, "; ".join(reasons)), effects
+
+
+def _ensured(world: World, name: str) -> tuple[World, list[Effect], str]:
+    """One tunnel's address; and why it has none, or none that it should have."""
+    had = [net for net in sorted(world.blocks, key=ip.order) if ipam.find(world.blocks[net], "", name)]
     if had and world.me.node not in facts.nodes(world):
-        return world, []
+        return world, [], ""
     try:
-        pools = ipam.pools_for(facts.pools(world).values(), Use.TUNNEL, facts.labels(world))
+        tunnelled = [pool for pool in facts.pools(world).values() if facts.encapsulation(pool)[1] == name]
+        pools = ipam.pools_for(tunnelled, Use.TUNNEL, facts.labels(world))
     except NoAddress as problem:
-        return _moved(_told(world, str(problem)), had, [])
+        return *_moved(world, name, had, []), str(problem)
     kept = next((net for net in had if any(ip.contains(pool.network, net) for pool in pools)), None)
     if kept is not None:
-        return _moved(world, [net for net in had if net != kept], [])
-    if (new := _tunnel_block(world, pools)) is None:
-        return more(_told(world, choose.no_more(world)), pools)
-    return _moved(world, had, [new])
+        return *_moved(world, name, [net for net in had if net != kept], []), ""
+    if (new := _tunnel_block(world, name, pools)) is None:
+        return *more(world, pools), choose.no_more(world)
+    return *_moved(world, name, had, [new]), ""
 
 
-def _moved(world: World, left: Sequence[ip.Network], new: Sequence[IPAMBlock]) -> Step:
+def _moved(world: World, name: str, left: Sequence[ip.Network], new: Sequence[IPAMBlock]) -> Step:
     """The blocks with the new address, if any, and then those with addresses that rest from now on, made durable."""
-    rest = [ipam.release(world.blocks[net], "", facts.TUNNEL_CLAIM, world.now) for net in left]
+    rest = [ipam.release(world.blocks[net], "", name, world.now) for net in left]
     if not new and not rest:
         return world, []
     changed = (*new, *rest)
@@ -149,9 +161,9 @@ def _told(world: World, reason: str) -> World:
     return replace(world, no_address=reason) if reason and world.no_address != reason else world
 
 
-def _tunnel_block(world: World, pools: Sequence[IPPool]) -> IPAMBlock | None:
+def _tunnel_block(world: World, name: str, pools: Sequence[IPPool]) -> IPAMBlock | None:
     """The first own block of these pools with the tunnel's address given away."""
-    who = ipam.Claimant("", facts.TUNNEL_CLAIM, "", Use.TUNNEL)
+    who = ipam.Claimant("", name, "", Use.TUNNEL)
     for pressed in (False, True):
         for block in choose.usable(world, pools):
             kept = choose.reserved(world, block)

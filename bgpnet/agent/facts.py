@@ -8,9 +8,9 @@ from fnmatch import translate
 from math import inf
 from typing import cast
 
-from bgpnet import ipam
+from bgpnet import ipam, names
 from bgpnet.agent import recorded
-from bgpnet.agent.world import Phase, Seen, World
+from bgpnet.agent.world import Departed, Phase, Seen, World
 from bgpnet.bgp import member
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.state import KernelState, Uplink
@@ -25,11 +25,11 @@ from bgpnet.model.ippool import Encap, IPPool
 from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.node import Identity, Node
 
-IPIP_OVERHEAD = 20
-"""Bytes of the outer IPv4 header (RFC 2003)."""
+OVERHEAD = {names.TUNNEL: 20, names.VXLAN: 50}
+"""Bytes around a tunnelled packet: an IPv4 header (RFC 2003); with UDP, VXLAN and an inner Ethernet header (RFC 7348).
 
-TUNNEL_CLAIM = "tunl0"
-"""The interface name under which a node's own tunnel address is allocated; it has no container, as every pod has."""
+By the tunnels' names, under which a node's own tunnel addresses are allocated; they have no container, as pods have.
+"""
 
 
 def pools(world: World) -> Mapping[str, IPPool]:
@@ -45,19 +45,24 @@ def nodes(world: World) -> Mapping[str, Node]:
 def lingering_pools(world: World) -> list[IPPool]:
     """All pools, and then those that were deleted just now: see `sync.LINGER`."""
     there = pools(world)
-    return [*there.values(), *(one for one in _departed(world, kinds.IPPOOL, there) if isinstance(one, IPPool))]
+    gone = _departed(world.departed, kinds.IPPOOL, there)
+    return [*there.values(), *(one for one in gone if isinstance(one, IPPool))]
 
 
 def lingering_nodes(world: World) -> list[Node]:
     """All nodes, and then those that were deleted just now and whose address no other has: see `sync.LINGER`."""
-    there = nodes(world)
+    return lingering(nodes(world), world.departed)
+
+
+def lingering(there: Mapping[str, Node], departed: Departed) -> list[Node]:
+    """The same of what a World has of them."""
     taken = {node.ipv4.ip for node in there.values() if node.ipv4}
-    departed = [one for one in _departed(world, kinds.NODE, there) if isinstance(one, Node)]
-    return [*there.values(), *(one for one in departed if one.ipv4 is None or one.ipv4.ip not in taken)]
+    gone = [one for one in _departed(departed, kinds.NODE, there) if isinstance(one, Node)]
+    return [*there.values(), *(one for one in gone if one.ipv4 is None or one.ipv4.ip not in taken)]
 
 
-def _departed(world: World, kind: Kind, there: Mapping[str, object]) -> list[Resource]:
-    return [one for name, (one, _) in world.departed.get(kind.plural, {}).items() if name not in there]
+def _departed(departed: Departed, kind: Kind, there: Mapping[str, object]) -> list[Resource]:
+    return [one for name, (one, _) in departed.get(kind.plural, {}).items() if name not in there]
 
 
 def labels(world: World) -> Mapping[str, str]:
@@ -110,21 +115,21 @@ def silence(world: World, identity: Identity) -> float:
 def lingering_peers(world: World) -> list[BGPPeer]:
     """All BGPPeers, and then those that were deleted just now: see `sync.LINGER`."""
     there = world.of_kind(kinds.BGPPEER)
-    found = [*there.values(), *_departed(world, kinds.BGPPEER, there)]
+    found = [*there.values(), *_departed(world.departed, kinds.BGPPEER, there)]
     return [one for one in found if isinstance(one, BGPPeer)]
 
 
 def lingering_filters(world: World) -> dict[str, BGPFilterSpec]:
     """All BGPFilters by name, and those that were deleted just now: see `sync.LINGER`."""
     there = world.of_kind(kinds.BGPFILTER)
-    found = [*_departed(world, kinds.BGPFILTER, there), *there.values()]
+    found = [*_departed(world.departed, kinds.BGPFILTER, there), *there.values()]
     return {one.metadata.name: one.spec for one in found if isinstance(one, BGPFilter)}
 
 
 def configured(world: World) -> Mapping[str, BGPConfigurationSpec]:
     """The BGPConfigurations by name: `default`, and `node.<name>`."""
     there = world.of_kind(kinds.BGPCONFIGURATION)
-    departed = {one.metadata.name: one for one in _departed(world, kinds.BGPCONFIGURATION, there)}
+    departed = {one.metadata.name: one for one in _departed(world.departed, kinds.BGPCONFIGURATION, there)}
     return {name: one.spec for name, one in {**departed, **there}.items() if isinstance(one, BGPConfiguration)}
 
 
@@ -157,26 +162,39 @@ def listen_port(world: World) -> int:
     return member.listen_port(configured(world), world.me.node)
 
 
-def uses_ipip(world: World) -> bool:
-    """Whether some pool tunnels: then every node has tunl0, an address on it, and smaller pods' MTU."""
-    return any(pool.spec.ipipMode is not Encap.NEVER for pool in pools(world).values())
+def encapsulation(pool: IPPool) -> tuple[Encap, str]:
+    """When a pool's packets between nodes are tunnelled, and by which tunnel; no pool has both."""
+    if pool.spec.vxlanMode is not Encap.NEVER:
+        return pool.spec.vxlanMode, names.VXLAN
+    return pool.spec.ipipMode, names.TUNNEL if pool.spec.ipipMode is not Encap.NEVER else ""
 
 
-def tunnel_mtu(world: World) -> int:
-    """The uplink's MTU less the outer header."""
-    return world.me.uplink_mtu - IPIP_OVERHEAD
+def tunnels_used(world: World) -> list[str]:
+    """The tunnels of pools that tunnel: every node has each, an address on it, and smaller pods' MTU."""
+    used = {encapsulation(pool)[1] for pool in pools(world).values()}
+    return [name for name in names.TUNNELS if name in used]
+
+
+def tunnel_mtu(world: World, name: str = names.TUNNEL) -> int:
+    """The uplink's MTU less what is around the packet."""
+    return world.me.uplink_mtu - OVERHEAD[name]
+
+
+def tunnel_mac(world: World) -> str:
+    """The MAC of the node's VXLAN device: from its address, which no other node has."""
+    return ":".join(f"{byte:02x}" for byte in b"\x66\x62" + world.me.address.ip.packed[-4:])
 
 
 def pod_mtu(world: World) -> int:
-    """What fits through every way a pod's packet may take; a tunnel among them while the pools are not known."""
-    tunnelled = uses_ipip(world) or not world.is_synced(kinds.IPPOOL)
-    return tunnel_mtu(world) if tunnelled else world.me.uplink_mtu
+    """What fits through every way a pod's packet may take; each tunnel among them while the pools are not known."""
+    used = tunnels_used(world) if world.is_synced(kinds.IPPOOL) else names.TUNNELS
+    return min([tunnel_mtu(world, name) for name in used], default=world.me.uplink_mtu)
 
 
-def tunnel_address(world: World) -> ip.Address | None:
-    """The address of tunl0, which lies in one of the node's own blocks."""
+def tunnel_address(world: World, name: str = names.TUNNEL) -> ip.Address | None:
+    """The address of tunl0, or of another tunnel, which lies in one of the node's own blocks."""
     for net in sorted(world.blocks, key=ip.order):
-        if found := ipam.find(world.blocks[net], "", TUNNEL_CLAIM):
+        if found := ipam.find(world.blocks[net], "", name):
             return found[0]
     return None
 

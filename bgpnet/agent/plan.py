@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import choose, facts, leaks, orchestrated, peers, policies, releases
+from bgpnet.agent import choose, facts, leaks, orchestrated, peers, policies, releases, tunnels
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import RESTART_TIME, SpeakerConf
 from bgpnet.bgp.export import Advert, Offer, Target, exports
 from bgpnet.bgp.imports import Imported, Refusal
 from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.rib import Table
-from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
+from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock
@@ -36,7 +36,8 @@ LOOSE, STRICT = "2", "1"
 class Plan:
     """The wish. None: not known yet, leave it as it is.
 
-    hold: destinations and pod links that workers are busy with; nobody else touches them now.
+    hold: destinations and pod links that workers are busy with, and destinations whose way has to be found out yet;
+    nobody else touches them now.
     refused: learned paths that are not taken, each with its reason, for the status. peerings: None as for the others.
     unsettled: peers that are not told of everything yet: some of what was reflected to them may come back. held: where
     nothing is withdrawn yet.
@@ -66,15 +67,17 @@ def plan(world: World) -> Plan:
     busy = [pod for pod in world.pods.values() if pod.phase in (Phase.WIRING, Phase.LEAVING, Phase.CUT)]
     return Plan(
         kernel=KernelState(
-            tunnels=tunnels(world),
+            tunnels=tunnels.devices(world),
             routes=routes,
-            neighbours=neighbours(world),
+            neighbours={**neighbours(world), **tunnels.neighbours(world)},
+            fdb=tunnels.fdb(world),
             sysctls=sysctls(world),
             pods=pod_links(world),
             sweep=swept(world, found),
             sweep_pods=world.adopted,
+            sweep_ends=tunnels.are_known(world),
         ),
-        hold=frozenset(ip.host(pod.address) for pod in busy),
+        hold=frozenset(ip.host(pod.address) for pod in busy) | tunnels.waiting(taken),
         hold_links=frozenset(pod.link for pod in busy),
         announcements=announcements(world, found, taken),
         speaker=peers.speaker(world, found),
@@ -127,16 +130,6 @@ def local_routes(world: World) -> dict[ip.Network, Route]:
     return routes
 
 
-def tunnels(world: World) -> dict[str, Tunnel]:
-    """tunl0 where some pool tunnels; its one address once it is allocated, and none where it is known to have none."""
-    if not world.is_synced(kinds.IPPOOL) or not facts.uses_ipip(world):
-        return {}
-    address = facts.tunnel_address(world)
-    wanted = ip.interface(f"{address}/{address.max_prefixlen}") if address else None
-    bare = world.adopted and address is None
-    return {names.TUNNEL: Tunnel(names.TUNNEL, "ipip", facts.tunnel_mtu(world), wanted, bare)}
-
-
 def neighbours(world: World) -> dict[NeighbourKey, str]:
     """The pods' MACs, so that nobody has to ask by ARP."""
     return {NeighbourKey(pod.link, pod.address): pod.mac for pod in world.pods.values() if pod.phase is Phase.READY}
@@ -149,8 +142,8 @@ def sysctls(world: World) -> dict[str, str]:
     greater of `all` and the link's own value (Documentation/networking/ip-sysctl).
     """
     wanted = {"net/ipv4/ip_forward": "1", f"net/ipv4/conf/{world.me.uplink}/rp_filter": LOOSE}
-    if tunnels(world):
-        wanted[f"net/ipv4/conf/{names.TUNNEL}/rp_filter"] = LOOSE
+    for name in tunnels.devices(world):
+        wanted[f"net/ipv4/conf/{name}/rp_filter"] = LOOSE
     return wanted
 
 
@@ -239,6 +232,8 @@ def _own_node(world: World) -> Node | None:
     )
     identity = before.status.identity if before.status else None
     ours = identity is not None and identity.uuid == world.me.uuid
+    vxlan, mac = tunnels.published(world, before.spec)
+    spec = structs.replace(before.spec, bgp=bgp, ipv4VXLANTunnelAddr=vxlan, vxlanTunnelMACAddr=mac)
     fresh = identity is not None and ours and 0 <= facts.silence(world, identity) < HEARTBEAT
     told = world.watch.published or (before.status.ipam if before.status else None)
     said = leaks.same(told, before.status.ipam if before.status else None)
@@ -247,9 +242,9 @@ def _own_node(world: World) -> Node | None:
     said = said and (
         speaks is None or (written is not None and (written.sessions, written.basis) == (speaks.sessions, speaks.basis))
     )
-    described = stored is not None and (before.metadata, before.spec) == (stored.metadata, stored.spec)
-    if stored is not None and stored.spec.bgp == bgp and fresh and said and described:
+    described = stored is not None and (before.metadata, spec) == (stored.metadata, stored.spec)
+    if described and fresh and said:
         return None
     alive = identity if fresh else Identity(uuid=world.me.uuid, heartbeat=stamp(world.now))
     status = structs.replace(before.status or NodeStatus(), identity=alive, ipam=told, bgp=speaks)
-    return Node(metadata=before.metadata, spec=structs.replace(before.spec, bgp=bgp), status=status)
+    return Node(metadata=before.metadata, spec=spec, status=status)

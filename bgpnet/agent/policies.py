@@ -9,7 +9,7 @@ from functools import lru_cache
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import facts
+from bgpnet.agent import facts, tunnels
 from bgpnet.agent.same import Same
 from bgpnet.agent.world import World
 from bgpnet.bgp import services
@@ -41,12 +41,15 @@ def learned(world: World, found: Peerings | None) -> Imported | None:
 def ground(world: World, found: Peerings) -> Ground:
     """What this node is and knows, for import."""
     node = facts.nodes(world).get(world.me.node)
+    pools = [(pool.network, *facts.encapsulation(pool)) for pool in _pools(world)]
     return Ground(
         address=world.me.address,
         uplink=world.me.uplink,
         tunnel=names.TUNNEL,
         own=frozenset(world.blocks),
-        pools=tuple((pool.network, pool.spec.ipipMode) for pool in _pools(world)),
+        pools=tuple((net, mode) for net, mode, _ in pools),
+        vxlan=frozenset(net for net, _, tunnel in pools if tunnel == names.VXLAN),
+        ends={node: end.gateway for node, end in tunnels.ends(world).items()},
         nodes=frozenset(node.ipv4.ip for node in facts.lingering_nodes(world) if node.ipv4),
         services=ranges(world).all(),
         gateways=found.gateways,
@@ -213,7 +216,7 @@ def _hops(ways: tuple[Accepted, ...], uplink: str, known: _Hops) -> tuple[Hop, .
 def hop(way: Accepted, uplink: str) -> Hop:
     """Where a path leads."""
     if way.tunnelled:
-        return Hop(names.TUNNEL, way.path.next_hop, onlink=True)
+        return Hop(way.link or names.TUNNEL, way.via or way.path.next_hop, onlink=True)
     return Hop(way.link or uplink, way.via or way.path.next_hop)
 
 

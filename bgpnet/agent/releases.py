@@ -114,8 +114,8 @@ def _turn(world: World, request: ReleaseRequest) -> Turn | str:
         return f"{spec.address} is allocation {slot.sequence} by now, not {spec.sequence}: look again at who has it"
     if slot.freedAt is not None and not resting.kept_until(slot, world.now):
         return Turn.WAIT if world.unjournalled else Turn.DONE
-    if slot.use is Use.TUNNEL and facts.tunnel_address(world) == found[1]:
-        return f"{spec.address} is the address of this node's own tunnel interface {facts.TUNNEL_CLAIM}"
+    if slot.use is Use.TUNNEL and facts.tunnel_address(world, slot.ifname) == found[1]:
+        return f"{spec.address} is the address of this node's own tunnel interface {slot.ifname}"
     pod = _pod(world, request)
     if pod is None or pod.phase is Phase.LOST:
         return Turn.WAIT if world.unjournalled else Turn.LOOK

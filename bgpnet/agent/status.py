@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bgpnet import ipam
+from bgpnet import ipam, names
 from bgpnet.agent import choose, explain, facts, ipamview, leaks, orchestrated, peers, policies
 from bgpnet.agent.plan import Plan
 from bgpnet.agent.world import WAITING, Phase, Session, World
@@ -53,7 +53,7 @@ def answer(world: World, plan: Plan, question: dict[str, object]) -> tuple[int, 
 def status(world: World, plan: Plan) -> dict[str, object]:
     """The status object; its keys are what `bgpnetctl node status` prints."""
     reasons = not_ready(world)
-    tunnel = facts.tunnel_address(world)
+    tunnel, vxlan = (facts.tunnel_address(world, name) for name in names.TUNNELS)
     return {
         "node": world.me.node,
         "version": world.me.version,
@@ -62,6 +62,7 @@ def status(world: World, plan: Plan) -> dict[str, object]:
         "address": str(world.me.address),
         "asNumber": facts.own_as(world),
         "tunnel": str(tunnel) if tunnel else None,
+        "vxlan": str(vxlan) if vxlan else None,
         "blocks": _blocks(world),
         "pods": sum(pod.phase is Phase.READY for pod in world.pods.values()),
         "peers": _peers(world, plan),
@@ -82,8 +83,9 @@ def not_ready(world: World) -> list[str]:
         reasons.append("there is no IPPool; create one with bgpnetctl create -f pool.yaml")
     if world.unjournalled:
         reasons.append(f"pods cannot be added: {world.unjournalled}")
-    if world.adopted and facts.uses_ipip(world) and facts.tunnel_address(world) is None:
-        reasons.append(f"tunl0 has no address yet{': ' + world.no_address if world.no_address else ''}")
+    for name in facts.tunnels_used(world) if world.adopted else ():
+        if facts.tunnel_address(world, name) is None:
+            reasons.append(f"{name} has no address yet{': ' + world.no_address if world.no_address else ''}")
     return reasons
 
 
@@ -175,14 +177,17 @@ def _outside(world: World) -> list[str]:
 
 
 def _stuck(world: World) -> list[str]:
-    """That the tunnel's address lies where it should not, and why it cannot move."""
-    address = facts.tunnel_address(world)
-    block = choose.own(world, address) if address else None
-    if block is None or not world.no_address or not world.is_synced(kinds.IPPOOL):
-        return []
-    if not choose.is_unwanted(world, block.network):
-        return []
-    return [f"tunl0 has {address}, whose pool does not serve this node any more, and gets no other: {world.no_address}"]
+    """That a tunnel's address lies where it should not, and why it cannot move."""
+    found = []
+    for name in names.TUNNELS:
+        address = facts.tunnel_address(world, name)
+        block = choose.own(world, address) if address else None
+        if block is None or not world.no_address or not world.is_synced(kinds.IPPOOL):
+            continue
+        if choose.is_unwanted(world, block.network):
+            told = f"{name} has {address}, whose pool does not serve this node any more, and gets no other"
+            found.append(f"{told}: {world.no_address}")
+    return found
 
 
 def _surplus(world: World, plan: Plan) -> list[str]:

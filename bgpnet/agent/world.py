@@ -24,6 +24,8 @@ from bgpnet.model.kinds import Kind, Resource
 from bgpnet.model.service import Endpoint, Service
 from bgpnet.reservations import NONE, Reservations
 
+Departed = Mapping[str, Mapping[str, tuple[Resource, float]]]
+"""What was deleted just now, by kind and name, each with the clock until which it lingers."""
 ESTABLISHED = "Established"
 WAITING = "waiting for the peer"
 CLAIM_PATIENCE = 10.0
@@ -240,7 +242,7 @@ class World:
     heard: float = 0.0
     refusals: tuple[str, ...] = ()
     unheard: Mapping[Network, Unheard] = field(default_factory=dict)
-    departed: Mapping[str, Mapping[str, tuple[Resource, float]]] = field(default_factory=dict)
+    departed: Departed = field(default_factory=dict)
     unjournalled: str = ""
     fenced: str = ""
     replaced: str = ""

@@ -21,6 +21,7 @@ from bgpnet.bgp.rib import Identifiers, Key, Path, Table, equals
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Interface, Network
 from bgpnet.model.ippool import Encap
+from bgpnet.names import VXLAN
 
 PREFIX_LIMIT = 100_000
 """Prefixes that are taken of one peer; the first ones stay."""
@@ -29,6 +30,13 @@ FEW = 4
 """So many times as much as all is what choosing for a few must not cost."""
 
 NO_CHAIN = Chain({4: (), 6: ()})
+
+
+_BARE = (Encap.NEVER, "")
+_SILENT = (
+    "has not said yet where its VXLAN tunnel ends (spec.vxlanTunnelMACAddr of its Node): "
+    "the route waits for its agent, which writes that"
+)
 
 
 class Reason(StrEnum):
@@ -45,6 +53,7 @@ class Reason(StrEnum):
     DEFAULT = "default route"
     SERVICE = "service addresses"
     OUTSIDE = "outside the pools"
+    WAITING = "waiting for the other end of the tunnel"
     NEXT_HOP = "impossible next hop"
 
 
@@ -66,10 +75,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """One path that is taken, as operations left it. tunnelled: by IP-in-IP. verdict: the filter's, if one decided.
+    """One path that is taken, as operations left it. tunnelled: to a node. verdict: the filter's, if one decided.
 
-    via: the machine that its next hop is reached by, where that is another one. link: where the way begins, unless that
-    is the node's uplink.
+    via: the machine that its next hop is reached by, where that is another one, or the other end of the tunnel. link:
+    where the way begins, unless that is the node's uplink or, tunnelled, tunl0.
     """
 
     path: Path
@@ -100,7 +109,8 @@ class Origin:
 class Ground:
     """What import asks of this node. address: its own, with its subnet. pools: the narrowest first, disabled ones too.
     nodes: where the other nodes are. services: the configured ranges. gateways: the peers that are reached by another
-    machine, and its address. cluster_id: as a route reflector. subnets: on other links, each with its link."""
+    machine, and its address. cluster_id: as a route reflector. subnets: on other links, each with its link. vxlan: the
+    pools that are tunnelled so. ends: where VXLAN ends at the nodes that have said so, by their addresses."""
 
     address: Interface
     uplink: str
@@ -113,6 +123,8 @@ class Ground:
     cluster_id: str = ""
     limit: int = PREFIX_LIMIT
     subnets: tuple[tuple[Network, str], ...] = ()
+    vxlan: frozenset[Network] = frozenset()
+    ends: Mapping[Address, Address] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,7 +296,13 @@ class Judge:
         self._other_links: dict[Address, str] = {}
         self._me = str(ground.address.ip)
         self._pools = [
-            (net.version, net.prefixlen, int(net.network_address), int(net.broadcast_address), mode)
+            (
+                net.version,
+                net.prefixlen,
+                int(net.network_address),
+                int(net.broadcast_address),
+                (mode, VXLAN if net in ground.vxlan else ground.tunnel),
+            )
             for net, mode in ground.pools
         ]
         link = ground.address.network
@@ -293,7 +311,7 @@ class Judge:
     def judge(self, path: Path, origin: Origin) -> Outcome:
         """Whether a path is taken; the prefix limit is not its business."""
         pool = self._pool(path.prefix)
-        way = self._way(path, pool or Encap.NEVER)
+        way = self._way(path, *(pool or _BARE))
         if refusal := self._never(path, origin):
             return refusal
         verdict = origin.chain.judge(self._candidate(path, way)) if origin.chain.rules[path.prefix.version] else None
@@ -303,11 +321,14 @@ class Judge:
             return refusal
         if isinstance(way, Refusal):
             return way
-        via = None if way else self._ground.gateways.get(path.next_hop)
-        link = "" if way else self._other_link(path.next_hop)
-        return Accepted(path if verdict is None else _changed(path, verdict), way, verdict, via, link)
+        path = path if verdict is None else _changed(path, verdict)
+        if way:
+            vxlan = way == VXLAN
+            via = self._ground.ends[path.next_hop] if vxlan else None
+            return Accepted(path, True, verdict, via, VXLAN if vxlan else "")
+        return Accepted(path, False, verdict, self._ground.gateways.get(path.next_hop), self._other_link(path.next_hop))
 
-    def _pool(self, prefix: Network) -> Encap | None:
+    def _pool(self, prefix: Network) -> tuple[Encap, str] | None:
         """How the pool that the prefix lies in tunnels; by numbers, because this is asked of every path."""
         version, length, first = prefix.version, prefix.prefixlen, int(prefix.network_address)
         for family, least, low, high, mode in self._pools:
@@ -360,10 +381,10 @@ class Judge:
             return _no(path, Reason.OWN, f"covers a block of this node's own, {net}: {remedy}")
         return None
 
-    def _candidate(self, path: Path, way: bool | Refusal) -> Candidate:
+    def _candidate(self, path: Path, way: str | Refusal) -> Candidate:
         link = ""
         if not isinstance(way, Refusal):
-            link = self._ground.tunnel if way else self._other_link(path.next_hop) or self._ground.uplink
+            link = way or self._other_link(path.next_hop) or self._ground.uplink
         return Candidate(
             prefix=path.prefix,
             interface=link,
@@ -374,8 +395,8 @@ class Judge:
             priority=priority_of(path),
         )
 
-    def _way(self, path: Path, mode: Encap) -> bool | Refusal:
-        """Whether the route is tunnelled, or why its next hop leads nowhere.
+    def _way(self, path: Path, mode: Encap, tunnel: str) -> str | Refusal:
+        """The tunnel that the route takes, empty for none; or why its next hop leads nowhere.
 
         A route is tunnelled only to a node: whoever else is the next hop would not know what to do with the packets.
         """
@@ -387,13 +408,15 @@ class Judge:
         if hop == self._ground.address.ip:
             return _no(path, Reason.NEXT_HOP, "has this node itself as its next hop")
         if mode is Encap.ALWAYS or (mode is Encap.CROSS_SUBNET and not near):
-            if hop in self._ground.nodes:
-                return True
-            return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is no known node, so no tunnel leads there", ":")
+            if hop not in self._ground.nodes:
+                return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is no known node, so no tunnel leads there", ":")
+            if tunnel == VXLAN and hop not in self._ground.ends:
+                return _no(path, Reason.WAITING, f"its next hop {hop} {_SILENT}", ":")
+            return tunnel
         if not near and not self._other_link(hop):
             nets = [self._ground.address.network, *(net for net, _ in self._ground.subnets)]
             return _no(path, Reason.NEXT_HOP, f"its next hop {hop} is outside {' and '.join(map(str, nets))}", ":")
-        return False
+        return ""
 
     def _other_link(self, hop: Address) -> str:
         """The other link that a next hop, or the gateway to it, is on; empty where it is in the node's own subnet."""

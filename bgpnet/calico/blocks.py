@@ -148,17 +148,17 @@ class _Block:
         elif holder.released is None:
             self.conversion.claimants.add(self._claim(holder))
         return Allocation(
-            container="" if holder.is_tunnel and not reason else holder.container,
+            container="" if holder.tunnel and not reason else holder.container,
             ifname=holder.ifname,
             pod=holder.pod,
-            use=Use.RESERVED if reason else Use.TUNNEL if holder.is_tunnel else Use.WORKLOAD,
+            use=Use.RESERVED if reason else Use.TUNNEL if holder.tunnel else Use.WORKLOAD,
             since=holder.since,
             sequence=self.sequences.of(ordinal),
             freedAt=holder.released,
         )
 
     def _claim(self, holder: Holder) -> tuple[str, str, str]:
-        return ("" if holder.is_tunnel else holder.container, holder.ifname, self.owner)
+        return ("" if holder.tunnel else holder.container, holder.ifname, self.owner)
 
     def _reserved(self, address: str, holder: Holder) -> str:
         """Why the owner could not manage the allocation; empty when it can."""
@@ -172,12 +172,17 @@ class _Block:
             return "has no handle: nobody knows whose it is"
         if holder.node != self.owner:
             return f"was borrowed by node {holder.node} from a block of node {self.owner}"
-        if holder.is_tunnel and (own := self._tunnel()) and own != address:
-            return f"is left over: the node's spec.bgp.ipv4IPIPTunnelAddr is {own}"
+        field, own = self._tunnel(holder.tunnel)
+        if holder.tunnel and own and own != address:
+            return f"is left over: the node's {field} is {own}"
         if self._claim(holder) in self.conversion.claimants:
             return "is one more address of the same interface, and ours have one"
         return ""
 
-    def _tunnel(self) -> str:
+    def _tunnel(self, name: str) -> tuple[str, str]:
+        """The field of the owner's Node that has a tunnel's address, and the address."""
         node = self.conversion.around.nodes.get(self.owner)
-        return node.spec.bgp.ipv4IPIPTunnelAddr if node is not None and node.spec.bgp is not None else ""
+        if name == names.VXLAN:
+            return "spec.ipv4VXLANTunnelAddr", node.spec.ipv4VXLANTunnelAddr if node is not None else ""
+        bgp = node.spec.bgp if node is not None else None
+        return "spec.bgp.ipv4IPIPTunnelAddr", bgp.ipv4IPIPTunnelAddr if bgp is not None else ""

@@ -10,9 +10,10 @@ from bgpnet import names
 from bgpnet.calico import instants
 from bgpnet.calico.block_value import Attribute
 
-TUNNELS = ("vxlan-tunnel-addr-", "vxlan-v6-tunnel-addr-", "wireguard-tunnel-addr-", "wireguard-v6-tunnel-addr-")
+TUNNELS = {"ipip": names.TUNNEL, "vxlan": names.VXLAN}
+"""Those that bgpnet has, too, as handles (`ipip-tunnel-addr-NODE`) and types (`ipipTunnelAddress`) begin."""
+FOREIGN = ("vxlan-v6-tunnel-addr-", "wireguard-tunnel-addr-", "wireguard-v6-tunnel-addr-")
 WINDOWS = "windows-reserved-ipam-handle"
-_IPIP = "ipip-tunnel-addr-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who has an address. foreign: what it serves that bgpnet has not."""
+    """Who has an address. tunnel: the node's own that has it. foreign: what it serves that bgpnet has not."""
 
     handle: str
     node: str
@@ -36,7 +37,7 @@ class Holder:
     container: str
     ifname: str
     since: str
-    is_tunnel: bool
+    tunnel: str
     foreign: str
     released: str | None
 
@@ -49,20 +50,23 @@ class Holder:
         handle = attribute.handle_id or attribute.primary or ""
         said = dict(attribute.secondary or {})
         pod = f"{said.get('namespace', '')}/{said['pod']}" if said.get("pod") else ""
-        if handle.startswith(_IPIP):
-            said.setdefault("node", handle.removeprefix(_IPIP))
+        tunnel = ""
+        for kind, device in TUNNELS.items():
+            if handle.startswith(f"{kind}-tunnel-addr-"):
+                said.setdefault("node", handle.removeprefix(f"{kind}-tunnel-addr-"))
+                tunnel = device
+            tunnel = device if said.get("type") == f"{kind}TunnelAddress" else tunnel
         released = attribute.released_at
-        is_tunnel = handle.startswith(_IPIP) or said.get("type") == "ipipTunnelAddress"
         foreign = _foreign(handle, said)
-        container = handle if is_tunnel or foreign else handle.rpartition(".")[2]  # `<network>.<container>`
+        container = handle if tunnel or foreign else handle.rpartition(".")[2]  # `<network>.<container>`
         return cls(
             handle=handle,
             node=said.get("node") or (endpoint.node if endpoint else "") or owner,
             pod=pod or (endpoint.pod if endpoint else ""),
             container=(endpoint.container if endpoint else "") or container,
-            ifname=names.TUNNEL if is_tunnel else (endpoint.ifname if endpoint else "") or "eth0",
+            ifname=tunnel or (endpoint.ifname if endpoint else "") or "eth0",
             since=instants.rfc3339(said.get("timestamp"), (endpoint.since if endpoint else "") or instants.UNKNOWN),
-            is_tunnel=is_tunnel,
+            tunnel=tunnel,
             foreign=foreign,
             released=instants.rfc3339(released, instants.UNKNOWN) if released else None,
         )
@@ -70,7 +74,8 @@ class Holder:
 
 def _foreign(handle: str, said: Mapping[str, str]) -> str:
     kind = said.get("type", "")
-    if handle.startswith(TUNNELS) or (kind.endswith("TunnelAddress") and kind != "ipipTunnelAddress"):
+    ours = {f"{each}TunnelAddress" for each in TUNNELS}
+    if handle.startswith(FOREIGN) or (kind.endswith("TunnelAddress") and kind not in ours):
         return f"is a tunnel's address ({kind or handle}), and bgpnet has no such tunnel"
     if handle == WINDOWS:
         return "is kept from Windows nodes"

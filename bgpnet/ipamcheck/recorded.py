@@ -6,14 +6,15 @@ Every function takes the picture and yields problems; none asks for anything els
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from bgpnet import integrity, ipam
+from bgpnet import derived, integrity, ipam
 from bgpnet.ipamcheck.picture import Picture, Problem, Severity, Slot, holder
 from bgpnet.model import ip
 from bgpnet.model.instant import seconds
 from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
 from bgpnet.model.kinds import subject
+from bgpnet.model.node import Node
 
 BLOCKS_PER_HOST = 20
 """How many blocks a node may own where IPAMConfiguration says nothing (Calico's number, too)."""
@@ -138,12 +139,9 @@ def pools(picture: Picture) -> Iterator[Problem]:
 def tunnels(picture: Picture) -> Iterator[Problem]:
     """A node's tunnel address is an allocation of its own, in a block of its own, and it has but one."""
     recorded = picture.by_address()
-    expected: dict[str, str] = {}
-    for node in picture.nodes:
-        name, address = node.metadata.name, node.spec.bgp.ipv4IPIPTunnelAddr if node.spec.bgp else ""
-        if not address:
-            continue
-        expected[name] = address
+    expected: dict[tuple[str, str], str] = {}
+    for name, tunnel, address in _said(picture.nodes):
+        expected[name, tunnel] = address
         slots = recorded.get(address, [])
         restart = f"start or restart the agent of node {name}, which takes a tunnel address anew and writes it down"
         if not slots:
@@ -156,16 +154,23 @@ def tunnels(picture: Picture) -> Iterator[Problem]:
                 evidence = (slot.allocation.sequence,)
                 yield Problem("tunnel-elsewhere", Severity.ERROR, address, said, restart, name, evidence=evidence)
     for slot in picture.slots():
-        stray = slot.allocation.use is Use.TUNNEL and expected.get(slot.owner, str(slot.address)) != str(slot.address)
-        if stray:
+        said_to_be = expected.get((slot.owner, slot.allocation.ifname), str(slot.address))
+        if slot.allocation.use is Use.TUNNEL and said_to_be != str(slot.address):
             said = (
                 f"{slot.address} is allocated as a tunnel address of node {slot.owner}, whose tunnel address is another"
             )
             remedy = f"bgpnetctl ipam release --ip {slot.address}"
-            both = (slot.allocation.sequence, expected[slot.owner])
+            both = (slot.allocation.sequence, said_to_be)
             yield Problem(
                 "tunnel-unused", Severity.WARNING, str(slot.address), said, remedy, slot.owner, holder(slot), both
             )
+
+
+def _said(nodes: Iterable[Node]) -> Iterator[tuple[str, str, str]]:
+    """What Nodes say of their tunnels: node, tunnel, address."""
+    for node in nodes:
+        for tunnel, address in derived.tunnels(node):
+            yield node.metadata.name, tunnel, address
 
 
 def limits(picture: Picture) -> Iterator[Problem]:

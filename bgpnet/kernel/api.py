@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel.state import KernelState, NeighbourKey, Owner, Route, Tunnel, Uplink, Wiring
+from bgpnet.kernel.state import FdbKey, KernelState, NeighbourKey, Owner, Route, Tunnel, Uplink, Wiring
+from bgpnet.model.ip import Address
 from bgpnet.names import Alias
 
 
@@ -35,7 +36,8 @@ class DropRoute:
 class PutTunnel:
     """Create or find the device, set its MTU, give it exactly this IPv4 address, bring it up.
 
-    Without an address (not known yet) those that it has stay.
+    Without an address (not known yet) those that it has stay. A VXLAN device with other parameters is repaired in
+    place where the kernel lets it, else made anew, with the loss of what hung on it.
     """
 
     tunnel: Tunnel
@@ -57,6 +59,21 @@ class DropNeighbour:
 
 
 @dataclass(frozen=True, slots=True)
+class PutFdb:
+    """Write a permanent entry of a VXLAN device's forwarding database: frames for this MAC go to that node."""
+
+    key: FdbKey
+    to: Address
+
+
+@dataclass(frozen=True, slots=True)
+class DropFdb:
+    """Remove the entry, whoever is behind it."""
+
+    key: FdbKey
+
+
+@dataclass(frozen=True, slots=True)
 class PutSysctl:
     """Write a sysctl by its path below /proc/sys."""
 
@@ -64,7 +81,7 @@ class PutSysctl:
     value: str
 
 
-Change = PutRoute | DropRoute | PutTunnel | PutNeighbour | DropNeighbour | PutSysctl
+Change = PutRoute | DropRoute | PutTunnel | PutNeighbour | DropNeighbour | PutFdb | DropFdb | PutSysctl
 
 
 Begin = Callable[[], Callable[[], None]]

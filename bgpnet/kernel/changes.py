@@ -1,4 +1,4 @@
-"""Routes and neighbours, as many as there are, in few datagrams; only ever in the place of our own."""
+"""Routes, neighbours and forwarding entries, many in few datagrams; only ever in the place of our own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, refusals, rtnl, table
-from bgpnet.kernel.api import DropNeighbour, DropRoute, PutNeighbour, PutRoute
+from bgpnet.kernel import encode, refusals, rtnl, table, vxlan
+from bgpnet.kernel.api import DropFdb, DropNeighbour, DropRoute, PutFdb, PutNeighbour, PutRoute
 from bgpnet.kernel.netlink import Netlink, Refusal
 from bgpnet.kernel.state import Owner
 
-Entry = PutRoute | DropRoute | PutNeighbour | DropNeighbour
+Entry = PutRoute | DropRoute | PutNeighbour | DropNeighbour | PutFdb | DropFdb
 Occupants = Mapping[encode.Place, Sequence[rtnl.Message]]
 
 _GONE = (errno.ESRCH, errno.ENOENT, errno.ENODEV)
@@ -55,7 +55,7 @@ class _Batch:
         try:
             self._ready.append((one, self._message(one)))
         except KernelRefused as problem:
-            if not isinstance(one, DropNeighbour):
+            if not isinstance(one, DropNeighbour | DropFdb):
                 self.refused.append(problem)
 
     def send(self) -> list[PutRoute]:
@@ -63,7 +63,7 @@ class _Batch:
         outcome = self._netlink.send([raw for _, raw in self._ready])
         taken = []
         for (one, _), refusal in zip(self._ready, outcome, strict=True):
-            if refusal is None or (isinstance(one, DropRoute | DropNeighbour) and refusal.errno in _GONE):
+            if refusal is None or (isinstance(one, DropRoute | DropNeighbour | DropFdb) and refusal.errno in _GONE):
                 continue
             if isinstance(one, PutRoute) and one.new and refusal.errno == errno.EEXIST:
                 taken.append(one)
@@ -85,6 +85,10 @@ class _Batch:
                 return encode.neighbour(rtnl.RTM_NEWNEIGH, key, mac, self._index(key.dev))
             case DropNeighbour(key):
                 return encode.neighbour(rtnl.RTM_DELNEIGH, key, "", self._index(key.dev))
+            case PutFdb(key, to):
+                return vxlan.fdb_message(rtnl.RTM_NEWNEIGH, key, to, self._index(key.dev))
+            case DropFdb(key):
+                return vxlan.fdb_message(rtnl.RTM_DELNEIGH, key, None, self._index(key.dev))
 
 
 def _index(netlink: Netlink, name: str) -> int:
@@ -102,3 +106,5 @@ def _why(one: Entry, refusal: Refusal) -> KernelRefused:
             return KernelRefused(f"route {route}: the kernel does not remove it: {refusal.told}")
         case PutNeighbour(key) | DropNeighbour(key):
             return KernelRefused(f"neighbour {key.address} on {key.dev}: the kernel refused it: {refusal.told}")
+        case PutFdb(fdb_key) | DropFdb(fdb_key):
+            return KernelRefused(f"forwarding of {fdb_key.mac} on {fdb_key.dev}: the kernel refused it: {refusal.told}")

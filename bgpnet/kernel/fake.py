@@ -10,26 +10,40 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import refusals
 from bgpnet.kernel.api import (
     Begin,
     Change,
+    DropFdb,
     DropNeighbour,
     DropRoute,
+    PutFdb,
     PutNeighbour,
     PutRoute,
     PutSysctl,
     PutTunnel,
     nothing,
 )
-from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel, Uplink, Wiring
+from bgpnet.kernel.fake_parts import MAIN, FakeLink, FakeRoute, as_listed
+from bgpnet.kernel.state import (
+    FdbKey,
+    Hop,
+    KernelState,
+    NeighbourKey,
+    Owner,
+    PodLink,
+    Route,
+    Tunnel,
+    Uplink,
+    Vxlan,
+    Wiring,
+)
 from bgpnet.model import ip
-from bgpnet.names import HOST_MAC, TUNNEL, Alias
+from bgpnet.names import HOST_MAC, TUNNELS, Alias
 
-MAIN = 254
 KERNEL = 2
 LOOK = 0.1
 """Seconds after which a monitor looks at `stop`."""
@@ -37,59 +51,15 @@ HOST_NETNS = -1
 """Stands for a descriptor of the host's own namespace."""
 
 
-@dataclass(slots=True)
-class FakeLink:
-    """A link of the host's namespace; of a pod's: its alias and where its other end is."""
-
-    name: str
-    index: int
-    kind: str = ""
-    mtu: int = 1500
-    up: bool = True
-    mac: str = ""
-    addresses: list[ip.Interface] = field(default_factory=list)
-    alias: Alias | None = None
-    reaping: bool = False
-    peer: tuple[int, str] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class FakeRoute:
-    """A route of whichever table, with the mark of its owner."""
-
-    protocol: int
-    route: Route
-    table: int = MAIN
-    src: ip.Address | None = None
-
-    def __str__(self) -> str:
-        """As `ip route` (iproute2 6.1) prints it, without the blank at the end."""
-        owner = Owner(self.protocol).label if self.protocol in tuple(Owner) else refusals.protocol(self.protocol)
-        proto = "" if owner == "boot" else f" proto {owner}"
-        dst = self.route.dst
-        words = "default" if dst.prefixlen == 0 else str(dst if dst.prefixlen < dst.max_prefixlen else dst[0])
-        if not self.route.hops:
-            return f"blackhole {words}{proto}"
-        if len(self.route.hops) > 1:
-            return f"{words}{proto}" + "".join(f"\n\tnexthop {_nexthop(hop)}" for hop in self.route.hops)
-        (hop,) = self.route.hops
-        scope = " scope link" if hop.via is None and dst.version == 4 else ""
-        src = f" src {self.src}" if self.src else ""
-        return f"{words} {replace(hop, onlink=False)}{proto}{scope}{src}" + (" onlink" if hop.onlink else "")
-
-
-def _nexthop(hop: Hop) -> str:
-    return f"{replace(hop, onlink=False)} weight 1" + (" onlink" if hop.onlink else "")
-
-
 class FakeKernel:
     """Implements kernel.api.Kernel."""
 
-    def __init__(self, modules: Iterable[str] = ("ipip",)) -> None:
+    def __init__(self, modules: Iterable[str] = ("ipip", "vxlan")) -> None:
         self.links: dict[str, FakeLink] = {"lo": FakeLink("lo", 1, mtu=65536)}
         self.routes: dict[tuple[int, ip.Network], FakeRoute] = {}
         """By table and destination: there they exclude each other."""
         self.neighbours: dict[NeighbourKey, str] = {}
+        self.fdb: dict[FdbKey, ip.Address] = {}
         self.sysctls: dict[str, str] = {"net/ipv4/ip_forward": "0"}
         self.pods: dict[int, set[str]] = {}
         """The interfaces in the pods' namespaces, by the descriptor."""
@@ -106,7 +76,7 @@ class FakeKernel:
     def __str__(self) -> str:
         with self._lock:
             main = [one for one in self.routes.values() if one.table == MAIN and one.route.dst.version == 4]
-        return "\n".join(str(one) for one in sorted(main, key=_as_listed))
+        return "\n".join(str(one) for one in sorted(main, key=as_listed))
 
     def read(self, sysctls: Iterable[str] = ()) -> KernelState:
         """See kernel.api.Kernel.read."""
@@ -115,6 +85,7 @@ class FakeKernel:
                 tunnels=self._tunnels(),
                 routes={owner: {one.route.dst: one.route for one in self._of(owner)} for owner in Owner},
                 neighbours=dict(self.neighbours),
+                fdb=dict(self.fdb),
                 sysctls={name: self.sysctls[name] for name in sysctls if name in self.sysctls},
                 pods={
                     one.name: PodLink(one.name, one.alias, one.mtu, one.reaping)
@@ -145,7 +116,7 @@ class FakeKernel:
         return [
             Uplink(one.name, one.index, one.mtu, one.up, tuple(one.addresses), one.name in default)
             for one in links
-            if one.alias is None and one.name != TUNNEL
+            if one.alias is None and one.name not in TUNNELS
         ]
 
     def addressed(self) -> list[Uplink]:
@@ -260,6 +231,13 @@ class FakeKernel:
             case DropNeighbour(key):
                 self.neighbours.pop(key, None)
                 self.log.append(f"drop neighbour {key.address}")
+            case PutFdb(fdb_key, to):
+                self._link(fdb_key.dev)
+                self.fdb[fdb_key] = to
+                self.log.append(f"put fdb {fdb_key.mac} {to}")
+            case DropFdb(fdb_key):
+                self.fdb.pop(fdb_key, None)
+                self.log.append(f"drop fdb {fdb_key.mac}")
             case PutSysctl(name, value):
                 if name not in self.sysctls:
                     raise refusals.no_sysctl(name, value, "No such file or directory")
@@ -280,13 +258,18 @@ class FakeKernel:
         self.log.append(f"put {route}")
 
     def _put_tunnel(self, tunnel: Tunnel) -> None:
-        if tunnel.kind not in refusals.TUNNEL_MODULES:
+        if tunnel.kind not in refusals.TUNNEL_MODES:
             raise refusals.unknown_tunnel(tunnel)
         if tunnel.kind not in self.modules:
             raise refusals.no_module(tunnel, "Unknown device type")
-        link = self.links.get(tunnel.name) or self._add(tunnel.name, tunnel.kind, tunnel.mtu)
-        if link.kind != tunnel.kind:
+        if tunnel.vxlan is not None and tunnel.vxlan.parent not in self.links:
+            raise refusals.no_parent(tunnel, tunnel.vxlan.parent)
+        link = self.links.get(tunnel.name)
+        if link is not None and link.kind != tunnel.kind:
             raise refusals.no_tunnel(tunnel, link.kind)
+        if tunnel.vxlan is not None:
+            link = self._fitting(tunnel, link, tunnel.vxlan)
+        link = link or self._add(tunnel.name, tunnel.kind, tunnel.mtu)
         link.mtu, link.up = tunnel.mtu, True
         if tunnel.address is not None:
             link.addresses = [tunnel.address, *(one for one in link.addresses if one.version != 4)]
@@ -294,12 +277,28 @@ class FakeKernel:
             link.addresses = [one for one in link.addresses if one.version != 4]
         self.log.append(f"put {tunnel.name} {tunnel.address}")
 
+    def _fitting(self, tunnel: Tunnel, link: FakeLink | None, wanted: Vxlan) -> FakeLink:
+        """The VXLAN device, repaired, or made anew where the kernel changes none in place."""
+        if link is not None and link.vxlan is not None and not link.vxlan.may_become(wanted):
+            self._remove(link)
+            link = None
+        number = (wanted.vni, wanted.port)
+        others = [one.vxlan for one in self.links.values() if one is not link and one.vxlan is not None]
+        if number in [(other.vni, other.port) for other in others]:
+            raise refusals.number_taken(tunnel, *number)
+        link = link or self._add(tunnel.name, tunnel.kind, tunnel.mtu)
+        if link.vxlan is not None and link.vxlan.mac != wanted.mac:
+            self.neighbours = {key: mac for key, mac in self.neighbours.items() if key.dev != link.name}
+        link.vxlan, link.mac = wanted, wanted.mac
+        return link
+
     def _tunnels(self) -> dict[str, Tunnel]:
-        one = self.links.get(TUNNEL)
-        have = [address for address in one.addresses if address.version == 4] if one else []
-        if one is None or not one.up or len(have) > 1:
-            return {}
-        return {TUNNEL: Tunnel(TUNNEL, one.kind, one.mtu, have[0] if have else None)}
+        found = {}
+        for one in (self.links[name] for name in TUNNELS if name in self.links):
+            have = [address for address in one.addresses if address.version == 4]
+            if one.up and len(have) <= 1:
+                found[one.name] = Tunnel(one.name, one.kind, one.mtu, have[0] if have else None, vxlan=one.vxlan)
+        return found
 
     def _link(self, name: str) -> FakeLink:
         if name not in self.links:
@@ -324,7 +323,10 @@ class FakeKernel:
 
     def _remove(self, link: FakeLink) -> None:
         self._flush(link.name)
+        self.fdb = {key: to for key, to in self.fdb.items() if key.dev != link.name}
         del self.links[link.name]
+        for over in [one for one in self.links.values() if one.vxlan is not None and one.vxlan.parent == link.name]:
+            self._remove(over)
         self.sysctls = {key: value for key, value in self.sysctls.items() if f"/{link.name}/" not in key}
         if link.peer is not None:
             self.pods[link.peer[0]].discard(link.peer[1])
@@ -360,6 +362,12 @@ class Strangers:
                 link.addresses.append(own)
                 kernel._connect(link, own)
             kernel._tell(f"link {name} came")
+
+    def add_vxlan(self, name: str, vxlan: Vxlan) -> None:
+        """A VXLAN device that is up."""
+        self.add_link(name, kind="vxlan")
+        link = self._kernel.links[name]
+        link.vxlan, link.mac = vxlan, vxlan.mac
 
     def delete_link(self, name: str) -> None:
         """With everything that hangs on it."""
@@ -401,12 +409,6 @@ class Strangers:
             gone = kernel.routes.pop((MAIN, dst))
             if gone.protocol in tuple(Owner):
                 kernel._tell(f"route {dst} went")
-
-
-def _as_listed(one: FakeRoute) -> tuple[int, int, int]:
-    """The order of the kernel's trie: by address, the longer prefix first; the default route before all."""
-    dst = one.route.dst
-    return dst.version, int(dst.network_address), -dst.prefixlen if dst.prefixlen else -1 - dst.max_prefixlen
 
 
 def _reaches(link: FakeLink, gateway: ip.Address) -> bool:

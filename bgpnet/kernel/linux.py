@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, examine, rtnl, sysctl, table
+from bgpnet.kernel import encode, examine, rtnl, sysctl, table, vxlan
 from bgpnet.kernel.api import Begin, Change, PutSysctl, PutTunnel, nothing
 from bgpnet.kernel.changes import Entry, carry_out
 from bgpnet.kernel.monitor import Monitor
@@ -14,7 +14,7 @@ from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import KernelState, Owner, PodLink, Uplink, Wiring
 from bgpnet.kernel.tunnel import put_tunnel, read_tunnels
 from bgpnet.kernel.wiring import Wirer
-from bgpnet.names import TUNNEL, Alias, parse_alias
+from bgpnet.names import TUNNELS, VXLAN, Alias, parse_alias
 
 
 class LinuxKernel:
@@ -30,10 +30,12 @@ class LinuxKernel:
         with self._lock:
             links = table.links(self._netlink)
             names = {one.index: one.name for one in links}
+            ours = next((one for one in links if one.name == VXLAN and one.kind == "vxlan"), None)
             return KernelState(
                 tunnels=read_tunnels(links, table.addresses(self._netlink)),
                 routes={owner: table.routes(self._netlink, owner, names) for owner in Owner},
                 neighbours=table.neighbours(self._netlink, names),
+                fdb=vxlan.read_fdb(self._netlink, ours) if ours is not None else {},
                 sysctls=sysctl.read(sysctls),
                 pods=_pods(links),
             )
@@ -60,7 +62,7 @@ class LinuxKernel:
         return [
             Uplink(one.name, one.index, one.mtu, one.up, tuple(addresses.get(one.index, ())), one.name in default)
             for one in links
-            if one.name != TUNNEL and not one.is_pod
+            if one.name not in TUNNELS and not one.is_pod
         ]
 
     def addressed(self) -> list[Uplink]:
@@ -71,7 +73,7 @@ class LinuxKernel:
         return [
             Uplink(one.name, one.index, one.mtu, one.up, tuple(addresses[one.index]))
             for one in links
-            if one is not None and one.name != TUNNEL and not one.is_pod
+            if one is not None and one.name not in TUNNELS and not one.is_pod
         ]
 
     def wire(self, wiring: Wiring, begin: Begin = nothing) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from bgpnet.kernel import encode, rtnl, table
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Owner
-from bgpnet.names import parse_alias
+from bgpnet.names import VXLAN, parse_alias
 
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x1, 0x10, 0x40, 0x400
 GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
@@ -34,7 +34,7 @@ class Monitor:
         self._changed = changed
         self._own = own
         self._netlink = Netlink.open(GROUPS)
-        self._links: dict[int, tuple[str, bool]] = {}
+        self._links: dict[int, tuple[str, bool, str]] = {}
         self._look_around()
 
     def follow(self, stop: Callable[[], bool]) -> None:
@@ -73,7 +73,7 @@ class Monitor:
         """The links as they are, to tell a change from a repetition; with a socket that hears no notifications."""
         netlink = Netlink.open()
         try:
-            self._links = {one.index: (one.name, one.up) for one in table.links(netlink, torn=True)}
+            self._links = {one.index: _state(one) for one in table.links(netlink, torn=True)}
         finally:
             netlink.close()
 
@@ -95,15 +95,22 @@ class Monitor:
 
     def _link(self, link: table.Link) -> str:
         """Only names, up and down matter: the kernel also tells of every carrier and counter."""
-        before = self._links.get(link.index)
-        self._links[link.index] = (link.name, link.up)
-        if before == (link.name, link.up) or _is_passing(link):
+        before, now = self._links.get(link.index), _state(link)
+        self._links[link.index] = now
+        if before == now or _is_passing(link):
             return ""
         if before is None:
             return "" if link.is_pod and parse_alias(link.alias) else f"link {link.name} came"
         if before[0] != link.name:
             return f"link {before[0]} is now called {link.name}"
+        if before[:2] == now[:2]:
+            return f"link {link.name} has the MAC {link.mac} now"
         return f"link {link.name} is {'up' if link.up else 'down'}"
+
+
+def _state(link: table.Link) -> tuple[str, bool, str]:
+    """What matters of a link: a VXLAN device has lost its neighbours with its MAC."""
+    return link.name, link.up, link.mac if link.name == VXLAN else ""
 
 
 def _is_passing(link: table.Link) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 
 from bgpnet import names
@@ -12,8 +13,8 @@ from bgpnet.model.ip import Network
 NAME_LIMIT = 15
 """IFNAMSIZ without its NUL (linux/if.h)."""
 _FORBIDDEN = re.compile(r"[/:%\0\s]")
-TUNNEL_MODULES = {"ipip": "ipip"}
-"""The kinds of tunnel that are built, and the kernel module that each needs."""
+TUNNEL_MODES = {"ipip": "ipipMode", "vxlan": "vxlanMode"}
+"""The kinds of tunnel that are built, each called as the kernel module that it needs, and the pools' field for it."""
 _PROTOCOLS = {
     2: "kernel",
     3: "boot",
@@ -56,16 +57,39 @@ def no_route(route: Route, reason: str) -> KernelRefused:
 
 def unknown_tunnel(tunnel: Tunnel) -> KernelRefused:
     """A kind of tunnel that we do not build."""
-    known = ", ".join(TUNNEL_MODULES)
-    return KernelRefused(f"tunnel {tunnel.name}: kind {tunnel.kind} is not built; known is {known}")
+    known = ", ".join(TUNNEL_MODES)
+    return KernelRefused(f"tunnel {tunnel.name}: kind {tunnel.kind} is not built; known are {known}")
 
 
 def no_module(tunnel: Tunnel, reason: str) -> KernelRefused:
     """The kernel lacks the tunnel's module."""
+    mode = TUNNEL_MODES[tunnel.kind]
     return KernelRefused(
-        f"this kernel has no {tunnel.kind} ({reason}), needed by pools with ipipMode Always or CrossSubnet: "
-        f"run modprobe {TUNNEL_MODULES[tunnel.kind]}, or set the pools' ipipMode to Never"
+        f"this kernel has no {tunnel.kind} ({reason}), needed by pools with {mode} Always or CrossSubnet: "
+        f"run modprobe {tunnel.kind}, or set the pools' {mode} to Never"
     )
+
+
+def no_parent(tunnel: Tunnel, parent: str) -> KernelRefused:
+    """The link that a tunnel sends over is not there."""
+    return KernelRefused(f"tunnel {tunnel.name}: there is no link {parent} to send over; it is made once that is there")
+
+
+def number_taken(tunnel: Tunnel, vni: int, port: int) -> KernelRefused:
+    """Another VXLAN device has the number."""
+    return KernelRefused(
+        f"tunnel {tunnel.name}: another VXLAN device has VNI {vni} on port {port}, as Calico's vxlan.calico: "
+        "delete it (ip -details link show type vxlan, ip link del NAME), or set the pools' vxlanMode to Never"
+    )
+
+
+def not_made(tunnel: Tunnel, code: int, reason: str) -> KernelRefused:
+    """Why the kernel makes no such VXLAN device. code: its errno."""
+    if code == errno.EOPNOTSUPP:
+        return no_module(tunnel, reason)
+    if code == errno.EEXIST and tunnel.vxlan is not None:
+        return number_taken(tunnel, tunnel.vxlan.vni, tunnel.vxlan.port)
+    return KernelRefused(f"tunnel {tunnel.name} (MTU {tunnel.mtu}) could not be made: {reason}")
 
 
 def no_tunnel(tunnel: Tunnel, kind: str) -> KernelRefused:

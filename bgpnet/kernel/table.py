@@ -18,7 +18,7 @@ DEFAULT_METRIC = {rtnl.AF_INET: 0, rtnl.AF_INET6: 1024}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the kernel describes it."""
+    """A link as the kernel describes it. data: IFLA_INFO_DATA, which says of each kind something else."""
 
     index: int
     name: str
@@ -28,6 +28,7 @@ class Link:
     alias: str
     group: int
     mac: str
+    data: bytes = b""
 
     @property
     def is_pod(self) -> bool:
@@ -68,6 +69,7 @@ def read_link(one: rtnl.Message) -> Link:
         alias=rtnl.string(found.get(rtnl.IFLA_IFALIAS, b"")),
         group=rtnl.number(found.get(rtnl.IFLA_GROUP, b"")),
         mac=found.get(rtnl.IFLA_ADDRESS, b"").hex(":"),
+        data=info.get(rtnl.IFLA_INFO_DATA, b""),
     )
 
 

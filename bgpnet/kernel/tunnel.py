@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, refusals, rtnl, table
+from bgpnet.kernel import encode, refusals, rtnl, table, vxlan
 from bgpnet.kernel.netlink import Netlink, Refusal
 from bgpnet.kernel.state import Tunnel
 from bgpnet.model.ip import Interface
-from bgpnet.names import TUNNEL
+from bgpnet.names import TUNNELS
 
 
-def read_tunnels(links: Iterable[table.Link], addresses: Mapping[int, Sequence[Interface]]) -> dict[str, Tunnel]:
+def read_tunnels(links: Sequence[table.Link], addresses: Mapping[int, Sequence[Interface]]) -> dict[str, Tunnel]:
     """Ours, by name. One that is down or has several addresses is not as it should be, and is left out."""
     found = {}
-    for one in links:
+    for one in (link for link in links if link.name in TUNNELS and link.up):
         have = [address for address in addresses.get(one.index, ()) if address.version == 4]
-        if one.name == TUNNEL and one.up and len(have) <= 1:
-            found[one.name] = Tunnel(one.name, one.kind, one.mtu, have[0] if have else None)
+        if len(have) <= 1:
+            more = vxlan.read(one, {link.index: link.name for link in links}) if one.kind == "vxlan" else None
+            found[one.name] = Tunnel(one.name, one.kind, one.mtu, have[0] if have else None, vxlan=more)
     return found
 
 
 def put_tunnel(netlink: Netlink, tunnel: Tunnel) -> None:
     """Raises KernelRefused with the remedy."""
-    if tunnel.kind not in refusals.TUNNEL_MODULES:
+    if tunnel.kind not in refusals.TUNNEL_MODES:
         raise refusals.unknown_tunnel(tunnel)
-    device = table.link(netlink, name=tunnel.name) or _create(netlink, tunnel)
+    if tunnel.vxlan is not None:
+        device = vxlan.ensured(netlink, tunnel, tunnel.vxlan)
+    else:
+        device = table.link(netlink, name=tunnel.name) or _create(netlink, tunnel)
     if device.kind != tunnel.kind:
         raise refusals.no_tunnel(tunnel, device.kind)
     try:

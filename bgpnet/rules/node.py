@@ -15,10 +15,8 @@ from bgpnet.rules import common
 _MAC = re.compile(r"[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}\Z")
 
 UNUSED = (
-    ("ipv4VXLANTunnelAddr", "there is no VXLAN tunnel"),
-    ("ipv6VXLANTunnelAddr", "there is no VXLAN tunnel"),
-    ("vxlanTunnelMACAddr", "there is no VXLAN tunnel"),
-    ("vxlanTunnelMACAddrV6", "there is no VXLAN tunnel"),
+    ("ipv6VXLANTunnelAddr", "there is no VXLAN tunnel for IPv6"),
+    ("vxlanTunnelMACAddrV6", "there is no VXLAN tunnel for IPv6"),
     ("wireguard", "packets between nodes are not encrypted"),
 )
 

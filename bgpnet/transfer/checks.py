@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from bgpnet import admission, integrity, names
+from bgpnet import admission, derived, integrity
 from bgpnet.model import ip
 from bgpnet.model.bgpconfiguration import BGPConfiguration
 from bgpnet.model.bgpfilter import BGPFilter
@@ -90,16 +90,17 @@ def _nodes(nodes: Iterable[Node], blocks: Sequence[IPAMBlock], pools: Sequence[I
     used: dict[str, str] = {}
     kept = dict(_kept_for_tunnels(blocks))
     for node in nodes:
-        name, bgp = subject(node), node.spec.bgp
+        name = subject(node)
         addresses = [each.ip for each in (node.ipv4, node.ipv6) if each is not None]
-        tunnel = ip.address(bgp.ipv4IPIPTunnelAddr) if bgp and bgp.ipv4IPIPTunnelAddr else None
-        for address in map(str, [*addresses, *([tunnel] if tunnel else [])]):
+        tunnels = [(device, ip.address(address)) for device, address in derived.tunnels(node)]
+        for address in map(str, [*addresses, *(tunnel for _, tunnel in tunnels)]):
             if address in used:
                 yield Problem(name, f"has {address}, and so has {used[address]}")
             used.setdefault(address, name)
-        inside = tunnel is not None and any(ip.contains(pool.network, tunnel) for pool in pools)
-        if tunnel is not None and inside and kept.get(tunnel) not in ("", node.metadata.name):
-            yield Problem(name, f"has the {names.TUNNEL} address {tunnel}, which is not allocated to it in any block")
+        for device, tunnel in tunnels:
+            inside = any(ip.contains(pool.network, tunnel) for pool in pools)
+            if inside and kept.get(tunnel) not in ("", node.metadata.name):
+                yield Problem(name, f"has the {device} address {tunnel}, which is not allocated to it in any block")
 
 
 def _kept_for_tunnels(blocks: Iterable[IPAMBlock]) -> Iterator[tuple[ip.Address, str]]:

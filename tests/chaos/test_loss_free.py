@@ -68,6 +68,25 @@ def test_nothing_is_lost_while_it_is_restarted(gate: Gate, kinds: list[Kind]) ->
     note("native", kinds, outcome.figures())
 
 
+@pytest.mark.timeout(3600 if SOAK else 300)
+@pytest.mark.parametrize("kinds", WAYS if SOAK else [[Kind.AGENT, Kind.ALL]], ids="+".join)
+def test_nothing_is_lost_over_vxlan(tmp_path: Path, kinds: list[Kind]) -> None:
+    if had("vxlan", kinds):
+        return
+    with cluster(tmp_path, 3, f"lossvx{os.getpid()}", vxlan="Always") as made:
+        gate = Gate.of(made, RATE)
+        for machine in made.machines:
+            eventually(lambda machine=machine: _is_over_vxlan(machine), machine.routes)
+        outcome = gate.restarted(kinds, SINGLES, DOUBLES)
+    print(outcome.figures())
+    assert outcome.problems() == []
+    note("vxlan", kinds, outcome.figures())
+
+
+def _is_over_vxlan(machine: Machine) -> bool:
+    return all("dev vxlan.bgpnet" in line for line in learned(machine))
+
+
 @pytest.mark.uml
 @pytest.mark.timeout(7200 if SOAK else 600)
 @pytest.mark.parametrize("kinds", WAYS, ids="+".join)

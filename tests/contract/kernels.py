@@ -18,7 +18,7 @@ from bgpnet.kernel import netns
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.fake import HOST_NETNS, FakeKernel
 from bgpnet.kernel.linux import LinuxKernel
-from bgpnet.kernel.state import Route, Wiring
+from bgpnet.kernel.state import Route, Vxlan, Wiring
 from bgpnet.model import ip
 from bgpnet.names import Alias, pod_link
 
@@ -48,8 +48,14 @@ class Machine(Protocol):
     def add_link(self, name: str, address: str = "") -> None:
         """A stranger's link, up; with its address it has a route to its subnet."""
 
+    def add_vxlan(self, name: str, vxlan: Vxlan) -> None:
+        """A VXLAN device that is up, over the uplink."""
+
     def delete_link(self, name: str) -> None:
         """Whoever's."""
+
+    def add_address(self, name: str, address: str) -> None:
+        """One more."""
 
     def set_link(self, name: str, *, up: bool) -> None:
         """Whoever's."""
@@ -69,6 +75,8 @@ class FakeMachine:
         self._strangers = self.kernel.strangers
         self._pods = 100
         self.add_link = self._strangers.add_link
+        self.add_vxlan = self._strangers.add_vxlan
+        self.add_address = self._strangers.add_address
         self.delete_link = self._strangers.delete_link
         self.set_link = self._strangers.set_link
         self.put_route = self._strangers.put_route
@@ -124,8 +132,21 @@ class LinuxMachine:
         if address:
             ip_command(f"addr add {address} dev {name}")
 
+    def add_vxlan(self, name: str, vxlan: Vxlan) -> None:
+        words = [word for word in ("learning", "udpcsum", "l2miss", "proxy") if word in vxlan.others]
+        words += [f"no{word}" for word in ("learning", "udpcsum") if word not in vxlan.others]
+        words += ["remote 192.0.2.77"] if "remote" in vxlan.others else []
+        kind = (
+            f"type vxlan id {vxlan.vni} dstport {vxlan.port} local {vxlan.local} dev {vxlan.parent} {' '.join(words)}"
+        )
+        ip_command(f"link add {name} address {vxlan.mac} {kind}")
+        ip_command(f"link set {name} up")
+
     def delete_link(self, name: str) -> None:
         ip_command(f"link del {name}")
+
+    def add_address(self, name: str, address: str) -> None:
+        ip_command(f"addr add {address} dev {name}")
 
     def set_link(self, name: str, *, up: bool) -> None:
         ip_command(f"link set {name} {'up' if up else 'down'}")

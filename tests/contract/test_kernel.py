@@ -240,7 +240,7 @@ def test_a_sysctl_that_is_not_there(machine: Machine) -> None:
 
 def test_a_tunnel_of_unknown_kind(machine: Machine) -> None:
     (refusal,) = machine.kernel.change([PutTunnel(Tunnel("tunl0", "gre", 1480))])
-    assert str(refusal) == "tunnel tunl0: kind gre is not built; known is ipip"
+    assert str(refusal) == "tunnel tunl0: kind gre is not built; known are ipip, vxlan"
 
 
 def test_uplinks_are_the_hosts_links_with_their_addresses(machine: Machine) -> None:

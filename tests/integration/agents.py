@@ -1,6 +1,7 @@
 """Nodes with real agents and speakers: a segment of namespaces, one datastore, pods by the CNI programs.
 
-The kernel under the tests need not have ipip: pools here say ipipMode Never, and what needs tunl0 is tested elsewhere.
+The kernel under the tests need not have ipip: pools here say ipipMode Never unless asked, and what needs tunl0 is
+tested elsewhere.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ POOL_TEXT = """
 apiVersion: bgpnet.io/v1
 kind: IPPool
 metadata: {{name: {name}}}
-spec: {{cidr: {cidr}, ipipMode: Never, blockSize: {size}}}
+spec: {{cidr: {cidr}, ipipMode: Never, vxlanMode: Never, blockSize: {size}}}
 """
 
 TOPOLOGY = """
@@ -354,7 +355,15 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    folder: Path, count: int, name: str, *, pool: str = POOL, size: int = 26, rest: float = 30.0, mode: str = "Never"
+    folder: Path,
+    count: int,
+    name: str,
+    *,
+    pool: str = POOL,
+    size: int = 26,
+    rest: float = 30.0,
+    mode: str = "Never",
+    vxlan: str = "Never",
 ) -> Iterator[Cluster]:
     """So many nodes on one segment and a pool in their datastore; nothing runs on them yet. `pool` may be empty."""
     (folder / "store").mkdir()
@@ -378,7 +387,10 @@ def cluster(
         made = Cluster(lab, folder, addresses)
         stack.callback(made.end)
         if pool:
-            text = POOL_TEXT.format(name="pods", cidr=pool, size=size).replace("Never", mode)
+            text = POOL_TEXT.format(name="pods", cidr=pool, size=size)
+            text = text.replace("ipipMode: Never", f"ipipMode: {mode}").replace(
+                "vxlanMode: Never", f"vxlanMode: {vxlan}"
+            )
             made[0].ctl("create", "-f", "-", stdin=text)
         yield made
 

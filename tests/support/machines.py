@@ -19,7 +19,8 @@ from bgpnet.agent.journal import decode
 from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Me, Pod, World
 from bgpnet.cnispec import TRY_AGAIN, Attachment
-from bgpnet.kernel.fake import MAIN, FakeKernel
+from bgpnet.kernel.fake import FakeKernel
+from bgpnet.kernel.fake_parts import MAIN
 from bgpnet.kernel.state import Hop
 from bgpnet.model import ip
 from bgpnet.model.ipamblock import BlockState

@@ -130,7 +130,7 @@ class Gate:
             pause.wait(SETTLE + 2.0)  # what nobody speaks of any more would be swept by then
             self.settled()
         outcome.seconds = monotonic() - begun
-        self._count(outcome, report, [line for lines in told for line in lines])
+        self.count(outcome, report, [line for lines in told for line in lines])
         return outcome
 
     def _restart(self, kind: Kind, turn: int, how: int, outcome: Outcome) -> None:
@@ -165,7 +165,8 @@ class Gate:
     def _node_ends(self) -> Sequence[End]:
         return [End(machine.address, machine.place.netns) for machine in self.made.machines]
 
-    def _count(self, outcome: Outcome, report: Report, told: Sequence[str]) -> None:
+    def count(self, outcome: Outcome, report: Report, told: Sequence[str]) -> None:
+        """What the flows and the monitors told, into the outcome."""
         nodes = {machine.name: machine.address for machine in self.made.machines}
         node_of = {pod.address: nodes[pod.node] for pod in self.pods}
         control = [lost for lost in report.lost if lost.source not in node_of]

@@ -351,7 +351,7 @@ def test_a_node_with_a_tunnelling_pool_takes_its_tunnel_address_first() -> None:
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)
     assert wire.pod.address == ip.address("10.244.0.1")
-    assert wire.pod.mtu == 1480
+    assert wire.pod.mtu == 1450
 
 
 def test_a_lost_pod_is_wired_again_under_its_address() -> None:

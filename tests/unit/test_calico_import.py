@@ -117,7 +117,7 @@ def test_values_that_are_not_acted_on_and_fields_that_are_not_known_are_said() -
     )
     assert "BGPFilter(in): changed: spec.importV4[0].futureField is not kept: bgpnet has no such field" in said
     assert any(each.startswith("Node(node2): changed: spec.bgp.ipv4Address = 192.0.2.2 had no prefix") for each in said)
-    assert note.summary(notes)[-1] == "reserved: address 7"
+    assert note.summary(notes)[-1] == "reserved: address 6"
 
 
 def test_a_block_with_pods_a_tunnel_address_and_its_queue_in_order() -> None:
@@ -146,7 +146,8 @@ def test_a_block_with_pods_a_tunnel_address_and_its_queue_in_order() -> None:
         sequence=spec.sequence - 5,
     )
     assert spec.allocations[11].freedAt == "2024-05-06T07:00:00.000Z"
-    assert slots(made, Use.RESERVED) == {9: "", 10: "vxlan-tunnel-addr-node1", 12: "c1"}
+    assert slots(made, Use.RESERVED) == {9: "", 12: "c1"}
+    assert (spec.allocations[10].ifname, spec.allocations[10].use) == ("vxlan.bgpnet", Use.TUNNEL)
 
 
 RESERVED = {
@@ -362,7 +363,7 @@ def test_an_agent_takes_over_its_imported_blocks_with_the_tunnel_address_and_wha
     mine = world.blocks[ip.network("10.244.0.0/26")]
     assert mine.spec.owner == Owner(name="node1", uid="uuid-1")
     assert str(facts.tunnel_address(world)) == "10.244.0.0"
-    assert sorted(slots(mine, Use.RESERVED)) == [9, 10, 12]
+    assert sorted(slots(mine, Use.RESERVED)) == [9, 12]
     in_use = {ordinal for ordinal, slot in mine.spec.allocations.items() if slot.freedAt is None}
     assert in_use == {0, 9, 10, 12}, "Calico's pods have no link of ours: their addresses rest"
 

@@ -141,7 +141,7 @@ def test_asking_for_what_is_not_there_or_disabled() -> None:
 def test_the_tunnels_address_comes_from_pools_that_tunnel() -> None:
     manual = pool("manual", RED, ipipMode=Encap.CROSS_SUBNET, assignmentMode=AssignmentMode.MANUAL)
     assert names_of(ipam.pools_for([GREEN, BLUE, manual], Use.TUNNEL, {})) == ["blue", "manual"]
-    with pytest.raises(NoAddress, match=r"pool green does not tunnel \(spec.ipipMode: Never\)"):
+    with pytest.raises(NoAddress, match=r"pool green does not tunnel \(spec.ipipMode and spec.vxlanMode: Never\)"):
         ipam.pools_for([GREEN], Use.TUNNEL, {})
 
 

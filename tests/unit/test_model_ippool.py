@@ -121,7 +121,7 @@ WARNINGS = """
 {cidr: 10.0.0.0/16, ipipMode: Always, disableBGPExport: true, disabled: true} | ok
 {cidr: 10.0.0.0/16, nodeSelector: has(a), assignmentMode: Manual, blockSize: 28} | ok
 {cidr: 10.0.0.0/16, natOutgoing: true}                  | spec.natOutgoing = true
-{cidr: 10.0.0.0/16, vxlanMode: CrossSubnet}             | spec.vxlanMode = "CrossSubnet"
+{cidr: 10.0.0.0/16, vxlanMode: CrossSubnet}             | ok
 {cidr: 10.0.0.0/16, namespaceSelector: has(a), allowedUses: [Workload]} | spec.namespaceSelector = "has(a)"
 {cidr: 10.0.0.0/16, allowedUses: [LoadBalancer]}        | spec.allowedUses = ["LoadBalancer"]
 {cidr: "fd00::/64"}                                     | spec.cidr = "fd00::/64"

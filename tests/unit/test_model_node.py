@@ -76,7 +76,8 @@ def test_status(status: str, expected: str) -> None:
 WARNINGS = """
 {bgp: {ipv4Address: 10.0.0.5/24, asNumber: 1, ipv4IPIPTunnelAddr: 10.1.0.0}} | ok
 {bgp: {routeReflectorClusterID: 244.0.0.1}}                   | ok
-{ipv4VXLANTunnelAddr: 10.0.0.1}                               | spec.ipv4VXLANTunnelAddr = "10.0.0.1"
+{ipv4VXLANTunnelAddr: 10.0.0.1, vxlanTunnelMACAddr: "66:62:c0:00:02:01"} | ok
+{ipv6VXLANTunnelAddr: "fd00::1"}                              | spec.ipv6VXLANTunnelAddr = "fd00::1"
 {wireguard: {interfaceIPv4Address: 10.0.0.5}}                 | spec.wireguard = {"interfaceIPv4Address":"10.0.0.5"}
 """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from msgspec import structs
+
 from bgpnet import ipam
 from bgpnet.agent import events
 from bgpnet.agent.apply import Applied, apply
@@ -170,3 +172,10 @@ def routes(world: World, kernel: FakeKernel | None = None) -> list[str]:
     kernel = kernel or machine()
     applied(world, kernel)
     return str(kernel).splitlines()
+
+
+def end(one: Node, address: str = "") -> Node:
+    """The Node once it has said where its VXLAN tunnel ends."""
+    assert one.ipv4 is not None
+    mac = ":".join(f"{byte:02x}" for byte in b"\x66\x62" + one.ipv4.ip.packed)
+    return structs.replace(one, spec=structs.replace(one.spec, ipv4VXLANTunnelAddr=address, vxlanTunnelMACAddr=mac))
