@@ -30,6 +30,7 @@ from bgpnet.agent.events import (
     Tick,
     Warn,
 )
+from bgpnet.agent.firewall import Guard
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
@@ -109,7 +110,7 @@ class Loop:
         self._stop.set()
         self._nudges.put(None)  # the only way to wake somebody that a signal's handler may take
 
-    def run(self, server: Server, workers: Workers, records: Records, speech: Speech) -> str:
+    def run(self, server: Server, workers: Workers, records: Records, speech: Speech, guard: Guard) -> str:
         """Until stopped; returns the reason when the agent itself decided to stop, else nothing."""
         self._server, self._workers = server, workers
         self._turn.release()
@@ -121,7 +122,7 @@ class Loop:
                 continue
             with self._turn:
                 if not self._stop.is_set():
-                    self._replan(workers, records, speech)
+                    self._replan(workers, records, speech, guard)
             self._work()
         self._turn.acquire()  # for good: whoever is stepping an event ends it, and nobody begins another
         return self.reason
@@ -192,7 +193,7 @@ class Loop:
             case _:
                 workers.submit(effect, self._world.now)
 
-    def _replan(self, workers: Workers, records: Records, speech: Speech) -> None:
+    def _replan(self, workers: Workers, records: Records, speech: Speech, guard: Guard) -> None:
         self._planned = monotonic()
         since, self._dirty_since = self._dirty_since or self._planned, None
         if self._planned - self._audited >= AUDIT:
@@ -207,6 +208,7 @@ class Loop:
         self._plan = wish
         records.set(wish.records, since)
         speech.set(wish.speaker, wish.announcements, wish.unsettled)
+        guard.set(wish.packets)
 
     def _apply(self, wish: Plan, workers: Workers) -> None:
         try:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import choose, facts, leaks, peers, policies, releases
+from bgpnet.agent import choose, facts, leaks, packets, peers, policies, releases
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import RESTART_TIME, SpeakerConf
 from bgpnet.bgp.export import Advert, Offer, Target, exports
 from bgpnet.bgp.imports import Imported, Refusal
 from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.rib import Table
+from bgpnet.kernel.packets import PacketRules
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
@@ -50,6 +51,7 @@ class Plan:
     refused: tuple[Refusal, ...] = ()
     peerings: Peerings | None = None
     unsettled: frozenset[ip.Address] = frozenset()
+    packets: PacketRules | None = None
 
 
 def plan(world: World) -> Plan:
@@ -80,6 +82,7 @@ def plan(world: World) -> Plan:
         refused=taken.refused if taken is not None else (),
         peerings=found,
         unsettled=unsettled(world, found),
+        packets=packets.rules(world),
     )
 
 

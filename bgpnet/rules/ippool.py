@@ -79,8 +79,6 @@ def not_built(pool: IPPool) -> Iterator[tuple[str, object, str]]:
     spec = pool.spec
     if pool.network.version == 6:
         yield "spec.cidr", spec.cidr, "no address is taken from an IPv6 pool, because pods have IPv4 only"
-    if spec.natOutgoing:
-        yield "spec.natOutgoing", True, "packets leave the network with the pod's own address"
     if spec.vxlanMode != Encap.NEVER:
         yield "spec.vxlanMode", spec.vxlanMode, "packets go without encapsulation"
     if spec.namespaceSelector:
