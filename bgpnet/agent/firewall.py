@@ -109,7 +109,7 @@ class Guard:
 
     def _put(self, wish: PacketRules) -> None:
         have = self._have
-        if wish != NOTHING and have is not None and have.nat:
+        if wish != NOTHING and (have is None or have.nat):  # None: what a stranger left of ours
             wish = replace(wish, nat=True)  # with the last of it, established connections would lose their translation
         if have != wish:
             self._firewall.put(wish, have)

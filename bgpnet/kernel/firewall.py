@@ -47,8 +47,7 @@ class LinuxFirewall:
         barriers = [legacy.barrier(have)]
         if not self._nft:
             return PacketState(legacy.parse(have), tuple(one for one in barriers if one))
-        found = _nft_listing("table", nftables.TABLE)
-        rules = _rules(found) if found else NOTHING
+        rules = _table()
         if forward := _nft_listing("chain", f"{nftables.FILTER} {nftables.CHAIN}"):
             barriers.append(_barrier(forward))
         return PacketState(rules, (*(one for one in barriers if one), *self._others()))
@@ -60,10 +59,12 @@ class LinuxFirewall:
             return
         try:
             _nft_script(nftables.script(rules, have))
+            if have is not None or _table() == rules:
+                return
         except KernelRefused:
-            if have is None or have == NOTHING:
+            if have == NOTHING:
                 raise
-            _nft_script(nftables.script(rules, None))  # what we know of it is old, or its sets cannot be changed so
+        _nft_script(nftables.rebuilt(rules))  # what was known of it is old, or it has in it what is in the way
 
     def accept(self, barrier: Barrier) -> None:
         """See kernel.packets.Firewall.accept."""
@@ -124,9 +125,10 @@ def _nft_listing(kind: str, name: str) -> bytes:
     raise _refusal("nft", f"list {kind} {name}", done)
 
 
-def _rules(listing: bytes) -> PacketRules | None:
+def _table() -> PacketRules | None:
+    listing = _nft_listing("table", nftables.TABLE)
     try:
-        return nftables.parse(listing)
+        return nftables.parse(listing) if listing else NOTHING
     except MsgspecError:
         return None  # nft 1.0.6 prints half of a table with flags: as little ours as any other that we did not put
 

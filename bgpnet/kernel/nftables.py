@@ -89,18 +89,55 @@ _Skeleton = dict[str, tuple[tuple[str, str, int | str], tuple[str, ...]]]
 
 
 def script(rules: PacketRules, have: PacketRules | None) -> str:
-    """What `nft -f -` takes, as one transaction: what differs in the sets if that is all, else the table anew."""
+    """What `nft -f -` takes, as one transaction: what differs in the sets, and if more does, all rules anew in place.
+
+    In place, because a table that is deleted and added in one transaction lets packets pass in between: its rules begin
+    to hold a moment before the elements of its sets do.
+    """
     if rules == NOTHING:
         return f"add table {TABLE}\ndelete table {TABLE}\n"
-    if have is None or have == NOTHING or _chains(have) != _chains(rules):
-        return f"add table {TABLE}\ndelete table {TABLE}\n{table(rules)}"
-    lines = []
-    before, after = _elements(have), _elements(rules)
+    if have == NOTHING:
+        return rebuilt(rules)
+    after = _elements(rules)
+    before = _elements(have) if have is not None else {}
+    lines = [f"flush set {TABLE} {name}" for name in _SETS if name not in before]
     for name in _SETS:
-        for verb, changed in (("delete", before[name] - after[name]), ("add", after[name] - before[name])):
+        was = before.get(name, frozenset())
+        for verb, changed in (("delete", was - after[name]), ("add", after[name] - was)):
             if changed:
-                lines.append(f"{verb} element {TABLE} {name} {{ {_joined(changed)} }}\n")
-    return "".join(lines)
+                lines.append(f"{verb} element {TABLE} {name} {{ {_joined(changed)} }}")
+    if have is None or _chains(have) != _chains(rules):
+        lines = [*_frame(rules), *lines, *_contents(rules)]
+    return "\n".join([*lines, ""])
+
+
+def rebuilt(rules: PacketRules) -> str:
+    """The table anew, whatever is there."""
+    return f"add table {TABLE}\ndelete table {TABLE}\n{table(rules)}"
+
+
+def _frame(rules: PacketRules) -> Iterator[str]:
+    """Sets and chains, which may be there."""
+    yield f"add table {TABLE}"
+    for name, kind in _SETS.items():
+        yield f"add set {TABLE} {name} {{ {kind} }}"
+    for chain in {**_chains(rules), **_HOOKS}:
+        yield f"add chain {TABLE} {chain}{f' {{ {_hook(chain)} }}' if chain in _HOOKS else ''}"
+
+
+def _contents(rules: PacketRules) -> Iterator[str]:
+    """All rules, in the place of those that are there."""
+    wanted = _chains(rules)
+    for chain in {**wanted, **_HOOKS}:
+        yield f"flush chain {TABLE} {chain}"
+        yield from (f"add rule {TABLE} {chain} {text}" for text in wanted.get(chain, ()))
+        if chain not in wanted:
+            yield f"delete chain {TABLE} {chain}"
+
+
+def _hook(chain: str) -> str:
+    kind, hook, priority = _HOOKS[chain]
+    return f"type {kind} hook {hook} priority {priority}; policy accept;"
 
 
 def table(rules: PacketRules) -> str:
@@ -113,8 +150,7 @@ def table(rules: PacketRules) -> str:
     for chain, texts in _chains(rules).items():
         lines.append(f"\tchain {chain} {{")
         if chain in _HOOKS:
-            kind, hook, priority = _HOOKS[chain]
-            lines.append(f"\t\ttype {kind} hook {hook} priority {priority}; policy accept;")
+            lines.append(f"\t\t{_hook(chain)}")
         lines += [f"\t\t{text}" for text in texts]
         lines.append("\t}")
     return "\n".join([*lines, "}", ""])
