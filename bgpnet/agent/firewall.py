@@ -48,13 +48,18 @@ class Guard:
 
     def set(self, wish: PacketRules | None) -> None:
         """What should be; None leaves it as it is."""
+        first = self._wish is None
+        if self.want(wish):
+            self._new.set()
+            if first:
+                start("firewall", self._run)
+
+    def want(self, wish: PacketRules | None) -> bool:
+        """Take it as the wish for the next `work`; whether it is another than before."""
         if wish is None or wish == self._wish:
-            return
-        first, self._wish = self._wish is None, wish
-        self._vain = 0
-        self._new.set()
-        if first:
-            start("firewall", self._run)
+            return False
+        self._wish, self._vain = wish, 0
+        return True
 
     def follow(self, stop: Callable[[], bool]) -> None:
         """Hear of changes until stop()."""

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
-from firewall_suite import VALUES, FirewallContract, LinuxWall, command
-from kernels import eventually, linux_machine
+from firewall_suite import VALUES, FirewallContract, LinuxWall, command, rules
+from kernels import eventually, ip_command, linux_machine, new_netns
 
 from bgpnet.errors import KernelRefused
+from bgpnet.kernel import netns
+from bgpnet.kernel.api import PutSysctl
 from bgpnet.kernel.fake_firewall import FakeFirewall
-from bgpnet.kernel.packets import Barrier
+from bgpnet.kernel.firewall import LinuxFirewall
+from bgpnet.kernel.linux import LinuxKernel
+from bgpnet.kernel.packets import NOTHING, Barrier
 
 
 class FakeWall:
@@ -162,3 +169,73 @@ def test_what_the_kernel_refuses_is_a_sentence(nft: LinuxWall) -> None:
     with pytest.raises(KernelRefused, match="packet rules: nft refuses"):
         nft.firewall.put(VALUES["one pool"].__class__(nodes=wish.nodes, tunnels=frozenset({"a" * 40})), wish)
     assert nft.firewall.read().rules == wish
+
+
+@pytest.mark.root
+def test_no_packet_passes_between_the_old_rules_and_the_new() -> None:
+    """Every datagram of a flood is a connection of its own, and meets the rules as they are in that moment."""
+    one, other = rules("10.244.0.0/16", "10.244.0.0/16"), VALUES["over both"]
+    with linux_machine(), between() as (pod, outside):
+        wall = LinuxFirewall()
+        wall.put(one, NOTHING)
+        seen: set[str] = set()
+        over = threading.Event()
+        threads = [
+            threading.Thread(target=_flood, args=(pod, over)),
+            threading.Thread(target=_listen, args=(outside, over, seen)),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            assert eventually(lambda: bool(seen), 30)
+            for have, want in [(one, other), (other, one)] * 30:
+                wall.put(want, have)
+            command("nft", "flush", "chain", "inet", "bgpnet", "input")
+            wall.put(one, wall.read().rules)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(30)
+        assert wall.read().rules == one
+        assert seen == {"203.0.113.1"}
+
+
+@contextmanager
+def between() -> Iterator[tuple[int, int]]:
+    """The machine routes between a pod, 10.244.0.5, and a host 203.0.113.2, which knows no pods: their namespaces."""
+    pod, outside = new_netns(), new_netns()
+    try:
+        for name, peer in (("cali1", pod), ("out0", outside)):
+            ip_command(f"link add {name} type veth peer name eth0 netns /proc/{os.getpid()}/fd/{peer}")
+            ip_command(f"link set {name} up")
+        ip_command("addr add 203.0.113.1/24 dev out0")
+        ip_command("route add 10.244.0.5/32 dev cali1")
+        kernel = LinuxKernel()
+        kernel.change([PutSysctl("net/ipv4/ip_forward", "1"), PutSysctl("net/ipv4/conf/cali1/proxy_arp", "1")])
+        kernel.close()
+        for descriptor, address in ((outside, "203.0.113.2/24"), (pod, "10.244.0.5/32")):
+            with netns.inside(descriptor):
+                ip_command("link set eth0 up")
+                ip_command(f"addr add {address} dev eth0")
+        with netns.inside(pod):
+            ip_command("route add default dev eth0")
+        yield pod, outside
+    finally:
+        os.close(pod)
+        os.close(outside)
+
+
+def _flood(pod: int, over: threading.Event) -> None:
+    with netns.inside(pod):
+        while not over.is_set():
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"?", ("203.0.113.2", 9000))
+
+
+def _listen(outside: int, over: threading.Event, seen: set[str]) -> None:
+    with netns.inside(outside), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("203.0.113.2", 9000))
+        receiver.settimeout(0.2)
+        while not over.is_set():
+            with suppress(TimeoutError):
+                seen.add(receiver.recvfrom(16)[1][0])
