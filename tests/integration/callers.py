@@ -19,6 +19,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from agents import SHARED, Cluster, Machine, cluster, eventually, plugin
+from control_groups import cgroups
 
 from bgpnet.errors import AgentAway
 
@@ -26,7 +27,6 @@ BINS = f"{SHARED}/bin"
 NETWORKS = f"{SHARED}/net.d"
 CONFLIST = "10-bgpnet.conflist"
 CHAINED = Path("/usr/lib/cni")
-CGROUPS = Path("/sys/fs/cgroup")
 PODS = 20
 _NUMBERS = itertools.count(1)
 
@@ -94,13 +94,6 @@ class Calling:
             others = " ".join(pids)
             loop = f"for one in {others}; do ping -n -q -c 1 -W 10 $one >/dev/null || echo lost $one; done"
             assert self.one.run("nsenter", "-t", str(pid), "-n", "sh", "-c", loop) == ""
-
-
-def cgroups(name: str) -> Iterator[Path]:
-    """All of the folders below that one, and itself, in every hierarchy; the inner ones first."""
-    for top in (CGROUPS, *CGROUPS.iterdir()):
-        for path, _, _ in os.walk(top / name, topdown=False):
-            yield Path(path)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -14,11 +15,23 @@ def authority(directory: Path, name: str) -> Path:
     return cert
 
 
-def certificate(directory: Path, ca: Path, name: str, days: int = 2, address: str = "127.0.0.1") -> tuple[Path, Path]:
-    """Certificate and key of the address, signed by the authority; of minus so many days it is expired."""
+def certificate(
+    directory: Path,
+    ca: Path,
+    name: str,
+    days: int = 2,
+    address: str = "127.0.0.1",
+    *,
+    subject: str = "",
+    names: Sequence[str] = (),
+) -> tuple[Path, Path]:
+    """Certificate and key of the address, signed by the authority; of minus so many days it is expired.
+
+    subject: as openssl writes it; without it, the name. names: what it is for besides the address ("DNS:x", "IP:y").
+    """
     request, cert, extensions = (directory / f"{name}.{suffix}" for suffix in ("csr", "pem", "ext"))
-    extensions.write_text(f"subjectAltName=IP:{address}\n")
-    _openssl("req", *_key(directory, name), "-subj", f"/CN={name}", "-out", str(request))
+    extensions.write_text(f"subjectAltName={','.join([f'IP:{address}', *names])}\n")
+    _openssl("req", *_key(directory, name), "-subj", subject or f"/CN={name}", "-out", str(request))
     signed_by = ["-CA", str(ca), "-CAkey", str(ca.with_suffix(".key")), "-CAcreateserial"]
     of = ["-in", str(request), "-out", str(cert), "-extfile", str(extensions)]
     _openssl("x509", "-req", *signed_by, *of, "-days", str(days))

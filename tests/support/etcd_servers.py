@@ -150,13 +150,14 @@ ETCDS = {"etcd-3.4": debian_etcd, "etcd-current": current_etcd}
 """The programs by the name that tests show."""
 
 
-def etcdctl(cluster: EtcdCluster, *arguments: str | bytes, value: bytes | None = None) -> None:
-    """Have etcdctl do that; `value` is what it is to put."""
+def etcdctl(cluster: EtcdCluster, *arguments: str | bytes, value: bytes | None = None) -> bytes:
+    """Have etcdctl do that: what it prints. `value` is what it is to put."""
     done = subprocess.run(
         ["etcdctl", "--endpoints", cluster.endpoints[0], *arguments], input=value,
         env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=30,
     )  # fmt: skip
     assert done.returncode == 0, f"etcdctl {arguments!r}: {done.stderr!r}"
+    return done.stdout
 
 
 ROOT, USER, POOR = ("root", "hush-root"), ("bgpnet", "hush-bgpnet"), ("poor", "hush-poor")

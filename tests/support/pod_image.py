@@ -16,10 +16,7 @@ PROGRAM = "/pod"
 
 def build(folder: Path) -> Path:
     """The archive, in that folder; also the program itself, as `pod`."""
-    program = folder / "pod"
-    source = Path(__file__).parent / "pod_program.c"
-    subprocess.run(["musl-gcc", "-O2", "-static", "-o", str(program), str(source)], check=True, timeout=120)
-    layer = _tar({PROGRAM.removeprefix("/"): program.read_bytes()})
+    layer = _tar({PROGRAM.removeprefix("/"): program(folder).read_bytes()})
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     config = {
         "architecture": machine,
@@ -32,6 +29,14 @@ def build(folder: Path) -> Path:
     files = {"manifest.json": _json(manifest), "config.json": _json(config), "layer.tar": layer}
     archive.write_bytes(_tar(files))
     return archive
+
+
+def program(folder: Path) -> Path:
+    """The program itself, as `pod` in that folder."""
+    out = folder / "pod"
+    source = Path(__file__).parent / "pod_program.c"
+    subprocess.run(["musl-gcc", "-O2", "-static", "-o", str(out), str(source)], check=True, timeout=120)
+    return out
 
 
 def _json(value: object) -> bytes:

@@ -14,5 +14,5 @@ def built(name: str, program: str) -> str:
     assert version, f"tests/support/{name}/go.mod requires nothing in one line"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     found = cache / "bgpnet" / f"{name}-{version[1]}" / program
-    assert found.exists(), f"{found} is missing; run `scripts/gobuild {name}`, which builds it in a minute or two"
+    assert found.exists(), f"{found} is missing; run `scripts/gobuild {name}`, which builds it in minutes"
     return str(found)

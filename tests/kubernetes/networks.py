@@ -1,0 +1,22 @@
+"""The networks that a test's cluster can have, by the name that BGPNET_TEST_NETWORK and `--network` take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from kube_network import Network, Ptp
+
+NETWORKS: dict[str, Callable[[], Network]] = {"ptp": Ptp}
+
+
+def default() -> str:
+    """The name that the environment has, or that of the network which is ours to test."""
+    return os.environ.get("BGPNET_TEST_NETWORK", "ptp")
+
+
+def chosen(name: str = "") -> Network:
+    """The network of that name, or the default."""
+    name = name or default()
+    assert name in NETWORKS, f"BGPNET_TEST_NETWORK={name}: write one of {', '.join(NETWORKS)}"
+    return NETWORKS[name]()
