@@ -27,6 +27,10 @@ HIDDEN_PREFIX = "BGPNET_SECRET_"
 
 AUTO, IN_CLUSTER, NONE = "auto", "in-cluster", "none"
 """Where Kubernetes is; else the path of a kubeconfig."""
+REQUIRED, OFF = "required", "off"
+"""Whether packet rules are written."""
+POOLS_ONLY, POOLS_AND_HOSTS = "IPPoolsOnly", "IPPoolsAndHostIPs"
+"""The values of Calico's FelixConfiguration.natOutgoingExclusions."""
 
 NOT_SETTINGS = frozenset({"BGPNET_SOAK", "BGPNET_UML"})
 """Variables of the project's tests and lab, which an agent started by them inherits."""
@@ -231,6 +235,18 @@ class Settings:
     ip: str = _setting("", _address, "the node's IPv4 address, with or without /LENGTH; empty: look for it")
     ip_autodetection_method: str = _setting("first-found", _method, f"how to look for the address: {METHODS}")
     as_number: int | None = _setting(None, _as_number, "the node's AS number; none: the Node's or the cluster's")
+    firewall: str = _setting(
+        REQUIRED,
+        _one_of(REQUIRED, OFF),
+        "required: masquerading for natOutgoing and source checks by nft, or iptables-legacy where the kernel has no "
+        "nftables; off: no packet rules",
+    )
+    nat_outgoing_exclusions: str = _setting(
+        POOLS_ONLY,
+        _one_of(POOLS_ONLY, POOLS_AND_HOSTS),
+        f"what is not masqueraded by natOutgoing: {POOLS_ONLY}, packets to addresses of any pool; {POOLS_AND_HOSTS}, "
+        "those to nodes' addresses, too",
+    )
     prefix_limit: int = _setting(
         100_000, _prefixes, "prefixes that are taken of one BGP peer; the first ones stay, the others are refused"
     )

@@ -231,6 +231,13 @@ class ConflistLooked:
 
 
 @dataclass(frozen=True, slots=True)
+class FirewallLooked:
+    """What is wrong with the packet rules, ours and others', each a sentence."""
+
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class SecretsLooked:
     """The BGP passwords as they are now."""
 
@@ -450,6 +457,7 @@ Event = (
     | KernelApplied
     | LinksLooked
     | ConflistLooked
+    | FirewallLooked
     | SecretsLooked
     | PodsLooked
     | JournalTold

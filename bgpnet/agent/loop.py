@@ -32,6 +32,7 @@ from bgpnet.agent.events import (
     Tick,
     Warn,
 )
+from bgpnet.agent.firewall import Guard
 from bgpnet.agent.kubeevents import DescribePod, Grievance
 from bgpnet.agent.orchestrated import Wanted
 from bgpnet.agent.plan import Plan, plan
@@ -124,7 +125,13 @@ class Loop:
         self._nudges.put(None)  # the only way to wake somebody that a signal's handler may take
 
     def run(
-        self, server: Server, workers: Workers, records: Records, speech: Speech, outside: Outside | None = None
+        self,
+        server: Server,
+        workers: Workers,
+        records: Records,
+        speech: Speech,
+        guard: Guard,
+        outside: Outside | None = None,
     ) -> str:
         """Until stopped; returns the reason when the agent itself decided to stop, else nothing."""
         self._server, self._workers, self._outside = server, workers, outside
@@ -137,7 +144,7 @@ class Loop:
                 continue
             with self._turn:
                 if not self._stop.is_set():
-                    self._replan(workers, records, speech)
+                    self._replan(workers, records, speech, guard)
             self._work()
         self._turn.acquire()  # for good: whoever is stepping an event ends it, and nobody begins another
         return self.reason
@@ -213,7 +220,7 @@ class Loop:
             case _:
                 workers.submit(effect, self._world.now)
 
-    def _replan(self, workers: Workers, records: Records, speech: Speech) -> None:
+    def _replan(self, workers: Workers, records: Records, speech: Speech, guard: Guard) -> None:
         self._planned = monotonic()
         since, self._dirty_since = self._dirty_since or self._planned, None
         if self._planned - self._audited >= AUDIT:
@@ -228,6 +235,7 @@ class Loop:
         self._plan = wish
         records.set(wish.records, since)
         speech.set(wish.speaker, wish.announcements, wish.unsettled, wish.held)
+        guard.set(wish.packets)
         if self._outside is not None:
             self._outside.want(orchestrated.wanted(self._world))
 

@@ -122,6 +122,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet import reservations
     from bgpnet.agent import facts, feeds, identity, scrape, secrets
     from bgpnet.agent.events import KernelLooked
+    from bgpnet.agent.firewall import Guard
     from bgpnet.agent.journal import Journal, Kept, belongs, restore
     from bgpnet.agent.loop import Loop
     from bgpnet.agent.pods import Workers
@@ -131,6 +132,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.agent.status import NEEDED
     from bgpnet.agent.world import World
     from bgpnet.bgp.speaker import Speaker
+    from bgpnet.kernel.firewall import LinuxFirewall
     from bgpnet.kernel.linux import LinuxKernel
     from bgpnet.model.ipamblock import Owner
     from bgpnet.store.factory import open_store
@@ -177,6 +179,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     server.listen()
     workers = Workers(kernel, journal, repo, loop.emit, server.netns, settings.workers)
     speaker = Speaker(settings.speaker_socket, loop.emit)
+    guard = Guard(LinuxFirewall(), loop.emit)
     speech = Speech(speaker, run_dir / "exabgp.conf", Path(settings.speaker_socket))
     stop = threading.Event()
     for kind in NEEDED:
@@ -193,10 +196,12 @@ def _run(settings: config.Settings, uuid: str) -> str:
     if settings.cni_conf_dir:
         start("conflist", _keeper(settings, loop.emit).run, stop)
     start("monitor", kernel.monitor, loop.changed, stop.is_set)
+    if me.firewall:
+        start("rules", guard.follow, stop.is_set)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     logging.getLogger("bgpnet.agent").info("node %s, %s on %s", me.node, me.address, me.uplink)
-    reason = loop.run(server, workers, Records(repo, loop.emit), speech, outside)
+    reason = loop.run(server, workers, Records(repo, loop.emit), speech, guard, outside)
     stop.set()
     return reason
 
@@ -270,6 +275,8 @@ def _me(settings: config.Settings, uuid: str, kernel: Kernel, api: Api | None) -
         version=VERSION,
         as_number=settings.as_number,
         prefix_limit=settings.prefix_limit,
+        firewall=settings.firewall != config.OFF,
+        nat_spares_nodes=settings.nat_outgoing_exclusions == config.POOLS_AND_HOSTS,
         rest=settings.address_rest,
         leak_grace=settings.leak_grace,
         keep=settings.address_keep,

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import choose, facts, leaks, orchestrated, peers, policies, releases, tunnels
+from bgpnet.agent import choose, facts, leaks, orchestrated, packets, peers, policies, releases, tunnels
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import RESTART_TIME, SpeakerConf
 from bgpnet.bgp.export import Advert, Offer, Target, exports
 from bgpnet.bgp.imports import Imported, Refusal
 from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.rib import Table
+from bgpnet.kernel.packets import PacketRules
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
@@ -53,6 +54,7 @@ class Plan:
     peerings: Peerings | None = None
     unsettled: frozenset[ip.Address] = frozenset()
     held: frozenset[ip.Network] = frozenset()
+    packets: PacketRules | None = None
 
 
 def plan(world: World) -> Plan:
@@ -86,6 +88,7 @@ def plan(world: World) -> Plan:
         peerings=found,
         unsettled=unsettled(world, found) | orchestrated.unsettled(world, found),
         held=orchestrated.held(world),
+        packets=packets.rules(world),
     )
 
 

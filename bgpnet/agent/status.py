@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bgpnet import ipam, names
-from bgpnet.agent import choose, explain, facts, ipamview, leaks, orchestrated, peers, policies
+from bgpnet.agent import choose, explain, facts, ipamview, leaks, orchestrated, packets, peers, policies
 from bgpnet.agent.plan import Plan
 from bgpnet.agent.world import WAITING, Phase, Session, World
 from bgpnet.bgp import causes
@@ -217,6 +217,7 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         *policies.overload(world, plan.peerings, policies.learned(world, plan.peerings)),
         *orchestrated.warnings(world),
         *world.conflist,
+        *packets.warnings(world),
     ]
     loud = [one.text for one in plan.refused if one.reason not in QUIET and one.reason is not Reason.LIMIT]
     loud = [*_surplus(world, plan), *loud]

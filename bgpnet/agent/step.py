@@ -76,6 +76,8 @@ def step(world: World, event: Happening) -> Step:
             return replace(world, subnets=subnets, me=replace(world.me, uplink_mtu=mtu)), []
         case events.ConflistLooked(warnings):
             return replace(world, conflist=warnings), []
+        case events.FirewallLooked(warnings):
+            return replace(world, firewall=warnings), []
         case events.SecretsLooked(secrets):
             return kubenews.files(world, secrets), []
         case events.PodsLooked():

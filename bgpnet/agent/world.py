@@ -38,7 +38,8 @@ class Me:
 
     rest: seconds that a released address rests before it is used again. leak_grace: seconds that a pod's link and
     network namespace are gone before its address is released without a DEL. idle_after: seconds that an own block has
-    been empty, by the clock that never jumps, before it is called idle. prefix_limit: of one BGP peer.
+    been empty, by the clock that never jumps, before it is called idle. prefix_limit: of one BGP peer. firewall: is
+    it to write packet rules. nat_spares_nodes: natOutgoing leaves packets to nodes' addresses as they are.
     """
 
     node: str
@@ -53,6 +54,8 @@ class Me:
     keep: int = KEPT
     idle_after: float = 60.0
     prefix_limit: int = PREFIX_LIMIT
+    firewall: bool = True
+    nat_spares_nodes: bool = False
 
 
 class Phase(StrEnum):
@@ -204,7 +207,7 @@ class World:
     with the clock until which it lingers. unjournalled: why the disk refuses the journal; while it does, some of what
     is here is owed to it.
     secrets: the BGP passwords there are; None until they were looked for.
-    conflist: what is wrong with the CNI configuration that runtimes read.
+    conflist: what is wrong with the CNI configuration that runtimes read. firewall: what is wrong with packet rules.
     subnets: the networks on this node's other links, each with its link.
     services, endpoints: of an orchestrator, by `namespace/name`; None while they are not known. kubernetes: None where
     there is no orchestrator.
@@ -248,6 +251,7 @@ class World:
     replaced: str = ""
     watch: Watch = field(default_factory=Watch)
     conflist: tuple[str, ...] = ()
+    firewall: tuple[str, ...] = ()
     services: Mapping[str, Service] | None = None
     endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None
     secrets: Secrets | None = None

@@ -79,8 +79,6 @@ def not_built(pool: IPPool) -> Iterator[tuple[str, object, str]]:
     spec = pool.spec
     if pool.network.version == 6:
         yield "spec.cidr", spec.cidr, "no address is taken from an IPv6 pool, because pods have IPv4 only"
-    if spec.natOutgoing:
-        yield "spec.natOutgoing", True, "packets leave the network with the pod's own address"
     if spec.namespaceSelector:
         yield "spec.namespaceSelector", spec.namespaceSelector, "only pods that ask for the pool get addresses from it"
     if AllowedUse.LOAD_BALANCER in spec.allowedUses:

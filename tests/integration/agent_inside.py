@@ -18,6 +18,7 @@ from bgpnet import reservations
 from bgpnet.agent import feeds
 from bgpnet.agent.events import KernelLooked
 from bgpnet.agent.facts import seen
+from bgpnet.agent.firewall import Guard
 from bgpnet.agent.journal import Journal, Kept, restore
 from bgpnet.agent.loop import Loop
 from bgpnet.agent.pods import Workers
@@ -31,6 +32,7 @@ from bgpnet.bgp.speaker import Speaker
 from bgpnet.client import AgentClient
 from bgpnet.errors import AgentAway, StoreUnreachable
 from bgpnet.kernel.fake import FakeKernel
+from bgpnet.kernel.fake_firewall import FakeFirewall
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.store.api import Entry as Entry
@@ -140,12 +142,13 @@ class Inside:
         speech = Speech(
             Speaker(str(self.folder / "none.sock"), loop.emit), self.folder / f"{self.name}.conf", self._socket
         )
+        guard = Guard(FakeFirewall(), loop.emit)
         for kind in NEEDED:
             start(f"feed-{kind.plural}", feeds.datastore, repo, kind, loop.emit, self.over)
         start("clock", feeds.clock, loop.emit, self.over)
 
         def run() -> None:
-            self.reason = loop.run(server, workers, Records(repo, loop.emit), speech)
+            self.reason = loop.run(server, workers, Records(repo, loop.emit), speech, guard)
 
         self.ended = threading.Thread(target=run, daemon=True)
         self.ended.start()

@@ -17,6 +17,8 @@ secrets_dir             BGPNET_SECRETS_DIR             --secrets-dir            
 ip                      BGPNET_IP                      --ip                      ''
 ip_autodetection_method BGPNET_IP_AUTODETECTION_METHOD --ip-autodetection-method 'first-found'
 as_number               BGPNET_AS_NUMBER               --as-number               None
+firewall                BGPNET_FIREWALL                --firewall                'required'
+nat_outgoing_exclusions BGPNET_NAT_OUTGOING_EXCLUSIONS --nat-outgoing-exclusions 'IPPoolsOnly'
 prefix_limit            BGPNET_PREFIX_LIMIT            --prefix-limit            100000
 kubernetes              BGPNET_KUBERNETES              --kubernetes              'auto'
 kubernetes_namespace    BGPNET_KUBERNETES_NAMESPACE    --kubernetes-namespace    ''

@@ -242,11 +242,13 @@ def test_mixed_kinds_are_counted_without_a_kind(run: Run) -> None:
 
 
 def test_values_that_are_not_built_are_stored_with_a_warning(run: Run) -> None:
-    applied = run("apply", "-f", "-", stdin=pool("a", "10.1.0.0/16", ", natOutgoing: true"))
+    applied = run("apply", "-f", "-", stdin=pool("a", "10.1.0.0/16", ", allowedUses: [LoadBalancer]"))
     assert applied.exit_code == 0
-    assert applied.stderr.startswith("Warning: IPPool(a): spec.natOutgoing = true is stored but not acted on yet")
+    assert applied.stderr.startswith(
+        'Warning: IPPool(a): spec.allowedUses = ["LoadBalancer"] is stored but not acted on yet'
+    )
     assert len(applied.stderr.splitlines()) == 1
-    assert "natOutgoing: true" in run("get", "ippool", "a", "-o", "yaml").stdout
+    assert "- LoadBalancer" in run("get", "ippool", "a", "-o", "yaml").stdout
 
 
 @pytest.mark.usefixtures("empty")

@@ -9,6 +9,7 @@ from typing import cast
 from worlds import fresh, machine
 
 from bgpnet.agent.events import Asked
+from bgpnet.agent.firewall import Guard
 from bgpnet.agent.loop import Loop
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
@@ -19,7 +20,7 @@ ASKED: Mapping[str, object] = {"ask": "status"}
 
 
 class Answers:
-    """A server, workers, records and speech, of which only answers are wanted."""
+    """A server, workers, records, speech and guard, of which only answers are wanted."""
 
     def __init__(self) -> None:
         self.given: list[tuple[int, str]] = []
@@ -30,12 +31,12 @@ class Answers:
         self.some.release()
 
     def set(self, *said: object) -> None:
-        """Records and speech: nobody looks."""
+        """Records, speech and guard: nobody looks."""
 
 
 def started(loop: Loop, answers: Answers) -> threading.Thread:
     server, workers = cast("Server", answers), cast("Workers", answers)
-    parts = (server, workers, cast("Records", answers), cast("Speech", answers))
+    parts = (server, workers, cast("Records", answers), cast("Speech", answers), cast("Guard", answers))
     thread = threading.Thread(target=loop.run, args=parts, name="loop")
     thread.start()
     return thread

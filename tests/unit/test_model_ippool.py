@@ -120,7 +120,7 @@ def test_pool(spec: str, expected: str) -> None:
 WARNINGS = """
 {cidr: 10.0.0.0/16, ipipMode: Always, disableBGPExport: true, disabled: true} | ok
 {cidr: 10.0.0.0/16, nodeSelector: has(a), assignmentMode: Manual, blockSize: 28} | ok
-{cidr: 10.0.0.0/16, natOutgoing: true}                  | spec.natOutgoing = true
+{cidr: 10.0.0.0/16, natOutgoing: true}                  | ok
 {cidr: 10.0.0.0/16, vxlanMode: CrossSubnet}             | ok
 {cidr: 10.0.0.0/16, namespaceSelector: has(a), allowedUses: [Workload]} | spec.namespaceSelector = "has(a)"
 {cidr: 10.0.0.0/16, allowedUses: [LoadBalancer]}        | spec.allowedUses = ["LoadBalancer"]

@@ -1,0 +1,104 @@
+"""What is to become of packets, as values: whose sources are masqueraded, who may send tunnelled packets. Pure.
+
+One value, `PacketRules`, has two renderings: nft's table `inet bgpnet` (kernel/nftables.py), and for kernels without
+nftables chains of iptables-legacy (kernel/legacy.py). IPv4 only: pods have no other addresses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, collapse_addresses
+from typing import Protocol
+
+from bgpnet.model import ip
+
+IPIP = 4
+"""The IP protocol number of IP in IP (RFC 2003)."""
+VXLAN_PORT = 4789
+"""The UDP port of VXLAN (RFC 7348), which Calico uses, too."""
+VXLAN_LINK = "vxlan.bgpnet"
+ACCEPTED = "bgpnet: pods"
+"""The comment of our rule in a chain of somebody else's."""
+
+Networks = frozenset[IPv4Network]
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRules:
+    """The wish. Without anything in it: no rules of ours at all.
+
+    masquerade: the pools with natOutgoing: what goes from them to elsewhere than `inside` gets the address of the link
+    that it leaves by. Both are collapsed (`collapsed`): disjoint, and none the half of another. nodes: who may send
+    tunnelled packets to this node. tunnels: our devices that are in use; what the node itself sends over them to a
+    Service's pod gets the device's address, so that answers come back through it. nat: whether the kernel translates
+    addresses at all; it is left so once it was, because with its last rule the kernel forgets established connections.
+    """
+
+    masquerade: Networks = frozenset()
+    inside: Networks = frozenset()
+    nodes: frozenset[IPv4Address] = frozenset()
+    tunnels: frozenset[str] = frozenset()
+    nat: bool = False
+
+
+NOTHING = PacketRules()
+"""No rules of ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Barrier:
+    """A chain of somebody else's that drops forwarded packets which nobody before it accepts.
+
+    tool: with what it is changed. open: it accepts pods' packets, by our rule. ours: the rule is ours to put; else the
+    status says what to do.
+    """
+
+    tool: str
+    table: str
+    chain: str
+    open: bool = False
+    ours: bool = True
+
+    @property
+    def complaint(self) -> str:
+        """What is wrong, and how it is put right."""
+        adds = [
+            f"{self.tool} add rule {self.table} {self.chain} {way} 'cali*' accept" for way in ("iifname", "oifname")
+        ]
+        return (
+            f"{self.tool} table {self.table} chain {self.chain} drops packets that are forwarded to and from pods "
+            f"(policy drop): let it accept them: {'; '.join(adds)}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PacketState:
+    """What is there. rules: None when something of ours is there, but not as it would be put."""
+
+    rules: PacketRules | None
+    barriers: tuple[Barrier, ...] = ()
+
+
+class Firewall(Protocol):
+    """What filters and translates packets in the network namespace of the calling thread. All have deadlines."""
+
+    def read(self) -> PacketState:
+        """Our rules, and the chains that drop what is forwarded. Raises KernelRefused."""
+
+    def put(self, rules: PacketRules, have: PacketRules | None) -> None:
+        """Replace our rules in one step, so that no packet meets none; have: what was read. Raises KernelRefused."""
+
+    def accept(self, barrier: Barrier) -> None:
+        """Let the chain accept pods' packets, behind whatever others want of them. Raises KernelRefused."""
+
+    def follow(self, changed: Callable[[], None], stop: Callable[[], bool]) -> None:
+        """Block until stop(), at most a second longer; call changed() when our rules, or a chain FORWARD, changed.
+
+        A hint, and it comes of our own changes, too; where the kernel tells nothing, it never comes.
+        """
+
+
+def collapsed(networks: Iterable[ip.Network]) -> Networks:
+    """The IPv4 ones of these as few networks as possible, none overlapping another."""
+    return frozenset(collapse_addresses(one for one in networks if isinstance(one, IPv4Network)))

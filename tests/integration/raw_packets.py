@@ -1,0 +1,55 @@
+"""Packets as nobody should send them: whole IPv4 headers from any place, and who receives them."""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from time import monotonic
+
+from bgpnet.kernel.netns import run_inside
+from bgpnet.lab.probe import Place
+
+IPIP, UDP = 4, 17
+PATIENCE = 30.0
+"""Seconds in which a packet that may pass arrives."""
+STILL = 0.5
+"""Seconds after which one that may pass is sent again."""
+
+
+def datagram(port: int, text: bytes) -> bytes:
+    """UDP without a checksum, which may be left out (RFC 768)."""
+    return struct.pack("!HHHH", 40000, port, 8 + len(text), 0) + text
+
+
+def send(place: Place, source: str, target: str, protocol: int, payload: bytes) -> None:
+    """From the place, with that source, whosever it is; the kernel adds length and checksum (raw(7))."""
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, protocol, 0)
+    packet = header + socket.inet_aton(source) + socket.inet_aton(target) + payload
+    with run_inside(place.netns, _sender) as sender:
+        sender.sendto(packet, (target, 0))
+
+
+def _sender() -> socket.socket:
+    return socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+
+
+def arrives(sender: Place, source: str, receiver: Place, protocol: int, payload: bytes, witness: Place) -> str:
+    """Under which address the packet gets through the receiver's filters; nothing: it does not.
+
+    witness: a place from which the same packet is let through, sent afterwards: what has not come by then, does not.
+    """
+    mark, last = b"the first of two", b"the last of two"
+    found = ""
+    with run_inside(receiver.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)) as heard:
+        send(sender, source, receiver.address, protocol, payload + mark)
+        deadline = monotonic() + PATIENCE
+        while monotonic() < deadline:
+            send(witness, witness.address, receiver.address, protocol, payload + last)
+            while select.select([heard], [], [], STILL)[0]:
+                packet = heard.recv(65536)
+                if mark in packet:
+                    found = socket.inet_ntoa(packet[12:16])
+                if last in packet:
+                    return found
+    raise AssertionError(f"not even what {witness.name} sends arrives at {receiver.name}")

@@ -1,0 +1,179 @@
+"""What is to become of packets, printed as the table that nft gets: whom natOutgoing masquerades, who may tunnel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from worlds import ME, fresh, later, node, pool, run, synced
+
+from bgpnet.agent import events
+from bgpnet.agent.plan import plan
+from bgpnet.agent.status import status
+from bgpnet.agent.world import World
+from bgpnet.kernel import legacy, nftables
+from bgpnet.kernel.packets import NOTHING, PacketRules
+from bgpnet.model import kinds
+from bgpnet.model.ippool import AllowedUse, Encap
+
+NODES = (node("node2", "192.0.2.2/24"), node("node3", "203.0.113.7/24"))
+OUT = pool("out", "10.1.0.0/16", natOutgoing=True)
+SPARING = replace(fresh(), me=replace(ME, nat_spares_nodes=True))
+
+
+def rules(world: World) -> PacketRules:
+    found = plan(world).packets
+    assert found is not None
+    return found
+
+
+def said(networks: frozenset[object]) -> str:
+    return " ".join(sorted(str(one) for one in networks))
+
+
+def test_nothing_is_known_before_nodes_and_pools_are() -> None:
+    world = fresh()
+    assert plan(world).packets is None
+    world = run(world, events.Listed(kinds.IPPOOL, (OUT,)))
+    assert plan(world).packets is None
+    world = run(world, events.Listed(kinds.NODE, ()))
+    assert said(rules(world).nodes) == "192.0.2.1"
+
+
+def test_pools_of_an_emptied_datastore_are_not_believed_to_be_gone() -> None:
+    world = synced(OUT)
+    assert plan(replace(world, synced=world.synced - {kinds.IPPOOL.plural})).packets is None
+
+
+def test_masquerading_is_for_pools_that_ask_for_it_and_for_none_of_the_pools_addresses() -> None:
+    world = synced(
+        OUT,
+        pool("plain", "10.2.0.0/16"),
+        pool("off", "10.3.0.0/16", disabled=True),
+        pool("off-out", "10.4.0.0/16", disabled=True, natOutgoing=True),
+        pool("lb", "198.51.100.0/24", allowedUses=(AllowedUse.LOAD_BALANCER,)),
+        pool("six", "fd00::/64", natOutgoing=True),
+        nodes=NODES,
+    )
+    found = rules(world)
+    assert said(found.masquerade) == "10.1.0.0/16 10.4.0.0/16"
+    assert said(found.inside) == "10.1.0.0/16 10.2.0.0/15 10.4.0.0/16"
+    assert said(found.nodes) == "192.0.2.1 192.0.2.2 203.0.113.7"
+    assert (found.tunnels, found.nat) == (frozenset(), True)
+
+
+def test_nodes_addresses_are_spared_where_the_agent_is_told_to() -> None:
+    found = rules(synced(OUT, nodes=NODES, start=SPARING))
+    assert said(found.inside) == "10.1.0.0/16 192.0.2.1/32 192.0.2.2/32 203.0.113.7/32"
+
+
+def test_a_nodes_address_in_a_pool_is_no_second_element() -> None:
+    found = rules(synced(pool("wide", "192.0.0.0/16", natOutgoing=True), nodes=NODES, start=SPARING))
+    assert said(found.inside) == "192.0.0.0/16 203.0.113.7/32"
+
+
+@pytest.mark.parametrize(
+    ("more", "tunnels"),
+    [
+        ({}, set()),
+        ({"mode": Encap.ALWAYS}, {"tunl0"}),
+        ({"mode": Encap.CROSS_SUBNET}, {"tunl0"}),
+        ({"vxlanMode": Encap.ALWAYS}, {"vxlan.bgpnet"}),
+        ({"vxlanMode": Encap.CROSS_SUBNET, "disabled": True}, {"vxlan.bgpnet"}),
+    ],
+)
+def test_tunnels_that_are_in_use_are_guarded(more: dict[str, object], tunnels: set[str]) -> None:
+    found = rules(synced(pool(**more)))  # type: ignore[arg-type]  # the pool's own fields
+    assert (found.tunnels, found.nat) == (tunnels, bool(tunnels))
+
+
+def test_what_was_deleted_just_now_is_in_the_rules_a_moment_longer() -> None:
+    world = synced(OUT, pool("plain", "10.2.0.0/16"), nodes=NODES)
+    world = run(world, events.Gone(kinds.IPPOOL, "out", "9"), events.Gone(kinds.NODE, "node2", "9"))
+    assert said(rules(world).masquerade) == "10.1.0.0/16"
+    assert said(rules(world).nodes) == "192.0.2.1 192.0.2.2 203.0.113.7"
+    world = later(world, 5)
+    assert (said(rules(world).masquerade), said(rules(world).nodes)) == ("", "192.0.2.1 203.0.113.7")
+
+
+def test_an_agent_without_firewall_wants_nothing_and_says_so_where_it_matters() -> None:
+    off = replace(fresh(), me=replace(ME, firewall=False))
+    assert rules(off) == NOTHING
+    assert status(off, plan(off))["warnings"] == []
+    world = synced(OUT, start=off)
+    assert status(world, plan(world))["warnings"] == [
+        "natOutgoing of out is not acted on here, because the agent's setting firewall is off: set firewall to required"
+    ]
+
+
+def test_what_is_wrong_with_the_rules_is_in_the_status() -> None:
+    world = run(synced(OUT), events.FirewallLooked(("the program nft is missing",)))
+    assert status(world, plan(world))["warnings"] == ["the program nft is missing"]
+
+
+TABLE = """\
+table inet bgpnet {
+	set outgoing { type ipv4_addr; flags interval; elements = { 10.1.0.0/16 }; }
+	set inside { type ipv4_addr; flags interval; elements = { 10.1.0.0/16 }; }
+	set nodes { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2, 203.0.113.7 }; }
+	set tunnels { type ifname; }
+	chain pods {
+		meta l4proto 4 counter drop comment "bgpnet 9a5e0192: IP in IP from a pod"
+		meta nfproto ipv4 fib saddr . iif oif missing counter drop comment "bgpnet 8a21f5f8: not the pod's own address"
+	}
+	chain prerouting {
+		type filter hook prerouting priority -300; policy accept;
+		iifname "cali*" jump pods comment "bgpnet c5078f33: from pods"
+	}
+	chain input {
+		type filter hook input priority 0; policy accept;
+	}
+	chain postrouting {
+		type nat hook postrouting priority 100; policy accept;
+		oifname "lo" return comment "bgpnet ef6c30c5: stays here"
+		oifname "cali*" return comment "bgpnet 79e56883: stays here"
+		oifname @tunnels ct status dnat fib saddr type local fib saddr . oif type != local \
+counter masquerade fully-random comment "bgpnet 68f04554: this node to a Service, through the tunnel"
+		ip saddr @outgoing ip daddr != @inside counter masquerade fully-random comment "bgpnet 46cb0380: natOutgoing"
+	}
+}
+"""
+
+
+def test_the_whole_table() -> None:
+    assert nftables.table(rules(synced(OUT, nodes=NODES))) == TABLE
+
+
+def test_a_node_more_is_an_element_more() -> None:
+    before, after = rules(synced(OUT, nodes=NODES[:1])), rules(synced(OUT, nodes=NODES))
+    assert nftables.script(after, before) == "add element inet bgpnet nodes { 203.0.113.7 }\n"
+    assert nftables.script(before, after) == "delete element inet bgpnet nodes { 203.0.113.7 }\n"
+
+
+def test_other_rules_take_their_place_without_the_table_being_deleted() -> None:
+    before, after = rules(synced(OUT)), rules(synced(OUT, pool("over", "10.9.0.0/16", Encap.ALWAYS)))
+    script = nftables.script(after, before)
+    assert "delete table" not in script
+    assert "flush set" not in script
+    assert script.count("flush chain") == 4
+    assert "IP in IP, not from a node" in script
+
+
+def test_iptables_legacy_keeps_what_is_not_ours() -> None:
+    saved = "*nat\n:POSTROUTING ACCEPT [1:2]\n:KUBE-POSTROUTING - [0:0]\n-A POSTROUTING -j KUBE-POSTROUTING\nCOMMIT\n"
+    have = legacy.tables(saved)
+    assert legacy.parse(have) == NOTHING
+    script = legacy.script(rules(synced(OUT)), have)
+    assert "KUBE" not in script
+    assert "-I POSTROUTING -m comment --comment bgpnet -j BGPNET-NAT" in script.splitlines()
+    assert legacy.script(NOTHING, have) == ""
+
+
+@pytest.mark.parametrize("extra", ["-A BGPNET-NAT -j ACCEPT", "-A OUTPUT -m comment --comment bgpnet -j ACCEPT"])
+def test_iptables_legacy_with_a_strangers_rule_among_ours_is_not_ours(extra: str) -> None:
+    wish = rules(synced(OUT))
+    lines = [line for line in legacy.script(wish, {}).splitlines() if line.startswith(("*", ":", "-"))]
+    saved = "\n".join(line.replace("-I PREROUTING", "-A PREROUTING") for line in lines)
+    saved = saved.replace("-I ", "-A ")
+    assert legacy.parse(legacy.tables(saved)) == wish
+    assert legacy.parse(legacy.tables(saved + "\n" + extra)) is None
