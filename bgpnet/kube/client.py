@@ -49,21 +49,24 @@ def connect(
     service_account: str = access.SERVICE_ACCOUNT,
     quiet: float = QUIET,
     lasting: int = LASTING,
+    deadline: float = DEADLINE,
 ) -> Api:
     """The API server of that kubeconfig, else KUBECONFIG's, else the pod's own, else ~/.kube/config's.
 
-    Reads files and sends nothing. Raises UsageError. quiet, lasting: see QUIET and LASTING.
+    Reads files and sends nothing. Raises UsageError. quiet, lasting, deadline: as QUIET and so on.
     """
-    return Api(access.find(kubeconfig, os.environ if environ is None else environ, service_account), quiet, lasting)
+    given = access.find(kubeconfig, os.environ if environ is None else environ, service_account)
+    return Api(given, quiet, lasting, deadline)
 
 
 class Api:
     """One API server; use it from any thread. Calls raise Unreachable, or Refused (see bgpnet/kube/errors.py)."""
 
-    def __init__(self, given: Access, quiet: float = QUIET, lasting: int = LASTING) -> None:
+    def __init__(self, given: Access, quiet: float = QUIET, lasting: int = LASTING, deadline: float = DEADLINE) -> None:
         """Reads the credentials; raises UsageError."""
         self.quiet = quiet
         self.lasting = lasting
+        self.deadline = deadline
         self._access = given
         self._lock = threading.Lock()
         self._door = self._new_door()
@@ -86,7 +89,7 @@ class Api:
     def list(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Json], str]:
         """All objects there that the selectors choose, and the resourceVersion to watch from. Raises Expired rarely."""
         items: list[Json] = []
-        params = {**_selectors(labels, fields), "limit": str(_PAGE)}
+        params = {**access.selectors(labels, fields), "limit": str(_PAGE)}
         while True:
             page = self._json("GET", path, params)
             items += [_bare(item) for item in page.get("items") or ()]
@@ -95,9 +98,10 @@ class Api:
                 return items, str(page["metadata"]["resourceVersion"])
             params["continue"] = onward
 
-    def newest(self, path: str) -> str:
+    def newest(self, path: str, *, labels: str = "", fields: str = "") -> str:
         """The resourceVersion that the API server has reached with the objects of that path."""
-        return str(self._json("GET", path, {"limit": "1"})["metadata"]["resourceVersion"])
+        params = {**access.selectors(labels, fields), "limit": "1"}
+        return str(self._json("GET", path, params)["metadata"]["resourceVersion"])
 
     def create(self, path: str, body: Mapping[str, Any]) -> Json:
         """Creates an object in the collection `path`; Refused with reason AlreadyExists."""
@@ -128,7 +132,7 @@ class Api:
         """
         from bgpnet.kube.stream import Watch
 
-        return Watch(self, path, after, _selectors(labels, fields)).events(stop)
+        return Watch(self, path, after, labels, fields).events(stop)
 
     def close(self) -> None:
         """Lets go of the connections; watches in progress end with Unreachable."""
@@ -141,17 +145,17 @@ class Api:
     def attempt(self, call: Callable[[Door, float], Answer], what: str, safe: bool) -> Answer:
         """Calls until there is an answer that counts. safe: it may be carried out twice. Raises Unreachable.
 
-        What never left is repeated for PATIENCE seconds, what the server puts off (429, or 503 while it starts) for
-        DEADLINE seconds.
+        What never left is repeated for PATIENCE seconds, what the server puts off (429, or 503 while it starts) for as
+        long as an answer may take.
         """
         began, pause, renewed = monotonic(), 0.05, False
         while True:
             door = self._door
             try:
-                answer = call(door, DEADLINE)
+                answer = call(door, self.deadline)
                 problem = f"{answer.status} {words.said(answer.body)}"
                 again = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
-                known, patience = answer.status != 429 and answer.status < 500, DEADLINE
+                known, patience = answer.status != 429 and answer.status < 500, self.deadline
                 stale = answer.status == 401
             except door_fault() as lost:
                 problem, again, known, patience = str(lost), lost.unsent or safe, False, PATIENCE
@@ -212,10 +216,6 @@ def door_fault() -> type[Any]:
     from bgpnet.kube.door import Lost
 
     return Lost
-
-
-def _selectors(labels: str, fields: str) -> dict[str, str]:
-    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
 
 
 def _bare(item: Json) -> Json:

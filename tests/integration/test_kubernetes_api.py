@@ -249,7 +249,7 @@ def test_what_was_deleted_while_history_was_compacted_is_gone_after_the_next_lis
 
 
 def test_a_server_that_hangs_has_deadlines(server: ApiServer) -> None:
-    api = connect(str(server.kubeconfig), quiet=3.0)
+    api = connect(str(server.kubeconfig), quiet=3.0, deadline=3.0)
     with reflecting(api) as cache:
         api.create(MAPS, config_map("before"))
         eventually(lambda: "before" in cache.objects, "nothing was told")
