@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bgpnet.errors import UsageError
 from bgpnet.kube import access, words
 from bgpnet.kube.access import Access
 from bgpnet.kube.errors import Refused, Unreachable
@@ -71,7 +72,7 @@ class Api:
         self._lock = threading.Lock()
         self._door = self._new_door()
         self._former: Door | None = None
-        self._renewed = monotonic()
+        self._renewed = -_RENEWAL  # when the credentials were last read anew, and not at all yet
         self.closed = threading.Event()
 
     def __str__(self) -> str:
@@ -200,9 +201,13 @@ class Api:
             if monotonic() - self._renewed < _RENEWAL:
                 return False
             self._renewed = monotonic()
+            try:
+                fresh = self._new_door()
+            except UsageError:
+                return False  # a file that is being replaced; the refusal of what we have says enough
             if self._former is not None:
                 self._former.close()
-            self._former, self._door = self._door, self._new_door()  # calls of others are under way in the former one
+            self._former, self._door = self._door, fresh  # calls of others are under way in the former one
             return True
 
     def _new_door(self) -> Door:

@@ -56,6 +56,7 @@ class Door:
 
     def __init__(self, access: Access) -> None:
         """Reads the files; raises UsageError when they say nothing usable. Nothing is sent yet."""
+        problem = ""
         try:
             config = _configuration(access)
             parameters = ConnectionParams(timeout=httpx.Timeout(CONNECT)).httpx_params(config)
@@ -63,7 +64,9 @@ class Door:
                 **parameters, headers={"User-Agent": f"bgpnet/{VERSION}", "Accept": "application/json"}
             )
         except (ConfigError, OSError, ssl.SSLError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-            raise UsageError(f"{access}: cannot be used ({_words(error)}); {access.remedy}") from error
+            problem = _words(error)
+        if problem:  # not as the error's cause: that would keep lightkube's temporary files of secrets open with it
+            raise UsageError(f"{access}: cannot be used ({problem}); {access.remedy}")
         self.server = str(config.cluster.server)
 
     def ask(
