@@ -33,7 +33,7 @@ class Access:
             return "the kubeconfig in kubeconfigInline"
         if self.kubeconfig:
             return f"kubeconfig {self.kubeconfig}"
-        return self.server or f"the ServiceAccount in {self.service_account}"
+        return f"the ServiceAccount in {self.service_account}" if self.service_account else self.server
 
     @property
     def remedy(self) -> str:
@@ -68,8 +68,10 @@ def find(kubeconfig: str, environ: Mapping[str, str], service_account: str = SER
         return _existing(kubeconfig, "kubeconfig")
     if (said := of_environment(environ)) is not None:
         return said
-    if environ.get("KUBERNETES_SERVICE_HOST") and environ.get("KUBERNETES_SERVICE_PORT"):
-        return Access(service_account=service_account)
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
+    if host and port:
+        server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        return Access(server=server, service_account=service_account)
     if Path(_HOME).expanduser().is_file():
         return Access(kubeconfig=_HOME)
     raise UsageError(
@@ -122,3 +124,8 @@ def _existing(kubeconfig: str, called: str) -> Access:
     if not there:
         raise UsageError(f"{called} {kubeconfig!r}: there is no such file; name the kubeconfig of the cluster")
     return Access(kubeconfig=there[0])
+
+
+def selectors(labels: str, fields: str) -> dict[str, str]:
+    """The parameters of a list or watch that chooses by labels and fields."""
+    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}

@@ -59,6 +59,7 @@ class Door:
 
     def __init__(self, access: Access) -> None:
         """Reads the files; raises UsageError when they say nothing usable. Nothing is sent yet."""
+        problem = ""
         try:
             config = _configuration(access)
             parameters = ConnectionParams(timeout=httpx.Timeout(CONNECT)).httpx_params(config)
@@ -66,7 +67,9 @@ class Door:
                 **parameters, headers={"User-Agent": f"bgpnet/{VERSION}", "Accept": "application/json"}
             )
         except (ConfigError, OSError, ssl.SSLError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-            raise UsageError(f"{access}: cannot be used ({_words(error)}); {access.remedy}") from error
+            problem = _words(error)
+        if problem:  # not as the error's cause: that would keep lightkube's temporary files of secrets open with it
+            raise UsageError(f"{access}: cannot be used ({problem}); {access.remedy}")
         self.server = str(config.cluster.server)
 
     def ask(
@@ -90,16 +93,18 @@ class Door:
             raise _lost(error) from error
 
     def open(self, path: str, params: Mapping[str, str], quiet: float, seconds: float) -> Stream:
-        """A stream of lines, whose first bytes come within `seconds`; raises Lost."""
+        """A stream of lines that begins within `seconds` and is quiet for so long at most; raises Lost."""
         request = self._client.build_request(
             "GET",
             path,
             params=dict(params),
             headers={"Accept-Encoding": "identity"},
-            timeout=httpx.Timeout(quiet, connect=CONNECT, pool=seconds, write=seconds),
+            timeout=httpx.Timeout(seconds, connect=CONNECT),
         )
         try:
-            return Stream(self._client.send(request, stream=True))
+            response = self._client.send(request, stream=True)
+            request.extensions["timeout"]["read"] = quiet  # from here on: it is looked up at each read
+            return Stream(response)
         except _FAULTS as error:
             raise _lost(error) from error
 
@@ -145,8 +150,10 @@ class Stream:
                 socket.socket.shutdown(wire, socket.SHUT_RDWR)  # beneath TLS: nobody is to answer any more
 
 
-_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, ConfigError, ValueError)
-"""ConfigError: the token's file went away. ValueError: a wire that another thread shut down."""
+_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, ConfigError, ValueError, LookupError)
+"""ConfigError: the token's file went away. ValueError: a wire that another thread shut down. LookupError: the program
+that a kubeconfig names (exec) gave no token.
+"""
 
 
 def _lost(error: Exception) -> Lost:
@@ -170,6 +177,12 @@ def _configuration(access: Access) -> SingleConfig:
     if access.kubeconfig:
         path = Path(access.kubeconfig).expanduser()
         return _chosen(access, yaml.safe_load(path.read_text()), path)
+    if access.service_account:
+        folder = Path(access.service_account)
+        authority, token = folder / "ca.crt", folder / "token"
+        token.read_text()  # a pod without one is told so at once, not by its first request
+        cluster = Cluster(server=access.server, certificate_auth=str(authority))
+        return _only(KubeConfig.from_one(cluster=cluster, user=User(token_file=str(token))), "")
     if access.server:
         cluster = Cluster(
             server=access.server,
@@ -182,8 +195,6 @@ def _configuration(access: Access) -> SingleConfig:
             client_key=access.key_file or None,
         )
         return _only(KubeConfig.from_one(cluster=cluster, user=user), "")
-    if access.service_account:
-        return _only(KubeConfig.from_service_account(access.service_account), "")
     raise ValueError("nothing says where the API server is")
 
 
@@ -209,4 +220,8 @@ def _only(config: KubeConfig, context: str) -> SingleConfig:
     user = single.user or User()
     if user.token_file is not None:
         user = msgspec.structs.replace(user, token_file=str(single.abs_file(os.path.expanduser(user.token_file))))
+    if user.exec is not None and user.exec.apiVersion == "client.authentication.k8s.io/v1":
+        # What lightkube reads of its output is the same in v1beta1, which it knows.
+        same = msgspec.structs.replace(user.exec, apiVersion="client.authentication.k8s.io/v1beta1")
+        user = msgspec.structs.replace(user, exec=same)
     return single._replace(user=user)

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bgpnet.kube import words
+from bgpnet.kube.access import selectors
 from bgpnet.kube.errors import Expired, Unreachable
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 IDLE = 0.5
 """Seconds without news after which a watch yields None."""
-QUIET = 90.0
-"""Seconds without a byte after which the server counts as hung; bookmarks come every 60."""
-LASTING = 300
-"""Seconds after which the API server is to end a watch."""
 _AHEAD = 64  # lines read before the caller wants them; then the API server waits, not our memory
 _JOIN = 5.0
 
@@ -35,20 +32,20 @@ Told = tuple[str, dict[str, Any]] | None
 class Watch:
     """Where a watch has got to. For one thread."""
 
-    def __init__(self, api: Api, path: str, after: str, selectors: Mapping[str, str], quiet: float = QUIET) -> None:
+    def __init__(self, api: Api, path: str, after: str, labels: str = "", fields: str = "") -> None:
         self._api = api
         self._path = path
         self._seen = after
-        self._selectors = selectors
-        self._quiet = quiet
+        self._labels = labels
+        self._fields = fields
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Told]:
         """As Api.watch says."""
         if not self._seen.isdigit() or self._seen == "0":
             raise self._expired("the API server never gave that resourceVersion")
         while not stop():
-            newest = self._api.newest(self._path, self._selectors)
-            if int(newest) < int(self._seen):  # its datastore was replaced: it would wait silently
+            newest = self._api.newest(self._path, labels=self._labels, fields=self._fields)
+            if int(newest) < int(self._seen):  # the API server's datastore was replaced: it would wait in silence
                 raise self._expired("the API server has not come so far")
             pump = _Pump(self._open())
             try:
@@ -58,18 +55,18 @@ class Watch:
 
     def _open(self) -> Stream:
         params = {
-            **self._selectors,
+            **selectors(self._labels, self._fields),
             "watch": "1",
             "resourceVersion": self._seen,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(LASTING),
+            "timeoutSeconds": str(self._api.lasting),
         }
         what = f"watch {self._path}"
         opened: list[Stream] = []
         from bgpnet.kube.door import Answer, Door
 
         def call(door: Door, seconds: float) -> Answer:
-            stream = door.open(self._path, params, self._quiet, seconds)
+            stream = door.open(self._path, params, self._api.quiet, seconds)
             if stream.status == 200:
                 opened.append(stream)
                 return Answer(200, b"")
