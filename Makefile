@@ -3,7 +3,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench cni install format clean
+.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench cni image labimage install manifests
+.PHONY: format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
@@ -56,7 +57,17 @@ build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 	@mkdir -p $(@D)
 	@$(CNI_CC) -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
 
+image: ## the container image, by docker or podman (BASE= another base, ENGINE= another engine); labimage: containerlab's
+	@scripts/image node
+
+labimage: image ## the same with routers of other makes, as containerlab/*.clab.yml wants it
+	@scripts/image lab
+
 install: .demo-ready cni ## what the demo needs, and no more
+
+manifests: .demo-ready ## manifests/crds from the model's types, and manifests/bgpnet.yaml, which is all in one file
+	@$(PY) -m bgpnet.kube.crd.main manifests/crds
+	@scripts/render
 
 format: .test-ready ## rewrite the sources in their one format
 	@ruff format . && ruff check --fix .

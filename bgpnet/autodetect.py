@@ -14,10 +14,16 @@ from bgpnet.errors import UsageError
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Interface, Network
 
-METHODS = "first-found, interface=REGEX[,REGEX…], skip-interface=REGEX[,REGEX…] or cidr=CIDR[,CIDR…]"
+METHODS = (
+    "first-found, interface=REGEX[,REGEX…], skip-interface=REGEX[,REGEX…], cidr=CIDR[,CIDR…], can-reach=HOST or "
+    "kubernetes-internal-ip"
+)
 """What may be said; for help and refusals."""
 
-_NOT_BUILT = ("can-reach", "kubernetes-internal-ip")
+CAN_REACH, INTERNAL_IP = "can-reach", "kubernetes-internal-ip"
+_TOLD = (CAN_REACH, INTERNAL_IP)
+"""Methods whose answer comes from outside: the kernel's route to a host, or Kubernetes."""
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.\-]{0,251}[A-Za-z0-9])?\Z")
 _EXCLUDED = re.compile(
     "docker.*|cbr.*|dummy.*|podman.*|virbr.*|lxcbr.*|veth.*|lo|br-.*|cali.*|tunl.*|flannel.*|kube-ipvs.*|cni.*"
     r"|vxlan\.calico|vxlan-v6\.calico|wireguard\.cali|wg-v6\.cali|nodelocaldns.*|vxlan\.bgpnet"
@@ -54,14 +60,19 @@ class Method:
     kind: str
     patterns: tuple[re.Pattern[str], ...] = ()
     networks: tuple[Network, ...] = ()
+    host: str = ""
 
 
 def parse_method(text: str) -> Method:
     """`interface=eth.*,bond0` as a value; empty means first-found. Raises ValueError with what is allowed."""
     kind, _, rest = text.partition("=")
     words = [word for word in rest.split(",") if word]
-    if kind in _NOT_BUILT:
-        raise ValueError(f"{kind} is not built yet: use {METHODS}")
+    if text == INTERNAL_IP:
+        return Method(INTERNAL_IP)
+    if kind == CAN_REACH and rest:
+        if not _HOST.match(rest):
+            raise ValueError("can-reach= takes one IPv4 address or host name, such as can-reach=192.0.2.1")
+        return Method(CAN_REACH, host=rest)
     if text in ("", "first-found"):
         return Method("first-found")
     if kind == "cidr" and words:
@@ -77,10 +88,18 @@ def parse_method(text: str) -> Method:
     raise ValueError(f"it must be {METHODS}")
 
 
-def choose_address(method: str, uplinks: Sequence[Candidate], address: str = "") -> Choice:
+def asks(method: str) -> bool:
+    """Whether somebody has to be asked before the address can be chosen; raises ValueError."""
+    return parse_method(method).kind in _TOLD
+
+
+def choose_address(
+    method: str, uplinks: Sequence[Candidate], address: str = "", told: Address | str | None = None
+) -> Choice:
     """The node's IPv4 address; raises UsageError with the setting that decides it.
 
     address: given instead of looked for, as `192.0.2.1` (the length is that of the link that has it) or with a length.
+    told: what can-reach or kubernetes-internal-ip found out, or why that is nothing.
     """
     if address:
         return _given(address, uplinks)
@@ -88,6 +107,8 @@ def choose_address(method: str, uplinks: Sequence[Candidate], address: str = "")
         parsed = parse_method(method)
     except ValueError as error:
         raise UsageError(f"ip_autodetection_method {method!r}: {error}") from error
+    if parsed.kind in _TOLD:
+        return _as_told(method, told, uplinks)
     if parsed.kind == "interface":
         return _by_interface(parsed.patterns, method, uplinks)
     usual = [link for link in uplinks if not _EXCLUDED.fullmatch(link.name)]
@@ -110,6 +131,22 @@ def _given(text: str, uplinks: Sequence[Candidate]) -> Choice:
             if have.ip == wanted.ip:
                 return Choice(wanted if "/" in text else have, link.name, _mtu(link, uplinks))
     raise UsageError(f"ip {text!r} is on no link of this host: give it to one, or set ip to one of {_all(uplinks)}")
+
+
+def _as_told(method: str, told: Address | str | None, uplinks: Sequence[Candidate]) -> Choice:
+    """The link that has the address which somebody else named."""
+    how = f"ip_autodetection_method {method!r}"
+    if not told or isinstance(told, str):
+        why = f": {told}" if told else ""
+        raise UsageError(f"{how} finds no address of this node{why}; set --ip to one of {_all(uplinks)}")
+    for link in sorted(uplinks, key=lambda link: (link.name == _LOOPBACK, not link.up, link.index)):
+        for have in link.addresses:
+            if have.ip == told:
+                return Choice(have, link.name, _mtu(link, uplinks))
+    raise UsageError(
+        f"{how} says {told}, which is on no link of this host: choose another method, or set --ip to one of "
+        f"{_all(uplinks)}"
+    )
 
 
 def _mtu(link: Candidate, uplinks: Sequence[Candidate]) -> int:

@@ -29,6 +29,7 @@ INTERNAL, NO_ADDRESS, WIRING_REFUSED, NOT_AS_ADDED = 100, 101, 102, 103
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
 _MTU = range(68, 65536)
+_UID = re.compile(r"[A-Za-z0-9\-]{1,64}\Z")
 _LONGEST_ID = 128
 _LONGEST_NAME = 253
 """Characters of a Kubernetes object's name (RFC 1123 subdomain)."""
@@ -48,8 +49,8 @@ class CniRequest:
 
     pools: names or CIDRs. address: that very one is asked for, by what `address_by` says. previous: of a CHECK, the
     addresses that the ADD was answered with. valid: of a GC, the attachments that live; None where that is not said.
-    annotations: of the pod, as far as the runtime passes them on and they may be meant for us. keep: seconds, see
-    annotations.Wish; known once the wish is.
+    annotations: of the pod, as far as they may be meant for us; None where the runtime does not pass them on. keep:
+    seconds, see annotations.Wish; known once the wish is. uid: of the pod, where the runtime says it.
     GC and STATUS are about no container: their attachment is empty.
     """
 
@@ -65,8 +66,9 @@ class CniRequest:
     address_by: str = ""
     previous: tuple[str, ...] = ()
     valid: frozenset[Attachment] | None = None
-    annotations: tuple[tuple[str, str], ...] = ()
+    annotations: tuple[tuple[str, str], ...] | None = None
     keep: int = 0
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ def parse(call: CniCall) -> CniRequest:
         address=address,
         address_by=source,
         previous=_previous(config) if command == "CHECK" else (),
-        annotations=_annotations(config) if adds else (),
+        annotations=_annotations(config) if adds else None,
+        uid=_uid(args) if adds else "",
     )
 
 
@@ -294,11 +297,17 @@ def _member(config: Mapping[str, object], name: str) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _annotations(config: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+def _uid(args: Mapping[str, str]) -> str:
+    """The pod's UID, for those who tell of the pod: one that is none is left aside."""
+    uid = args.get("K8S_POD_UID", "")
+    return uid if _UID.match(uid) else ""
+
+
+def _annotations(config: Mapping[str, object]) -> tuple[tuple[str, str], ...] | None:
     """The pod's, by the capability that containerd and CRI-O have for them."""
     said = _member(config, "runtimeConfig").get(ANNOTATIONS)
     if said is None:
-        return ()
+        return None
     if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
         shape = "the container runtime has to pass an object of texts"
         raise CniError(BAD_CONFIG, f"runtimeConfig {ANNOTATIONS} = {str(said)[:200]!r}: {shape}")

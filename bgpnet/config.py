@@ -25,6 +25,9 @@ PREFIX = "BGPNET_"
 HIDDEN_PREFIX = "BGPNET_SECRET_"
 """Variables with BGP passwords begin so (bgp/secret.py)."""
 
+AUTO, IN_CLUSTER, NONE = "auto", "in-cluster", "none"
+"""Where Kubernetes is; else the path of a kubeconfig."""
+
 NOT_SETTINGS = frozenset({"BGPNET_SOAK", "BGPNET_UML"})
 """Variables of the project's tests and lab, which an agent started by them inherits."""
 
@@ -115,6 +118,19 @@ def _method(value: object) -> str:
     text = _text(value)
     parse_method(text)
     return text or "first-found"
+
+
+def _kubernetes(value: object) -> str:
+    text = _text(value)
+    if text not in (AUTO, IN_CLUSTER, NONE) and not text.startswith("/"):
+        raise ValueError(f"it must be {AUTO}, {IN_CLUSTER}, {NONE}, or the path of a kubeconfig")
+    return text
+
+
+def _namespace(value: object) -> str:
+    if (name := _text(value)) and not (names.is_subdomain(name) and "." not in name and len(name) <= 63):
+        raise ValueError("it must be a namespace's name, such as kube-system")
+    return name
 
 
 def _number(value: object, low: float, high: float, what: str) -> float:
@@ -218,6 +234,17 @@ class Settings:
     prefix_limit: int = _setting(
         100_000, _prefixes, "prefixes that are taken of one BGP peer; the first ones stay, the others are refused"
     )
+    kubernetes: str = _setting(
+        AUTO,
+        _kubernetes,
+        "whether pods are those of Kubernetes: in-cluster (by the pod's ServiceAccount), the path of a kubeconfig, "
+        "none; auto: in-cluster where the agent runs in a pod, and KUBECONFIG's with the datastore kubernetes:",
+    )
+    kubernetes_namespace: str = _setting(
+        "", _namespace, "where Secrets with BGP passwords are; empty: the agent's own, or kube-system outside of a pod"
+    )
+    health_host: str = _setting("127.0.0.1", _host, "the address on which /livez and /readyz are served")
+    health_port: int = _setting(9099, _port, "the port on which /livez and /readyz are served; 0: nowhere")
     metrics_host: str = _setting("127.0.0.1", _host, "the address on which /metrics is served")
     metrics_port: int = _setting(9091, _port, "the port on which /metrics is served; 0: nowhere")
     log_level: str = _setting("info", _one_of("debug", "info", "warning", "error"), "debug, info, warning or error")
@@ -301,10 +328,13 @@ def _of_environment(environ: Mapping[str, str], problems: list[str]) -> Iterator
         if row := _BY_ENV.get(name):
             if value:
                 yield row, f"the environment variable {name}", value
-        elif name.startswith(HIDDEN_PREFIX):
-            continue
-        elif name.startswith(PREFIX) and name not in NOT_SETTINGS and not _SERVICE_LINK.match(f"{name}={value}"):
+        elif name.startswith(PREFIX) and name not in NOT_SETTINGS and not is_foreign(name, value):
             problems.append(f"the environment variable {name} is not a setting: {_closest(name, _BY_ENV)}")
+
+
+def is_foreign(name: str, value: str) -> bool:
+    """Whether a variable that begins like ours is none of ours: a BGP password, or Kubernetes' word of a Service."""
+    return name.startswith(HIDDEN_PREFIX) or _SERVICE_LINK.match(f"{name}={value}") is not None
 
 
 def _of_flags(flags: Mapping[str, object]) -> Iterator[tuple[Setting, str, object]]:

@@ -108,10 +108,14 @@ def _name(asked: str) -> str:
         return asked
 
 
+_OF_THE_SPEC = frozenset({"PoolDisabled", "FamilyNotSupported", "SmallerThanBlock"})
+"""Reasons that the pool's spec says itself, and that may be behind it: there may be no controller at the moment."""
+
+
 def _withdrawn(pool: IPPool) -> str:
     """Why a controller took the pool out of use (its deletion has begun, its CIDR overlaps); empty when it did not."""
     for condition in pool.status.conditions if pool.status else ():
-        if condition.type == "Allocatable" and condition.status == "False":
+        if condition.type == "Allocatable" and condition.status == "False" and condition.reason not in _OF_THE_SPEC:
             why = f", {condition.reason}" if condition.reason else ""
             return f"gives no addresses (status.conditions: Allocatable is False{why})"
     return ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import defstruct
 
@@ -18,6 +18,9 @@ from bgpnet.errors import Finding, UsageError
 from bgpnet.store import choice
 from bgpnet.store.choice import Choice
 from bgpnet.store.etcd_options import Said
+
+if TYPE_CHECKING:
+    from bgpnet.kube.access import Access
 
 KINDS = {"projectcalico.org/v3": "CalicoAPIConfig", "bgpnet.io/v1": "APIConfig"}
 SECRETS = ("etcdPassword", "etcdKey", "k8sAPIToken", "kubeconfigInline")
@@ -34,6 +37,7 @@ _SAID = {
 _WHERE = ("datastoreType", "etcdEndpoints", "etcdDiscoverySrv")
 _KUBERNETES = ("kubeconfig", "kubeconfigInline", "k8sAPIEndpoint")
 """Any of these, and no type, is Kubernetes' datastore."""
+_UNUSED = ("k8sDisableNodePoll", "usePodCIDR", "k8sClientQPS", "k8sClientBurst", "calicoAPIGroup")
 _TEXTS = (
     *("datastore", *_WHERE, *_SAID.values()),
     *("kubeconfig", "kubeconfigInline", "k8sAPIEndpoint", "k8sKeyFile", "k8sCertFile", "k8sCAFile", "k8sAPIToken"),
@@ -97,6 +101,9 @@ def _parsed(path: str, spec: dict[str, Any], mark: Mark | None, where: bool) -> 
     kubernetes = [of for of in spec if of.startswith(("k8s", "kube")) or of in ("usePodCIDR", "calicoAPIGroup")]
     chosen = _chosen(spec, said, name) if where else None
     unused = "is accepted and not used: it is for the Kubernetes datastore"
+    if chosen and chosen.url.startswith(choice.KUBERNETES):
+        kubernetes = [of for of in kubernetes if of in _UNUSED]
+        unused = "is accepted and not used: bgpnetctl has no such setting"
     return Parsed(
         chosen or Choice("", said, path),
         [f"{name(of)} {unused}" for of in kubernetes],
@@ -109,12 +116,23 @@ def _chosen(spec: dict[str, Any], said: Said, name: Callable[[str], str]) -> Cho
         for of in _WHERE:
             if of in spec:
                 raise UsageError(f"{name(of)} is {_shown(spec[of])}: spec.datastore says it, too; keep one of the two")
-        return Choice(spec["datastore"], said, name("datastore"))
-    if not any(of in spec for of in _WHERE) and (found := [of for of in _KUBERNETES if of in spec]):
-        problem = "the Kubernetes datastore is not built yet; write spec.etcdEndpoints or spec.datastore"
-        raise UsageError(f"{name(found[0])}: {problem}")
-    kind, endpoints, srv = ((str(spec.get(of, "")), name(of)) for of in _WHERE)
-    return choice.settle(kind, endpoints, srv, said)
+        chosen: Choice | None = Choice(spec["datastore"], said, name("datastore"))
+    elif not any(of in spec for of in _WHERE) and (found := [of for of in _KUBERNETES if of in spec]):
+        chosen = Choice(choice.KUBERNETES, said, name(found[0]))
+    else:
+        kind, endpoints, srv = ((str(spec.get(of, "")), name(of)) for of in _WHERE)
+        chosen = choice.settle(kind, endpoints, srv, said)
+    if chosen is not None and chosen.url == choice.KUBERNETES and any(of in spec for of in _KUBERNETES):
+        return replace(chosen, access=_access(spec, name))
+    return chosen
+
+
+def _access(spec: dict[str, Any], name: Callable[[str], str]) -> Access:
+    from bgpnet.kube import access
+
+    values = {of: spec[key] for of, (key, _) in access.FIELDS.items() if key in spec}
+    said = {of: "true" if value is True else "" if value is False else str(value) for of, value in values.items()}
+    return access.of_fields(said, {of: name(key) for of, (key, _) in access.FIELDS.items()})
 
 
 def _shown(value: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bgpnet import cnispec
 from bgpnet.agent.events import Answer
+from bgpnet.agent.kubeevents import Grievance
 from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World, replace
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import CniError, one_line
@@ -15,9 +16,15 @@ def answer(number: int, version: str, pod: Pod) -> Answer:
     return Answer(number, 0, cnispec.result(version, told))
 
 
-def refuse(number: int, request: CniRequest, problem: CniError) -> Answer:
-    """The specification's error object; the log has whose it is besides."""
-    return refused_as(number, request.version, problem, request.attachment)
+def refuse(number: int, request: CniRequest, problem: CniError, *, waited: bool = False) -> Answer:
+    """The specification's error object; the log has whose it is besides.
+
+    A pod that gets no address, or waited for it in vain, has its owner told, where there is somebody to tell.
+    """
+    refused = refused_as(number, request.version, problem, request.attachment)
+    if not request.uid or not (waited or problem.code == cnispec.NO_ADDRESS):
+        return refused
+    return replace(refused, grievance=Grievance(request.pod, request.uid, one_line(problem.message)))
 
 
 def refused_as(number: int, version: str, problem: CniError, attachment: Attachment | None = None) -> Answer:

@@ -9,23 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bgpnet import cnispec, ipam, names, resting
-from bgpnet.agent import adopt, answers, choose, claims, facts
+from bgpnet.agent import adopt, answers, choose, claims, describe, facts
 from bgpnet.agent.claims import Step as Step
 from bgpnet.agent.events import (
     CheckPod,
     Effect,
     KernelApplied,
-    Namespaces,
     PodChecked,
     PodRefused,
     PodWired,
     UnwirePod,
     Warn,
     WirePod,
-    Workloads,
 )
 from bgpnet.agent.world import Phase, Pod, Waiting, World, replace
-from bgpnet.annotations import Meta, Wish
+from bgpnet.annotations import Wish
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import AddressRests, AllocationRefused, CniError, NoAddress
 from bgpnet.model import ip, kinds
@@ -87,7 +85,7 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
     failed: pools that had no further block just now; who may use no others takes a resting address, or is refused.
     """
     if reason := choose.unknown(world, request):
-        return answers.wait(world, number, request, reason), []
+        return describe.ask(answers.wait(world, number, request, reason), request)
     try:
         wish = choose.wish(world, request)
         request = replace(request, keep=wish.keep)
@@ -224,18 +222,6 @@ def _taking_back(block: IPAMBlock) -> str:
     return f"block {block.spec.cidr} of this node was idle and is being taken back"
 
 
-def described(world: World, event: Namespaces | Workloads) -> Step:
-    """News of an orchestrator's objects: whoever waits for them is tried again."""
-    if isinstance(event, Namespaces):
-        return resume(replace(world, namespaces=_metas(world.namespaces, event)))
-    return resume(replace(world, workloads=_metas(world.workloads, event)))
-
-
-def _metas(before: Mapping[str, Meta] | None, event: Namespaces | Workloads) -> Mapping[str, Meta]:
-    kept = {} if event.whole else before or {}
-    return {name: meta for name, meta in {**kept, **event.metas}.items() if meta is not None}
-
-
 def resume(world: World) -> Step:
     """After news that may help: the tunnel's address, then every request that waits."""
     world, effects = claims.ensure_tunnel(world)
@@ -289,7 +275,7 @@ def expire(world: World) -> Step:
         return world, []
     left = {number: one for number, one in world.waiting.items() if number not in late}
     effects: list[Effect] = [
-        answers.refuse(number, one.request, CniError(cnispec.TRY_AGAIN, f"no address yet: {one.reason}"))
+        answers.refuse(number, one.request, CniError(cnispec.TRY_AGAIN, f"no address yet: {one.reason}"), waited=True)
         for number, one in late.items()
     ]
     return replace(world, waiting=left), effects

@@ -12,8 +12,9 @@ from typing import cast
 from bgpnet import ipam, names, pools, reservations
 from bgpnet.agent import facts, overlaps
 from bgpnet.agent import recorded as blocks_of
+from bgpnet.agent.kubeevents import NAMESPACES
 from bgpnet.agent.world import World
-from bgpnet.annotations import CONFIGURED, Meta, Wish
+from bgpnet.annotations import ADDRESSES, CONFIGURED, POOLS, Meta, Wish
 from bgpnet.annotations import wish as wished
 from bgpnet.cnispec import CniRequest
 from bgpnet.errors import AllocationRefused
@@ -45,23 +46,55 @@ def reserved(world: World, block: IPAMBlock) -> frozenset[int]:
 
 
 def unknown(world: World, request: CniRequest) -> str:
-    """What an orchestrator has not said yet of the pod: its annotations may change everything. Empty: all is known."""
-    namespace = request.pod.partition("/")[0]
-    if namespace and world.namespaces is not None and namespace not in world.namespaces:
-        return f"namespace {namespace} is not known yet"
-    if namespace and world.workloads is not None and request.pod not in world.workloads:
-        return f"pod {request.pod} is not known yet"
+    """What an orchestrator has not said yet of the pod: its annotations may change everything. Empty: all is known.
+
+    While it does not answer, a namespace is as it was remembered; and one that could change nothing is not waited for.
+    """
+    name = request.pod.partition("/")[0]
+    if not name or world.namespaces is None:
+        return ""
+    why = unanswered(world, request.pod)
+    said = f": {why}" if why else ""
+    if namespace(world, request) is None and not (why and _leaves_no_choice(world, request)):
+        return f"namespace {name} is not known yet{said}"
+    if world.kubernetes is not None and request.annotations is None:
+        return f"pod {request.pod} is not known yet{said}"
     return ""
+
+
+def unanswered(world: World, pod: str) -> str:
+    """Why Kubernetes cannot be asked about a pod just now; empty when it can, or was not asked yet."""
+    if world.kubernetes is None:
+        return ""
+    return world.kubernetes.away.get(NAMESPACES) or world.kubernetes.unanswered.get(pod, ("", 0.0))[0]
+
+
+def namespace(world: World, request: CniRequest) -> Meta | None:
+    """The pod's namespace as it was heard of, or else, while nobody can be asked, as it is remembered."""
+    name = request.pod.partition("/")[0]
+    found = (world.namespaces or {}).get(name)
+    if found is None and world.kubernetes is not None and unanswered(world, request.pod):
+        return world.kubernetes.remembered.get(name)
+    return found
+
+
+def _leaves_no_choice(world: World, request: CniRequest) -> bool:
+    """Whether the pod gets the same address whatever its namespace says: it names its pools or address itself, or there
+    is only one pool that a namespace could name; and no pool selects by namespace."""
+    if not pools_are_known(world):
+        return False
+    enabled = [pool for pool in facts.pools(world).values() if not pool.spec.disabled]
+    if any(pool.spec.namespaceSelector for pool in enabled):
+        return False
+    asks = {name for name, text in request.annotations or () if text}
+    return len(enabled) <= 1 or POOLS in asks or ADDRESSES in asks
 
 
 def wish(world: World, request: CniRequest) -> Wish:
     """What the runtime, the pod and its namespace ask for; raises NoAddress when that cannot be read."""
     asked = Wish(request.pools, CONFIGURED if request.pools else "", request.address, request.address_by)
-    of_pod = (world.workloads or {}).get(request.pod)
-    if of_pod is None and request.annotations:
-        of_pod = Meta(annotations=dict(request.annotations))
-    of_namespace = (world.namespaces or {}).get(request.pod.partition("/")[0])
-    return wished(asked, request.pod, of_pod, of_namespace, world.me.keep) if request.pod else asked
+    of_pod = Meta(annotations=dict(request.annotations)) if request.annotations else None
+    return wished(asked, request.pod, of_pod, namespace(world, request), world.me.keep) if request.pod else asked
 
 
 def former(world: World, request: CniRequest, wanted: Wish) -> str:
@@ -85,13 +118,13 @@ def permitted(world: World, request: CniRequest, wanted: Wish) -> list[IPPool] |
     """The pools to allocate from; None while they are not known and own blocks have to do. Raises NoAddress."""
     if not pools_are_known(world):
         return None
-    namespace = (world.namespaces or {}).get(request.pod.partition("/")[0]) if request.pod else None
+    of_namespace = namespace(world, request) if request.pod else None
     return ipam.pools_for(
         facts.pools(world).values(),
         Use.WORKLOAD,
         facts.labels(world),
         wanted.pools,
-        None if namespace is None else namespace.labels,
+        None if of_namespace is None else of_namespace.labels,
         wanted.pools_by,
     )
 

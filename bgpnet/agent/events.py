@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bgpnet.agent.kubeevents import (
+    DescribePod,
+    EndpointsHeard,
+    Grievance,
+    KubernetesAway,
+    Namespaces,
+    OwnNodeHeard,
+    PodDescribed,
+    SecretHeard,
+    ServicesHeard,
+)
 from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Pod, Seen
-from bgpnet.annotations import Meta
 from bgpnet.bgp.secret import Secrets
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.model.ip import Network
@@ -196,22 +206,6 @@ class DropFailed:
 
     network: Network
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Namespaces:
-    """Namespaces by name as the orchestrator has them; None: gone. whole: there are no others."""
-
-    metas: Mapping[str, Meta | None]
-    whole: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Workloads:
-    """The same of pods, by `namespace/name`."""
-
-    metas: Mapping[str, Meta | None]
-    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -408,12 +402,14 @@ class Warn:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Tell the one who asked: exit status and body. reason: the sentence of a refusal, for the log."""
+    """Tell the one who asked: exit status and body. reason: the sentence of a refusal, for the log; grievance: for the
+    pod's owner."""
 
     number: int
     status: int
     body: bytes
     reason: str = ""
+    grievance: Grievance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,7 +440,12 @@ Event = (
     | Dropped
     | DropFailed
     | Namespaces
-    | Workloads
+    | PodDescribed
+    | ServicesHeard
+    | EndpointsHeard
+    | OwnNodeHeard
+    | SecretHeard
+    | KubernetesAway
     | KernelLooked
     | KernelApplied
     | LinksLooked
@@ -469,6 +470,7 @@ Effect = (
     | PayJournal
     | LookAtPods
     | RemoveRequest
+    | DescribePod
     | Alarm
     | Warn
     | Answer

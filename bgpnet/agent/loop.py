@@ -10,11 +10,13 @@ import logging
 import queue
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 from time import monotonic, time
 
-from bgpnet.agent import facts, status
+from bgpnet.agent import facts, orchestrated, status
 from bgpnet.agent.apply import Applied, apply, follow, handled_by
 from bgpnet.agent.events import (
     Alarm,
@@ -30,6 +32,8 @@ from bgpnet.agent.events import (
     Tick,
     Warn,
 )
+from bgpnet.agent.kubeevents import DescribePod, Grievance
+from bgpnet.agent.orchestrated import Wanted
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
@@ -62,6 +66,15 @@ ROUTINE = (CniAsked, PodWired, PodUnwired, Reaped)
 """Events that a plan may wait for until LATEST: the workers have put the pods, the datastore is told behind them."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The ways to an orchestrator, none of which may block: what to follow, who to ask about, whom to tell."""
+
+    want: Callable[[Wanted], None]
+    ask: Callable[[DescribePod], None]
+    tell: Callable[[Grievance], None]
+
+
 class KernelChanged:
     """Somebody else changed the kernel: read it again."""
 
@@ -79,6 +92,7 @@ class Loop:
 
     def __init__(self, world: World, kernel: Kernel) -> None:
         self._world = world
+        self._outside: Outside | None = None
         self._kernel = kernel
         self._events: deque[Happening | Asked | KernelChanged] = deque()
         self._turn = threading.Lock()
@@ -109,9 +123,11 @@ class Loop:
         self._stop.set()
         self._nudges.put(None)  # the only way to wake somebody that a signal's handler may take
 
-    def run(self, server: Server, workers: Workers, records: Records, speech: Speech) -> str:
+    def run(
+        self, server: Server, workers: Workers, records: Records, speech: Speech, outside: Outside | None = None
+    ) -> str:
         """Until stopped; returns the reason when the agent itself decided to stop, else nothing."""
-        self._server, self._workers = server, workers
+        self._server, self._workers, self._outside = server, workers, outside
         self._turn.release()
         self._work()
         while not self._stop.is_set():
@@ -178,10 +194,15 @@ class Loop:
 
     def _carry_out(self, effect: Effect, server: Server, workers: Workers) -> None:
         match effect:
-            case Answer(number, code, body, reason):
+            case Answer(number, code, body, reason, grievance):
                 if reason:
                     log.warning("%s", reason)
                 server.answer(number, code, body)
+                if grievance is not None and self._outside is not None:
+                    self._outside.tell(grievance)
+            case DescribePod():
+                if self._outside is not None:
+                    self._outside.ask(effect)
             case Alarm(sentence, over):
                 log.log(logging.INFO if over else logging.ERROR, "%s%s", "over: " if over else "", sentence)
             case Warn(sentence):
@@ -206,7 +227,9 @@ class Loop:
             log.info("kernel: %d changes", changed)
         self._plan = wish
         records.set(wish.records, since)
-        speech.set(wish.speaker, wish.announcements, wish.unsettled)
+        speech.set(wish.speaker, wish.announcements, wish.unsettled, wish.held)
+        if self._outside is not None:
+            self._outside.want(orchestrated.wanted(self._world))
 
     def _apply(self, wish: Plan, workers: Workers) -> None:
         try:

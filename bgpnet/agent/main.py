@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,10 +21,12 @@ from bgpnet.errors import UsageError
 
 if TYPE_CHECKING:
     from bgpnet.agent.conflist import Keeper
-    from bgpnet.agent.events import ConflistLooked
+    from bgpnet.agent.events import ConflistLooked, Event
+    from bgpnet.agent.loop import Outside
     from bgpnet.agent.world import Me
     from bgpnet.autodetect import Choice
     from bgpnet.kernel.api import Kernel
+    from bgpnet.kube.client import Api
 
 ADDRESS_PATIENCE = 60.0
 """Seconds that the node's address may be missing on its links (a link that comes up late) before the agent gives up."""
@@ -127,7 +129,6 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.agent.server import Server
     from bgpnet.agent.speech import Speech
     from bgpnet.agent.status import NEEDED
-    from bgpnet.agent.threads import start
     from bgpnet.agent.world import World
     from bgpnet.bgp.speaker import Speaker
     from bgpnet.kernel.linux import LinuxKernel
@@ -135,12 +136,14 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.store.factory import open_store
     from bgpnet.store.lazy import LazyStore
     from bgpnet.store.repo import Repo
+    from bgpnet.threads import start
 
     sys.setswitchinterval(SWITCH)
     gc.set_threshold(*COLLECT)
     run_dir, state_dir = Path(settings.run_dir), Path(settings.state_dir)
     kernel = LinuxKernel()
-    me = _me(settings, uuid, kernel)
+    api = _kubernetes(settings)
+    me = _me(settings, uuid, kernel, api)
     journal = Journal(state_dir / "journal", identity.boot())
     contents = journal.load()
     if contents and not belongs(contents, identity.boot(), Owner(name=me.node, uid=uuid)):
@@ -161,6 +164,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
         reserved=reservations.of_networks(kept.cidrs),
         cooldown=kept.cooldown,
         subnets=subnets,
+        **_orchestrated(settings, api),
     )
 
     store = LazyStore(partial(open_store, settings.datastore))
@@ -183,13 +187,16 @@ def _run(settings: config.Settings, uuid: str) -> str:
     start("speaker", speaker.run, stop)
     if settings.metrics_port:
         start("metrics", scrape.serve, settings.metrics_host, settings.metrics_port, settings.agent_socket, stop)
+    if settings.health_port:
+        start("health", scrape.health, settings.health_host, settings.health_port, settings.agent_socket, stop)
+    outside = _outside(settings, api, me.node, loop.emit, stop) if api else None
     if settings.cni_conf_dir:
         start("conflist", _keeper(settings, loop.emit).run, stop)
     start("monitor", kernel.monitor, loop.changed, stop.is_set)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     logging.getLogger("bgpnet.agent").info("node %s, %s on %s", me.node, me.address, me.uplink)
-    reason = loop.run(server, workers, Records(repo, loop.emit), speech)
+    reason = loop.run(server, workers, Records(repo, loop.emit), speech, outside)
     stop.set()
     return reason
 
@@ -210,13 +217,52 @@ def _keeper(settings: config.Settings, emit: Callable[[ConflistLooked], None]) -
     )
 
 
-def _me(settings: config.Settings, uuid: str, kernel: Kernel) -> Me:
+def _kubernetes(settings: config.Settings) -> Api | None:
+    """The way to the API server; what it costs is paid where there is one only."""
+    in_pod = os.environ.get("KUBERNETES_SERVICE_HOST")
+    if settings.kubernetes == config.AUTO and not in_pod and not settings.datastore.startswith("kubernetes:"):
+        return None
+    from bgpnet.agent import whereabouts
+
+    return whereabouts.api(settings.kubernetes, settings.datastore, os.environ)
+
+
+def _orchestrated(settings: config.Settings, api: Api | None) -> dict[str, Any]:
+    """What a World with Kubernetes has from the start: nothing is known of it yet."""
+    if api is None:
+        return {}
+    from bgpnet.agent import kubetold, whereabouts
+    from bgpnet.agent.world import Kubernetes
+
+    namespace = whereabouts.namespace(settings.kubernetes_namespace)
+    remembered = kubetold.remembered(Path(settings.state_dir) / kubetold.REMEMBERED)
+    return {"namespaces": {}, "kubernetes": Kubernetes(namespace, remembered=remembered)}
+
+
+def _outside(
+    settings: config.Settings, api: Api, node: str, emit: Callable[[Event], None], stop: threading.Event
+) -> Outside:
+    """The feeds from Kubernetes, which begin now, and what the loop says to them."""
+    from bgpnet.agent import kubefeeds, podevents, whereabouts
+    from bgpnet.agent.loop import Outside
+    from bgpnet.threads import start
+
+    namespace = whereabouts.namespace(settings.kubernetes_namespace)
+    feeds = kubefeeds.Kubernetes(api, node, namespace, Path(settings.state_dir), emit, stop)
+    told = podevents.PodEvents(api, node)
+    feeds.start()
+    start("pod-events", told.run, stop)
+    return Outside(feeds.want, feeds.ask, told.tell)
+
+
+def _me(settings: config.Settings, uuid: str, kernel: Kernel, api: Api | None) -> Me:
     from bgpnet.agent.world import Me
     from bgpnet.version import VERSION
 
-    choice = _address(settings, kernel)
+    node = settings.node or os.uname().nodename.lower()
+    choice = _address(settings, kernel, api, node)
     return Me(
-        node=settings.node or os.uname().nodename.lower(),
+        node=node,
         uuid=uuid,
         address=choice.address,
         uplink=choice.link,
@@ -231,8 +277,9 @@ def _me(settings: config.Settings, uuid: str, kernel: Kernel) -> Me:
     )
 
 
-def _address(settings: config.Settings, kernel: Kernel) -> Choice:
+def _address(settings: config.Settings, kernel: Kernel, api: Api | None, node: str) -> Choice:
     """The node's address; waits for a link that comes up late, and then says what is missing."""
+    from bgpnet import autodetect
     from bgpnet.autodetect import Candidate, choose_address
 
     pause = threading.Event()
@@ -244,7 +291,12 @@ def _address(settings: config.Settings, kernel: Kernel) -> Choice:
             for link in kernel.uplinks()
         ]
         try:
-            return choose_address(settings.ip_autodetection_method, links, settings.ip)
+            method, asked = settings.ip_autodetection_method, None
+            if not settings.ip and autodetect.asks(method):
+                from bgpnet.agent import whereabouts
+
+                asked = whereabouts.told(method, api, node, Path(settings.state_dir))
+            return choose_address(method, links, settings.ip, asked)
         except UsageError as problem:
             if time() >= deadline:
                 raise

@@ -1,4 +1,4 @@
-"""The agent's status as metrics: Prometheus' text exposition format, version 0.0.4. Pure.
+"""The agent's status as metrics (exposition.py). Pure.
 
 A series for each peer and reason, never for a prefix or a pod: a cluster's metrics grow with its peerings alone.
 """
@@ -8,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from bgpnet.exposition import Sample, family
+from bgpnet.exposition import one as _one
 from bgpnet.model import instant
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-Sample = tuple[Mapping[str, object], float]
-"""Labels and a value."""
 
 
 def text(status: Mapping[str, Any]) -> str:
     """The metrics of what the agent says of itself (agent/status.py)."""
-    return "".join(_family(name, about, samples) for name, about, samples in _families(status))
+    return "".join(family(name, about, samples) for name, about, samples in _families(status))
 
 
 def _families(status: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Sample]]]:
@@ -54,26 +51,3 @@ def _of_peers(peers: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, It
         ({**label, "reason": reason}, count) for label, peer in named for reason, count in peer["refused"].items()
     ]
     yield "bgpnet_bgp_prefixes_refused", "Prefixes that the peer announces and that are not taken.", refused
-
-
-def _one(value: float) -> list[Sample]:
-    return [({}, value)]
-
-
-def _family(name: str, about: str, samples: Iterable[Sample]) -> str:
-    lines = [f"# HELP {name} {about}", f"# TYPE {name} gauge"]
-    lines += [f"{name}{_labels(labels)} {_number(value)}" for labels, value in samples]
-    return "\n".join([*lines, ""])
-
-
-def _labels(labels: Mapping[str, object]) -> str:
-    pairs = ",".join(f'{key}="{_escaped(str(value))}"' for key, value in labels.items())
-    return f"{{{pairs}}}" if pairs else ""
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-
-
-def _number(value: float) -> str:
-    return repr(float(value)).removesuffix(".0")

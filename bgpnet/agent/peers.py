@@ -10,8 +10,8 @@ from bgpnet.agent.same import Same
 from bgpnet.agent.world import Me, World
 from bgpnet.bgp.conf import SpeakerConf
 from bgpnet.bgp.member import Member, members
-from bgpnet.bgp.peering import Net, Peerings, needs_secrets, peerings
-from bgpnet.bgp.secret import Secrets
+from bgpnet.bgp.peering import Net, Peerings, needs_secrets, peerings, references
+from bgpnet.bgp.secret import Secrets, is_local
 from bgpnet.kernel.state import Hop, Route
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BindMode, LogSeverity
@@ -38,21 +38,43 @@ def of(world: World) -> Peerings | None:
     return _of(world.me, heard, Same(world.departed), Same(world.secrets))
 
 
+def secrets_wanted(world: World) -> frozenset[str]:
+    """The Kubernetes Secrets that this node's sessions refer to and that are in no file, by name."""
+    if world.kubernetes is None or not world.is_synced(*KINDS):
+        return frozenset()
+    heard = tuple(Same(world.of_kind(kind)) for kind in KINDS)
+    return _wanted(world.me, heard, Same(world.departed), Same(world.secrets))
+
+
+_Heard = tuple[Same[Mapping[str, Resource]], ...]
+_Departed = Same[Mapping[str, Mapping[str, tuple[Resource, float]]]]
+
+
 @lru_cache(maxsize=4)
-def _of(
-    me: Me,
-    heard: tuple[Same[Mapping[str, Resource]], ...],
-    departed: Same[Mapping[str, Mapping[str, tuple[Resource, float]]]],
-    secrets: Same[Secrets | None],
-) -> Peerings | None:
+def _of(me: Me, heard: _Heard, departed: _Departed, secrets: Same[Secrets | None]) -> Peerings | None:
     """Computed when something of this changed, not for every pod."""
-    known = {kind.plural: one.value for kind, one in zip(KINDS, heard, strict=True)}
-    world = World(me=me, now=0, clock=0, resources=known, departed=departed.value, secrets=secrets.value)
-    configured, peers = facts.configured(world), facts.lingering_peers(world)
-    if world.secrets is None and needs_secrets(peers, configured):
+    net = _net(me, heard, departed, secrets)
+    if secrets.value is None and needs_secrets(net.peers, net.configured):
         return None
+    if any(ref.name not in net.secrets.heard and not is_local(ref, net.secrets) for ref in references(net)):
+        return None
+    return peerings(net)
+
+
+@lru_cache(maxsize=4)
+def _wanted(me: Me, heard: _Heard, departed: _Departed, secrets: Same[Secrets | None]) -> frozenset[str]:
+    net = _net(me, heard, departed, secrets)
+    if secrets.value is None:
+        return frozenset()
+    return frozenset(ref.name for ref in references(net) if not is_local(ref, net.secrets))
+
+
+def _net(me: Me, heard: _Heard, departed: _Departed, secrets: Same[Secrets | None]) -> Net:
+    known = {kind.plural: one.value for kind, one in zip(KINDS, heard, strict=True)}
+    world = World(me=me, now=0, clock=0, resources=known, departed=departed.value)
+    configured, listed = facts.configured(world), facts.lingering_peers(world)
     others = members(facts.lingering_nodes(world), configured)
-    return peerings(Net(_me(world), others, configured, peers, world.secrets or Secrets("")))
+    return Net(_me(world), others, configured, listed, secrets.value or Secrets(""))
 
 
 def _me(world: World) -> Member:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from msgspec import structs
 
 from bgpnet import names
-from bgpnet.agent import choose, facts, leaks, peers, policies, releases
+from bgpnet.agent import choose, facts, leaks, orchestrated, peers, policies, releases
 from bgpnet.agent.world import Phase, Session, World
 from bgpnet.bgp.conf import RESTART_TIME, SpeakerConf
 from bgpnet.bgp.export import Advert, Offer, Target, exports
@@ -38,7 +38,8 @@ class Plan:
 
     hold: destinations and pod links that workers are busy with; nobody else touches them now.
     refused: learned paths that are not taken, each with its reason, for the status. peerings: None as for the others.
-    unsettled: peers that are not told of everything yet: some of what was reflected to them may come back.
+    unsettled: peers that are not told of everything yet: some of what was reflected to them may come back. held: where
+    nothing is withdrawn yet.
     """
 
     kernel: KernelState
@@ -50,6 +51,7 @@ class Plan:
     refused: tuple[Refusal, ...] = ()
     peerings: Peerings | None = None
     unsettled: frozenset[ip.Address] = frozenset()
+    held: frozenset[ip.Network] = frozenset()
 
 
 def plan(world: World) -> Plan:
@@ -79,7 +81,8 @@ def plan(world: World) -> Plan:
         records=records(world),
         refused=taken.refused if taken is not None else (),
         peerings=found,
-        unsettled=unsettled(world, found),
+        unsettled=unsettled(world, found) | orchestrated.unsettled(world, found),
+        held=orchestrated.held(world),
     )
 
 
@@ -225,7 +228,7 @@ def records(world: World) -> tuple[Resource, ...]:
 def _own_node(world: World) -> Node | None:
     """Our Node where it is not as it should be: people's fields kept, the address, tunnel and heartbeat ours."""
     stored = facts.nodes(world).get(world.me.node)
-    before = stored or Node(metadata=Metadata(name=world.me.node))
+    before = orchestrated.recorded(world, stored or Node(metadata=Metadata(name=world.me.node)))
     tunnel = facts.tunnel_address(world)
     bgp = before.spec.bgp or NodeBGP()
     bgp = structs.replace(
@@ -244,7 +247,8 @@ def _own_node(world: World) -> Node | None:
     said = said and (
         speaks is None or (written is not None and (written.sessions, written.basis) == (speaks.sessions, speaks.basis))
     )
-    if stored is not None and stored.spec.bgp == bgp and fresh and said:
+    described = stored is not None and (before.metadata, before.spec) == (stored.metadata, stored.spec)
+    if stored is not None and stored.spec.bgp == bgp and fresh and said and described:
         return None
     alive = identity if fresh else Identity(uuid=world.me.uuid, heartbeat=stamp(world.now))
     status = structs.replace(before.status or NodeStatus(), identity=alive, ipam=told, bgp=speaks)

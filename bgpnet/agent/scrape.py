@@ -1,106 +1,78 @@
-"""Where the metrics are read: `GET /metrics` on a TCP port, by HTTP/1.0; nothing else is served there.
+"""Where metrics and health are read: `GET` of a few pages on a TCP port each (bgpnet/port.py).
 
-It asks the agent's own socket, as `bgpnetctl node status` does, and at most once a second: who scrapes without end
+They ask the agent's own socket, as `bgpnetctl node status` does, and at most once a second: who scrapes without end
 gets the same answer again, and delays no pod.
 """
 
 from __future__ import annotations
 
-import logging
-import socket
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from time import monotonic
+from typing import Any
 
 from bgpnet.agent import metrics
 from bgpnet.client import AgentClient
 from bgpnet.errors import BgpnetError
+from bgpnet.exposition import CONTENT_TYPE
+from bgpnet.port import Page, Port
 
-log = logging.getLogger("bgpnet.agent")
-
-PATIENCE = 2.0
-"""Seconds that a scraper has for its request, and again for taking the answer; the next one waits meanwhile."""
 FRESH = 1.0
 """Seconds that an answer serves."""
-RETRY = 10.0
-"""Seconds until a port that cannot be had is tried again."""
-LONGEST = 8192
-"""Bytes of a request."""
-BACKLOG = 16
+ANSWER = 4.0
+"""Seconds that the agent has for its answer: less than a probe waits."""
+
+Ask = Callable[[], Mapping[str, Any]]
+"""Gives the agent's status; raises BgpnetError."""
 
 
-class Exposition:
-    """The port. `ask` gives the agent's status; it raises BgpnetError."""
+class Status:
+    """The agent's status, asked for when it is not fresh; of one thread."""
 
-    def __init__(self, host: str, port: int, ask: Callable[[], dict[str, object]]) -> None:
-        self._place, self._ask = (host, port), ask
-        self._kept, self._since = b"", -FRESH
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._kept: Mapping[str, Any] = {}
+        self._since = -FRESH
 
-    def run(self, stop: threading.Event) -> None:
-        """Serve until stopped; without the port, say so once and try again."""
-        told = False
-        while not stop.is_set():
-            try:
-                listener = socket.create_server(self._place, backlog=BACKLOG)
-            except OSError as problem:
-                if not told:
-                    where = f"{self._place[0]}:{self._place[1]}"
-                    log.warning("no metrics on %s: %s; set metrics_host and metrics_port", where, problem.strerror)
-                told = True
-                stop.wait(RETRY)
-                continue
-            with listener:
-                listener.settimeout(1.0)
-                while not stop.is_set():
-                    with suppress(OSError):  # nobody came, or who came is gone
-                        self._serve(listener.accept()[0])
-
-    def _serve(self, client: socket.socket) -> None:
-        with client:
-            head = _head(client)
-            client.settimeout(PATIENCE)
-            client.sendall(self._answer(head))
-
-    def _answer(self, head: bytes) -> bytes:
-        words = head.split(b"\r\n", 1)[0].split(b" ")
-        if len(words) != 3 or words[0] not in (b"GET", b"HEAD"):
-            return _response("405 Method Not Allowed", b"write GET /metrics\n")
-        if words[1].split(b"?", 1)[0] != b"/metrics":
-            return _response("404 Not Found", b"what there is is /metrics\n")
-        try:
-            body = self._metrics()
-        except BgpnetError as problem:
-            return _response("503 Service Unavailable", f"{problem}\n".encode())
-        return _response("200 OK", body, bodiless=words[0] == b"HEAD")
-
-    def _metrics(self) -> bytes:
+    def now(self) -> Mapping[str, Any]:
+        """What it is, or was a moment ago; raises BgpnetError."""
         if monotonic() - self._since >= FRESH:
-            self._kept = metrics.text(self._ask()).encode()
+            self._kept = self._ask()
             self._since = monotonic()
         return self._kept
 
 
+def metrics_pages(status: Status) -> dict[str, Page]:
+    """What a scraper reads."""
+    return {"/metrics": Page(lambda: metrics.text(status.now()), CONTENT_TYPE)}
+
+
+def health_pages(status: Status) -> dict[str, Page]:
+    """What a kubelet asks: whether the loop answers, for a restart cures nothing else; whether the node can work."""
+    return {"/livez": Page(lambda: alive(status.now())), "/readyz": Page(lambda: ready(status.now()))}
+
+
+def alive(status: Mapping[str, Any]) -> str:
+    """It has answered."""
+    return f"{status['node']}\n"
+
+
+def ready(status: Mapping[str, Any]) -> str:
+    """The node's own work is done; peers that are away make no node unready. Raises BgpnetError with the reasons."""
+    if not status["ready"]:
+        raise BgpnetError("\n".join(status["reasons"]))
+    return "ok\n"
+
+
 def serve(host: str, port: int, agent_socket: str, stop: threading.Event) -> None:
     """The metrics of the agent that answers on that socket."""
-    Exposition(host, port, lambda: AgentClient(agent_socket).ask("status")).run(stop)
+    Port(host, port, metrics_pages(_status(agent_socket)), "set metrics_host and metrics_port").run(stop)
 
 
-def _head(client: socket.socket) -> bytes:
-    """The request up to its empty line, or what there is of it; raises OSError (TimeoutError) from a slow client."""
-    deadline, data = monotonic() + PATIENCE, b""
-    while b"\r\n\r\n" not in data and len(data) < LONGEST:
-        left = deadline - monotonic()
-        if left <= 0:
-            raise TimeoutError
-        client.settimeout(left)
-        more = client.recv(LONGEST)
-        if not more:
-            break
-        data += more
-    return data
+def health(host: str, port: int, agent_socket: str, stop: threading.Event) -> None:
+    """Whether the agent that answers on that socket lives, and whether it is ready."""
+    Port(host, port, health_pages(_status(agent_socket)), "set health_host and health_port").run(stop)
 
 
-def _response(status: str, body: bytes, *, bodiless: bool = False) -> bytes:
-    head = f"HTTP/1.0 {status}\r\nContent-Type: {metrics.CONTENT_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
-    return head.encode() + (b"" if bodiless else body)
+def _status(agent_socket: str) -> Status:
+    return Status(lambda: AgentClient(agent_socket, ANSWER).ask("status"))

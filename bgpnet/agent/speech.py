@@ -14,11 +14,11 @@ from bgpnet.bgp.conf import SpeakerConf, render
 from bgpnet.bgp.export import Advert
 from bgpnet.bgp.speaker import Speaker
 from bgpnet.errors import SpeakerAway
-from bgpnet.model.ip import Address
+from bgpnet.model.ip import Address, Network
 
 log = logging.getLogger("bgpnet.agent")
 
-Wish = tuple[SpeakerConf | None, Mapping[Address, frozenset[Advert]] | None, frozenset[Address]]
+Wish = tuple[SpeakerConf | None, Mapping[Address, frozenset[Advert]] | None, frozenset[Address], frozenset[Network]]
 
 
 class Speech:
@@ -28,7 +28,7 @@ class Speech:
         self._speaker = speaker
         self._conf = conf
         self._relay = (sys.executable, "-m", "bgpnet.bgp.relay", str(relay_socket))
-        self._wish: Wish = (None, None, frozenset())
+        self._wish: Wish = (None, None, frozenset(), frozenset())
         self._new = threading.Event()
         self._lock = threading.Lock()
         start("speech", self._run)
@@ -38,10 +38,11 @@ class Speech:
         conf: SpeakerConf | None,
         exports: Mapping[Address, frozenset[Advert]] | None,
         unsettled: frozenset[Address] = frozenset(),
+        held: frozenset[Network] = frozenset(),
     ) -> None:
         """What the speaker should do; None leaves that part as it is."""
         with self._lock:
-            self._wish = (conf, exports, unsettled)
+            self._wish = (conf, exports, unsettled, held)
         self._new.set()
 
     def _run(self) -> None:
@@ -50,12 +51,12 @@ class Speech:
             self._new.wait()
             self._new.clear()
             with self._lock:
-                conf, exports, unsettled = self._wish
+                conf, exports, unsettled, held = self._wish
             try:
                 if conf is not None and self._write(render(conf, self._relay)):
                     self._speaker.reload()
                 if exports is not None:
-                    self._speaker.set(exports, unsettled)
+                    self._speaker.set(exports, unsettled, held)
             except SpeakerAway as problem:
                 # Its return is an event, after which the loop plans and wishes again.
                 if str(problem) != told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from bgpnet import ipam
-from bgpnet.agent import choose, explain, facts, ipamview, leaks, peers, policies
+from bgpnet.agent import choose, explain, facts, ipamview, leaks, orchestrated, peers, policies
 from bgpnet.agent.plan import Plan
 from bgpnet.agent.world import WAITING, Phase, Session, World
 from bgpnet.bgp import causes
@@ -210,6 +210,7 @@ def _warnings(world: World, plan: Plan) -> list[str]:
         *_stuck(world),
         *peers.warnings(world, plan.peerings),
         *policies.overload(world, plan.peerings, policies.learned(world, plan.peerings)),
+        *orchestrated.warnings(world),
         *world.conflist,
     ]
     loud = [one.text for one in plan.refused if one.reason not in QUIET and one.reason is not Reason.LIMIT]

@@ -5,7 +5,23 @@ One row an event; the bodies of the rows stand in attach and detach (pods), sync
 
 from __future__ import annotations
 
-from bgpnet.agent import attach, claims, detach, disk, events, holding, idle, learn, releases, sync, verbs, watch
+from bgpnet.agent import (
+    attach,
+    claims,
+    describe,
+    detach,
+    disk,
+    events,
+    holding,
+    idle,
+    kubeevents,
+    kubenews,
+    learn,
+    releases,
+    sync,
+    verbs,
+    watch,
+)
 from bgpnet.agent.attach import Step
 from bgpnet.agent.world import World, replace
 from bgpnet.bgp.talk import SpeakerEvent
@@ -46,8 +62,6 @@ def step(world: World, event: Happening) -> Step:
             return idle.dropped(world, event)
         case events.DropFailed():
             return idle.drop_failed(world, event)
-        case events.Namespaces() | events.Workloads():
-            return attach.described(world, event)
         case events.Listed():
             return sync.listed(world, event)
         case events.Changed():
@@ -63,20 +77,30 @@ def step(world: World, event: Happening) -> Step:
         case events.ConflistLooked(warnings):
             return replace(world, conflist=warnings), []
         case events.SecretsLooked(secrets):
-            return replace(world, secrets=secrets), []
+            return kubenews.files(world, secrets), []
         case events.PodsLooked():
             return watch.looked(world, event)
         case events.JournalTold():
             return disk.told(world, event)
         case events.KernelApplied():
             return attach.applied(world, event)
+        case (
+            kubeevents.Namespaces()
+            | kubeevents.PodDescribed()
+            | kubeevents.ServicesHeard()
+            | kubeevents.EndpointsHeard()
+            | kubeevents.OwnNodeHeard()
+            | kubeevents.SecretHeard()
+            | kubeevents.KubernetesAway()
+        ):
+            return kubenews.heard(world, event)
         case _:
             return learn.heard(world, event)
 
 
 def tick(world: World) -> Step:
     """Time passed: who waits is tried again or answered, who was away too long loses its routes."""
-    world, effects = attach.expire(sync.tide(world))
+    world, effects = attach.expire(describe.tide(sync.tide(world)))
     if world.waiting or not world.no_address:
         world, more = attach.resume(world)
         effects += more

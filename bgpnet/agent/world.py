@@ -15,8 +15,9 @@ from bgpnet.agent.watched import Watch
 from bgpnet.annotations import KEPT, Meta
 from bgpnet.bgp.imports import PREFIX_LIMIT
 from bgpnet.bgp.rib import Table
-from bgpnet.bgp.secret import Secrets
+from bgpnet.bgp.secret import Secret, Secrets
 from bgpnet.cnispec import Attachment, CniRequest
+from bgpnet.kubeobjects import NodeSeen
 from bgpnet.model.ip import Address, Interface, Network
 from bgpnet.model.ipamblock import Allocation, IPAMBlock
 from bgpnet.model.kinds import Kind, Resource
@@ -157,6 +158,29 @@ class Unheard:
     since: float
 
 
+@dataclass(frozen=True, slots=True)
+class Kubernetes:
+    """What is known of and by Kubernetes beside namespaces, Services and endpoints; the World has none without it.
+
+    namespace: where Secrets with BGP passwords are. away: what cannot be followed, and why. node: this node as
+    Kubernetes has it; None: it has none, or (node_heard) that is not known. asking: pods that it is being asked about;
+    unanswered: those that it was asked about in vain, why, and the clock until which it is not asked again. remembered:
+    namespaces as a former agent heard of them, for as long as nobody can be asked. files: passwords that are no
+    Secret's, None until they were looked for. secrets: the Secrets that were heard of, by name, with the problem of
+    those that cannot be read.
+    """
+
+    namespace: str = ""
+    away: Mapping[str, str] = field(default_factory=dict)
+    node: NodeSeen | None = None
+    node_heard: bool = False
+    asking: frozenset[str] = frozenset()
+    unanswered: Mapping[str, tuple[str, float]] = field(default_factory=dict)
+    remembered: Mapping[str, Meta] = field(default_factory=dict)
+    files: Secrets | None = None
+    secrets: Mapping[str, tuple[Mapping[str, Secret], str]] = field(default_factory=dict)
+
+
 @dataclass(frozen=True)
 class World:
     """One consistent picture. `resources` is the datastore as last heard; `blocks` are our own, ahead of it.
@@ -170,17 +194,18 @@ class World:
     together. cooldown: the cluster's ipCooldownSeconds, None where it says nothing.
 
     freed: addresses that pods of ours left while their block was not ours: should it be again, they have to rest.
-    namespaces, workloads (`namespace/name`): what an orchestrator says of them; None where there is none. taking_back:
-    own idle blocks that are being made usable again. dropping: a block of ours that is being deleted. empty: own
-    blocks that are empty, at which sequence, and since which clock. ahead_after: the clock before which no block is
-    claimed ahead of need. replaced: why the datastore's pools are not believed. unheard: own blocks as we last wrote
-    them, while no watch has told of that: what watches tell is from before. departed: Nodes and pools that were deleted
-    just now, by kind and name, each with the clock until which it lingers. unjournalled: why the disk refuses the
-    journal; while it does, some of what is here is owed to it.
+    namespaces: by name, as an orchestrator has them; None where there is none. taking_back: own idle blocks that are
+    being made usable again. dropping: a block of ours that is being deleted. empty: own blocks that are empty, at which
+    sequence, and since which clock. ahead_after: the clock before which no block is claimed ahead of need. replaced:
+    why the datastore's pools are not believed. unheard: own blocks as we last wrote them, while no watch has told of
+    that: what watches tell is from before. departed: Nodes and pools that were deleted just now, by kind and name, each
+    with the clock until which it lingers. unjournalled: why the disk refuses the journal; while it does, some of what
+    is here is owed to it.
     secrets: the BGP passwords there are; None until they were looked for.
     conflist: what is wrong with the CNI configuration that runtimes read.
     subnets: the networks on this node's other links, each with its link.
-    services, endpoints: of an orchestrator, by `namespace/name`; None where there is none.
+    services, endpoints: of an orchestrator, by `namespace/name`; None while they are not known. kubernetes: None where
+    there is no orchestrator.
     """
 
     me: Me
@@ -201,7 +226,6 @@ class World:
     reserved: Reservations = NONE
     cooldown: int | None = None
     namespaces: Mapping[str, Meta] | None = None
-    workloads: Mapping[str, Meta] | None = None
     collections: Mapping[int, Collection] = field(default_factory=dict)
     claiming: bool = False
     taking_back: frozenset[Network] = frozenset()
@@ -225,6 +249,7 @@ class World:
     services: Mapping[str, Service] | None = None
     endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None
     secrets: Secrets | None = None
+    kubernetes: Kubernetes | None = None
 
     def of_kind(self, kind: Kind) -> Mapping[str, Resource]:
         """What the datastore holds of a kind, by name, as last heard."""

@@ -22,6 +22,7 @@ from bgpnet.model import ip
 from bgpnet.model.bgpconfiguration import BGPConfigurationSpec
 from bgpnet.model.bgppeer import BGPPeer, BGPPeerSpec, ReversePeering, SourceAddress
 from bgpnet.model.ip import Address
+from bgpnet.model.resource import SecretKeyRef
 from bgpnet.rules.bgppeer import peer_address
 
 MESH = "the node-to-node mesh"
@@ -94,6 +95,21 @@ def needs_secrets(peers: Iterable[BGPPeer], configured: Mapping[str, BGPConfigur
     """Whether something of this refers to a password."""
     mesh_password = configured.get(member.DEFAULT, member.NOTHING).nodeMeshPassword
     return mesh_password is not None or any(peer.spec.password for peer in peers)
+
+
+def references(net: Net) -> tuple[SecretKeyRef, ...]:
+    """The passwords that sessions of `net.me` refer to, whether it is the near or the far end of a BGPPeer."""
+    spec = net.configured.get(member.DEFAULT, member.NOTHING)
+    found = [spec.nodeMeshPassword] if spec.nodeToNodeMeshEnabled is not False else []
+    found += [peer.spec.password for peer in net.peers if peer.spec.password and _is_end(net, peer.spec)]
+    return tuple(dict.fromkeys(one.secretKeyRef for one in found if one is not None))
+
+
+def _is_end(net: Net, spec: BGPPeerSpec) -> bool:
+    try:
+        return _is_local(spec, net.me) or any(target.name == net.me.name for target in _targets(net, spec))
+    except ValueError:  # what cannot be read makes no session
+        return False
 
 
 def _differ(one: Wanted, other: Wanted) -> bool:

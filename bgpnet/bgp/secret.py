@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from bgpnet.bgp.conf import PASSWORD_LIMIT
 from bgpnet.config import HIDDEN_PREFIX
-from bgpnet.model.resource import Password
+from bgpnet.model.resource import Password, SecretKeyRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +24,16 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
-    """All that were found, by path below the directory or by variable."""
+    """All that were found, by path below the directory (a Kubernetes Secret's name and key) or by variable.
+
+    namespace: where Kubernetes' Secrets are; empty without it. heard: those of them that were looked for, by name, each
+    with what kept us from reading it, a sentence, or nothing.
+    """
 
     directory: str
     found: Mapping[str, Secret] = field(default_factory=dict)
+    namespace: str = ""
+    heard: Mapping[str, str] = field(default_factory=dict)
 
 
 def variable(name: str, key: str) -> str:
@@ -50,6 +56,13 @@ def secret(data: bytes) -> Secret:
     return Secret(text)
 
 
+def is_local(ref: SecretKeyRef, secrets: Secrets) -> bool:
+    """Whether the secret is in a file or a variable, or there is no Kubernetes that might have it."""
+    names = (f"{ref.name}/{ref.key}", variable(ref.name, ref.key))
+    heard = ref.name in secrets.heard
+    return not secrets.namespace or (not heard and names[0] in secrets.found) or names[1] in secrets.found
+
+
 @dataclass(frozen=True, slots=True)
 class Missing:
     """There is no password to use; why, as half a sentence."""
@@ -67,6 +80,9 @@ def resolve(password: Password | None, secrets: Secrets) -> str | Missing | None
     where = f"{secrets.directory}/{path}"
     if found is None:
         found, where = secrets.found.get(name), f"the environment variable {name}"
+    if found is None and secrets.namespace:
+        why = secrets.heard.get(ref.name) or f"Secret {secrets.namespace}/{ref.name} has no key {ref.key}"
+        return Missing(f"its password is neither in a file nor in Kubernetes: {why}; create it there")
     if found is None:
         return Missing(f"its password is in neither {secrets.directory}/{path} nor {name}: write it there")
     return Missing(f"{where} {found.problem}") if found.problem else found.value

@@ -15,7 +15,7 @@ from bgpnet.bgp.talk import Away as Away
 from bgpnet.bgp.talk import Exports, SpeakerEvent, Talk
 from bgpnet.bgp.talk import Synced as Synced
 from bgpnet.errors import SpeakerAway
-from bgpnet.model.ip import Address
+from bgpnet.model.ip import Address, Network
 
 RETRY = 0.05
 """Seconds between two attempts to connect."""
@@ -39,6 +39,7 @@ class Speaker:
         self._changed = threading.Condition()
         self._wish: Exports | None = None
         self._unsettled: frozenset[Address] = frozenset()
+        self._held: frozenset[Network] = frozenset()
         self._wishes = self._settled = 0
         self._reloads, self._reloaded = 1, 0  # a predecessor may have written the file and died
         self._peers: frozenset[Address] = frozenset()
@@ -47,7 +48,13 @@ class Speaker:
         self._waker: socket.socket | None = None
         self._woken: socket.socket
 
-    def set(self, exports: Exports, unsettled: frozenset[Address] = frozenset(), timeout: float = 2 * ANSWER) -> None:
+    def set(
+        self,
+        exports: Exports,
+        unsettled: frozenset[Address] = frozenset(),
+        held: frozenset[Network] = frozenset(),
+        timeout: float = 2 * ANSWER,
+    ) -> None:
         """Make what the peers are told equal to this; done when ExaBGP has taken it. Peers not named are left alone.
         unsettled: those whose reflected routes may still come back: see `Talk.wish`.
 
@@ -55,7 +62,7 @@ class Speaker:
         stands even when this raises SpeakerAway: nobody there, no answer in time, or a command refused.
         """
         with self._changed:
-            self._wish, self._unsettled = exports, unsettled
+            self._wish, self._unsettled, self._held = exports, unsettled, held
             self._wishes += 1
             self._refused = ""
             mine = self._wishes
@@ -134,7 +141,7 @@ class Speaker:
             self._away = ""
             talk = Talk(self._wish)
             if self._wish is not None:
-                talk.wish(self._wish, self._unsettled)
+                talk.wish(self._wish, self._unsettled, self._held)
             taken, reloads = self._wishes, self._reloaded
         unsent, partial, heard = bytearray(), b"", monotonic()
         while not stop.is_set():
@@ -170,7 +177,7 @@ class Speaker:
         """Pass on what was asked for since; how much that is."""
         with self._changed:
             if self._wishes > taken and self._wish is not None:
-                talk.wish(self._wish, self._unsettled)
+                talk.wish(self._wish, self._unsettled, self._held)
             if self._reloads > reloads:
                 talk.reload()
             return self._wishes, self._reloads

@@ -77,6 +77,7 @@ class Talk:
         self._families = families
         self._wish = wish
         self._unsettled: frozenset[Address] = frozenset()
+        self._spared: frozenset[Network] = frozenset()
         self._found: dict[Address, set[Network]] = {}  # of `_told`, what was there when we came, and is not wished yet
         self._said: dict[Address, frozenset[Advert]] = {}  # the wish that `_told` is of, where nothing else happened
         self._dirty = True
@@ -110,13 +111,16 @@ class Talk:
         """The neighbours that ExaBGP has."""
         return frozenset(self._peers)
 
-    def wish(self, exports: Exports, unsettled: frozenset[Address] = frozenset()) -> None:
+    def wish(
+        self, exports: Exports, unsettled: frozenset[Address] = frozenset(), held: frozenset[Network] = frozenset()
+    ) -> None:
         """What each peer should be told, all of it; peers that are not named are left as they are.
 
         Those that are unsettled hear no End-of-RIB, and what a former agent reflected to them is not withdrawn: others,
-        whose routes are reflected to them, have not spoken again.
+        whose routes are reflected to them, have not spoken again. Inside the networks `held` nothing is withdrawn: who
+        knows whether it is to go has not spoken either.
         """
-        self._wish, self._unsettled = exports, unsettled
+        self._wish, self._unsettled, self._spared = exports, unsettled, held
         self._dirty = True
 
     def reload(self) -> None:
@@ -339,6 +343,8 @@ class Talk:
             gone = {prefix for prefix in gone if prefix not in found or not have[prefix].originator_id}
         put: dict[Attributes, list[Network]] = {}
         new = [prefix for prefix in changed if peer in self._fresh or have.get(prefix) != changed[prefix]]
+        if self._spared:
+            gone = {prefix for prefix in gone if not any(ip.contains(net, prefix) for net in self._spared)}
         for prefix in sorted(new, key=ip.order):
             put.setdefault(changed[prefix].attributes, []).append(prefix)
         if peer in self._fresh:
@@ -347,7 +353,7 @@ class Talk:
         for prefix in gone:
             del have[prefix]
         have |= changed
-        if peer in self._unsettled:
+        if peer in self._unsettled or self._spared:
             self._said.pop(peer, None)
         else:
             self._said[peer] = wish

@@ -53,14 +53,17 @@ class Store(Protocol):
         """Everything under the prefix, and the revision to watch from."""
 
     def put(self, key: str, value: bytes, expected: Revision | None) -> Revision:
-        """Write; returns the new revision.
+        """Write; returns the new revision, which may be the former one where nothing changed (Kubernetes).
 
         expected ABSENT: create, raises AlreadyExists. A revision: raises Conflict when the stored one is another,
         NotFound when there is none. None: unconditionally.
         """
 
     def delete(self, key: str, expected: Revision | None) -> Revision:
-        """Delete; returns the deletion's revision. Raises NotFound, or Conflict when the stored revision is another."""
+        """Delete; returns the deletion's revision, or ABSENT where the datastore does not tell it (Kubernetes).
+
+        Raises NotFound, or Conflict when the stored revision is another.
+        """
 
     def watch(self, prefix: str, after: Revision, stop: Callable[[], bool]) -> Iterator[Event | None]:
         """Every change under the prefix after that revision, once and in order of each key.
@@ -70,7 +73,7 @@ class Store(Protocol):
         """
 
     def compact(self) -> None:
-        """Forget history: watches that are behind will be told Compacted."""
+        """Forget history, where that is ours to do: watches that are behind will be told Compacted."""
 
     def close(self) -> None:
         """Let go of files and connections."""

@@ -9,27 +9,33 @@ from typing import TYPE_CHECKING
 from bgpnet.errors import UsageError
 
 if TYPE_CHECKING:
+    from bgpnet.kube.access import Access
     from bgpnet.store.api import Store
     from bgpnet.store.etcd_options import Said
 
 DEFAULT = "sqlite:///var/lib/bgpnet/store.db"
+KUBERNETES = "kubernetes:"
 _VARIABLES = ("DATASTORE_TYPE", "ETCD_ENDPOINTS", "ETCD_DISCOVERY_SRV")
 TYPES = ("etcdv3", "kubernetes", "sqlite")
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A datastore's URL, what its users show (None: what the environment says), and who said so."""
+    """A datastore's URL, what its users show (None: what the environment says), and who said so.
+
+    said is for etcd, access for Kubernetes.
+    """
 
     url: str
     said: Said | None = None
     by: str = ""
+    access: Access | None = None
 
     def open(self) -> Store:
         """The datastore; raises UsageError, StoreUnreachable."""
         from bgpnet.store.factory import open_store
 
-        return open_store(self.url, said=self.said)
+        return open_store(self.url, said=self.said, access=self.access)
 
 
 def settle(kind: tuple[str, str], endpoints: tuple[str, str], srv: tuple[str, str], said: Said) -> Choice | None:
@@ -40,8 +46,7 @@ def settle(kind: tuple[str, str], endpoints: tuple[str, str], srv: tuple[str, st
     if kind[0] not in ("", *TYPES):
         raise UsageError(f"{kind[1]} is {kind[0]!r}: must be one of {', '.join(TYPES)}")
     if kind[0] == "kubernetes":
-        remedy = f"write etcdv3 with {endpoints[1]}, or sqlite on one machine"
-        raise UsageError(f"{kind[1]} is 'kubernetes': the Kubernetes datastore is not built yet; {remedy}")
+        return Choice(KUBERNETES, said, kind[1])
     if kind[0] == "sqlite":
         return Choice(DEFAULT, said, kind[1])
     if srv[0]:

@@ -4,23 +4,35 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bgpnet.errors import UsageError
 from bgpnet.store.api import Store
 
 if TYPE_CHECKING:
+    from bgpnet.kube.access import Access
     from bgpnet.store.etcd_options import Said
 
-_Needs = Callable[[], "Said"]
+
+@dataclass(frozen=True, slots=True)
+class _Needs:
+    """What a datastore may ask for beside its URL."""
+
+    environ: Mapping[str, str]
+    said: Said | None
+    access: Access | None
 
 
-def open_store(url: str, environ: Mapping[str, str] | None = None, said: Said | None = None) -> Store:
+def open_store(
+    url: str, environ: Mapping[str, str] | None = None, said: Said | None = None, access: Access | None = None
+) -> Store:
     """The datastore of that URL. Raises UsageError for a URL that nothing serves, StoreUnreachable.
 
     `sqlite:///absolute/path` (taken literally: no escapes, no options); `etcd://host:port,host:port,…`, with
     certificates and user as `said`, or else from the ETCD_ variables of `environ` (None: the process's own);
-    `memory:`, a new one at each call, for tests.
+    `kubernetes:`, the API server of `access`, or else of KUBECONFIG, of this pod's ServiceAccount, of ~/.kube/config;
+    `kubernetes:///path`, that of a kubeconfig; `memory:`, a new one at each call, for tests.
     """
     scheme, colon, rest = url.partition(":")
     if not colon or scheme not in _STORES:
@@ -30,12 +42,7 @@ def open_store(url: str, environ: Mapping[str, str] | None = None, said: Said | 
         shown = f"…{url[url.rindex('@') :]}" if "@" in url else url  # a password may stand before it
         raise UsageError(f"datastore {shown!r}: begins with no scheme of {', '.join(_STORES)}{hint}")
 
-    def needs() -> Said:
-        from bgpnet.store import etcd_options
-
-        return said or etcd_options.of_environment(os.environ if environ is None else environ)
-
-    return _STORES[scheme](url, rest, needs)
+    return _STORES[scheme](url, rest, _Needs(os.environ if environ is None else environ, said, access))
 
 
 def _sqlite(url: str, rest: str, needs: _Needs) -> Store:
@@ -52,7 +59,9 @@ def _sqlite(url: str, rest: str, needs: _Needs) -> Store:
 def _etcd(url: str, rest: str, needs: _Needs) -> Store:
     from bgpnet.store import etcd_options
 
-    options = etcd_options.read(url, needs())  # before the import of gRPC, which takes ten times as long
+    options = etcd_options.read(
+        url, needs.said or needs.environ
+    )  # before the import of gRPC, which takes ten times as long
     from bgpnet.store.etcd import EtcdStore
 
     return EtcdStore(options)
@@ -66,16 +75,25 @@ def _memory(url: str, rest: str, needs: _Needs) -> Store:
     return MemoryStore()
 
 
-def _not_built(url: str, rest: str, needs: _Needs) -> Store:
-    raise UsageError(
-        f"datastore {url!r}: not built yet; "
-        "use sqlite:///var/lib/bgpnet/store.db on one machine, etcd://HOST:PORT,… on several"
-    )
+def _kubernetes(url: str, rest: str, needs: _Needs) -> Store:
+    path = rest.removeprefix("//")
+    if rest and not rest.startswith("///"):
+        raise UsageError(
+            f"datastore {url!r}: write kubernetes: alone, and set KUBECONFIG, or kubernetes:///path/of/a/kubeconfig"
+        )
+    from bgpnet.kube import access
+    from bgpnet.kube.client import Api
+
+    found = needs.access if needs.access is not None and not path else access.find(path, needs.environ)
+    api = Api(found)
+    from bgpnet.store.kubernetes import KubernetesStore
+
+    return KubernetesStore(api)
 
 
 _STORES: dict[str, Callable[[str, str, _Needs], Store]] = {
     "sqlite": _sqlite,
     "etcd": _etcd,
-    "kubernetes": _not_built,
+    "kubernetes": _kubernetes,
     "memory": _memory,
 }

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from stores import STORES
+from stores import BYTE_STORES, STORES
 
 from bgpnet.store.api import Store
 
@@ -16,6 +16,12 @@ from bgpnet.store.api import Store
 def make_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[int], Store]:
     """Makes a store that keeps so many revisions of history."""
     return partial(STORES[request.param], tmp_path)
+
+
+@pytest.fixture(params=sorted(BYTE_STORES))
+def make_byte_store(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[int], Store]:
+    """The same, of those that hold any bytes."""
+    return partial(BYTE_STORES[request.param], tmp_path)
 
 
 @pytest.fixture

@@ -34,7 +34,8 @@ def test_memory_is_a_new_one_each_time() -> None:
         ("sqlite:store.db", "names no file by its absolute path"),
         ("sqlite:///", "names no file by its absolute path"),
         ("sqlite:///var/lib/", "names no file by its absolute path"),
-        ("kubernetes:", "not built yet; use sqlite:"),
+        ("kubernetes:cluster", "write kubernetes: alone, and set KUBECONFIG, or kubernetes:///path/of/a/kubeconfig"),
+        ("kubernetes://host:6443", "write kubernetes: alone, and set KUBECONFIG, or kubernetes:///path/of/a/kubeconfig"),
         ("memory:x", "takes nothing after the colon"),
         ("mysql://x", "begins with no scheme of sqlite, etcd, kubernetes, memory"),
         ("/var/lib/x.db", "begins with no scheme of sqlite, etcd, kubernetes, memory; "

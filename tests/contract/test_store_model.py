@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from stores import STORES
+from stores import BYTE_STORES
 
 from bgpnet.errors import AlreadyExists, Compacted, Conflict, NotFound
 from bgpnet.store.api import ABSENT, Deleted, Entry, Event, Revision, Store
@@ -29,7 +29,7 @@ class Model(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.directory = tempfile.TemporaryDirectory()
-        self.store = STORES[self.implementation](Path(self.directory.name), 1000)
+        self.store = BYTE_STORES[self.implementation](Path(self.directory.name), 1000)
         self.entries: dict[str, Entry] = {}
         self.used: set[Revision] = set()
         self.missed: list[Event] = []
@@ -115,7 +115,7 @@ class Model(RuleBasedStateMachine):
         self.directory.cleanup()
 
 
-@pytest.mark.parametrize("implementation", sorted(STORES))
+@pytest.mark.parametrize("implementation", sorted(BYTE_STORES))
 def test_a_store_is_a_dictionary_with_a_memory(implementation: str) -> None:
     machine = type("Machine", (Model,), {"implementation": implementation})
     examples = 8 if implementation.startswith("etcd") else 25  # its watches say after 0.2 s that they are idle

@@ -212,7 +212,8 @@ class Machine:
         config: str | None = None,
         **more: Any,
     ) -> Said:
-        """Execute the CNI program. `name` is the namespace, `pod` (if not None) the K8S_POD_NAME, `address` the IP."""
+        """Execute the CNI program. `name` is the namespace, `pod` (if not None) the K8S_POD_NAME, `address` the IP; or
+        `args` all of CNI_ARGS."""
         args = ["IgnoreUnknown=1", "K8S_POD_NAMESPACE=test", f"K8S_POD_NAME={pod}"] if pod else []
         args += [f"IP={address}"] if (address := more.pop("address", "")) else []
         env = {
@@ -221,7 +222,7 @@ class Machine:
             "CNI_NETNS": f"/run/netns/{name}" if name else "",
             "CNI_IFNAME": more.pop("ifname", "eth0"),
             "CNI_PATH": "/opt/cni/bin",
-            "CNI_ARGS": ";".join(args),
+            "CNI_ARGS": more.pop("args", ";".join(args)),
         }
         text = json.dumps({"cniVersion": "1.0.0", "name": "bgpnet", "type": "bgpnet", **more})
         program = [sys.executable, "-I", "-S", "-E", str(ROOT / "bgpnet/cni/plugin.py")] if twin else [str(plugin())]

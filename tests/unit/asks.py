@@ -11,6 +11,7 @@ from worlds import BLOCK, NOW, block, run, synced
 from bgpnet.agent import events
 from bgpnet.agent.events import Answer, ClaimBlock, Effect, WirePod
 from bgpnet.agent.world import World
+from bgpnet.conflist import ANNOTATIONS
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import Allocation, BlockState, IPAMBlock, Use
@@ -23,9 +24,21 @@ POD = "shop/cart-0"
 NET = ip.network(BLOCK)
 
 
-def asked(container: str = "c1", address: str = "", number: int = 1, pod: str = POD, **config: Any) -> events.CniAsked:
+def asked(
+    container: str = "c1",
+    address: str = "",
+    number: int = 1,
+    pod: str = POD,
+    annotations: dict[str, str] | None = None,
+    uid: str = "",
+    **config: Any,
+) -> events.CniAsked:
+    """annotations: as the runtime passes them; None: it passes none."""
     namespace, name = pod.split("/")
+    if annotations is not None:
+        config["runtimeConfig"] = {ANNOTATIONS: annotations}
     args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name}{f';IP={address}' if address else ''}"
+    args += f";K8S_POD_UID={uid}" if uid else ""
     env = {
         "CNI_COMMAND": "ADD",
         "CNI_CONTAINERID": container,

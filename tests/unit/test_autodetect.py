@@ -35,6 +35,15 @@ EXCLUDED = [
 ]
 
 
+def test_what_somebody_else_named_is_found_on_its_link() -> None:
+    for method in ("can-reach=192.0.2.9", "kubernetes-internal-ip"):
+        assert str(choose_address(method, ALL, told=ip.address("198.51.100.1")).address) == "198.51.100.1/25"
+        with pytest.raises(UsageError, match=f"'{method}' says 10.9.9.9, which is on no link of this host: choose"):
+            choose_address(method, ALL, told=ip.address("10.9.9.9"))
+        with pytest.raises(UsageError, match=f"'{method}' finds no address of this node: it is away; set --ip to one"):
+            choose_address(method, ALL, told="it is away")
+
+
 @pytest.mark.parametrize("name", EXCLUDED)
 def test_first_found_passes_over_links_that_lead_nowhere(name: str) -> None:
     assert chosen("first-found", [link(1, name, "203.0.113.9/24"), ETH0]) == "192.0.2.1/24 eth0 1400"
@@ -123,8 +132,9 @@ def test_every_method_may_find_nothing(method: str) -> None:
 
 
 WRONG = [
-    ("can-reach=192.0.2.9", "can-reach is not built yet: use first-found, interface="),
-    ("kubernetes-internal-ip", "kubernetes-internal-ip is not built yet: use first-found"),
+    ("can-reach=", "it must be first-found, interface="),
+    ("can-reach=a,b", "can-reach= takes one IPv4 address or host name, such as can-reach=192.0.2.1"),
+    ("kubernetes-internal-ip=x", "it must be first-found, interface="),
     ("interface=", "it must be first-found, interface="),
     ("interface", "it must be first-found, interface="),
     ("interface=(", r"'\(' is no regular expression \(.*\): use such as eth"),

@@ -493,3 +493,16 @@ def test_a_neighbour_that_a_reload_removes_is_told_of_whether_it_was_up_or_not()
     assert Removed(A) in run(exabgp, talk)
     exabgp.said.append(json.dumps({"type": "state", "neighbor": head(A) | {"state": "down", "reason": "late"}}))
     assert run(exabgp, talk) == []
+
+
+def test_where_withdrawals_are_held_back_nothing_goes_until_they_are_not() -> None:
+    inside, outside, new = (ip.network(text) for text in ("203.0.113.9/32", "10.244.0.0/26", "203.0.113.0/24"))
+    exabgp = living(A)
+    run(exabgp, Talk({A: frozenset({Advert(inside), Advert(outside)})}))
+    talk, wanted = Talk(), frozenset({Advert(new)})
+    talk.wish({A: wanted}, frozenset({A}), frozenset({new}))
+    run(exabgp, talk)
+    assert exabgp.told[A].keys() == {inside, new}
+    talk.wish({A: wanted})
+    run(exabgp, talk)
+    assert exabgp.told[A].keys() == {new}

@@ -13,7 +13,8 @@ from worlds import BLOCK, NOW, block, effects, fresh, later, pool, run, synced
 from bgpnet import ipam, reservations
 from bgpnet.agent import choose, events
 from bgpnet.agent.events import Answer, CheckPod, JournalReserved, TakeBack, Warn, WirePod
-from bgpnet.agent.world import CLAIM_PATIENCE, World
+from bgpnet.agent.kubeevents import Namespaces
+from bgpnet.agent.world import World
 from bgpnet.annotations import ADDRESSES, POOLS, Meta
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
@@ -58,12 +59,8 @@ def test_who_asks_for_a_reserved_address_by_name_gets_it() -> None:
 # wishes of pods and namespaces
 
 
-def described(world: World, of_pod: dict[str, str], of_namespace: dict[str, str], **labels: str) -> World:
-    return run(
-        world,
-        events.Namespaces({"shop": Meta(labels, of_namespace)}, whole=True),
-        events.Workloads({POD: Meta({}, of_pod)}, whole=True),
-    )
+def described(world: World, of_namespace: dict[str, str], **labels: str) -> World:
+    return run(world, Namespaces({"shop": Meta(labels, of_namespace)}, whole=True))
 
 
 BLUE = pool("blue", "10.250.0.0/16", assignmentMode=AssignmentMode.MANUAL)
@@ -83,8 +80,8 @@ BLUE = pool("blue", "10.250.0.0/16", assignmentMode=AssignmentMode.MANUAL)
 def test_annotations_choose_the_pool(
     of_pod: dict[str, str], of_namespace: dict[str, str], config: dict[str, Any], address: str
 ) -> None:
-    world = described(working(pool(), BLUE, blocks=(block(), block("10.250.0.0/26"))), of_pod, of_namespace)
-    assert given(effects(world, asked(**config))[1]) == address
+    world = described(working(pool(), BLUE, blocks=(block(), block("10.250.0.0/26"))), of_namespace)
+    assert given(effects(world, asked(annotations=of_pod, **config))[1]) == address
 
 
 @pytest.mark.parametrize(
@@ -102,8 +99,8 @@ def test_annotations_choose_the_pool(
     ],
 )
 def test_a_wish_that_cannot_be_met_is_one_sentence(annotations: dict[str, str], words: str) -> None:
-    world = described(working(pool(), pool("off", "10.251.0.0/16", disabled=True)), annotations, {})
-    code, said = refusal(effects(world, asked())[1])
+    world = described(working(pool(), pool("off", "10.251.0.0/16", disabled=True)), {})
+    code, said = refusal(effects(world, asked(annotations=annotations))[1])
     assert code == 101
     assert words in said
 
@@ -111,11 +108,11 @@ def test_a_wish_that_cannot_be_met_is_one_sentence(annotations: dict[str, str], 
 def test_a_pool_for_some_namespaces() -> None:
     team = pool("team", "10.240.0.0/16", namespaceSelector="team == 'x'", allowedUses=(AllowedUse.WORKLOAD,))
     world = working(team, pool(), blocks=(block(), block("10.240.0.0/26")))
-    theirs = described(world, {}, {}, team="x")
+    theirs = described(world, {}, team="x")
     assert [one.metadata.name for one in permitted(theirs)] == ["pods", "team"]
-    assert [one.metadata.name for one in permitted(described(world, {}, {}, team="y"))] == ["pods"]
+    assert [one.metadata.name for one in permitted(described(world, {}, team="y"))] == ["pods"]
     assert [one.metadata.name for one in permitted(world)] == ["pods"]
-    code, said = refusal(effects(described(working(team), {}, {}, team="y"), asked())[1])
+    code, said = refusal(effects(described(working(team), {}, team="y"), asked())[1])
     assert code == 101
     assert "pool team does not select the pod's namespace (spec.namespaceSelector: team == 'x')" in said
 
@@ -124,21 +121,6 @@ def permitted(world: World) -> list[Any]:
     _, found = effects(replace(world, blocks={}), asked())
     [claim] = claims(found)
     return list(claim.pools)
-
-
-def test_a_pod_whose_annotations_are_not_known_yet_waits_for_them() -> None:
-    world = run(working(pool(), BLUE, blocks=(block("10.250.0.0/26"),)), events.Namespaces({}, whole=True))
-    world, found = effects(world, asked())
-    assert (found, world.waiting[1].reason) == ([], "namespace shop is not known yet")
-    world, found = effects(world, events.Workloads({}, whole=True), events.Namespaces({"shop": Meta()}))
-    assert (found, world.waiting[1].reason) == ([], f"pod {POD} is not known yet")
-    late, found = effects(world, events.Tick(NOW + CLAIM_PATIENCE, world.clock + CLAIM_PATIENCE))
-    assert refusal(found) == (11, f"no address yet: pod {POD} is not known yet")
-    assert not late.waiting
-    world, found = effects(world, events.Workloads({POD: Meta({}, {POOLS: '["blue"]'})}))
-    assert given(found) == "10.250.0.0"
-    assert world.workloads == {POD: Meta({}, {POOLS: '["blue"]'})}
-    assert run(world, events.Workloads({POD: None})).workloads == {}
 
 
 # an address by name

@@ -68,7 +68,7 @@ def told(call: CniCall) -> None:
         assert "\n" not in document["msg"]
         return
     assert said.version in cnispec.VERSIONS
-    for one in (*said.previous, *said.pools, *(value for pair in said.annotations for value in pair)):
+    for one in (*said.previous, *said.pools, *(value for pair in said.annotations or () for value in pair)):
         assert isinstance(one, str)
     for attachment in said.valid or ():
         assert isinstance(attachment.container, str)

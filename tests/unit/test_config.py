@@ -18,6 +18,10 @@ ip                      BGPNET_IP                      --ip                     
 ip_autodetection_method BGPNET_IP_AUTODETECTION_METHOD --ip-autodetection-method 'first-found'
 as_number               BGPNET_AS_NUMBER               --as-number               None
 prefix_limit            BGPNET_PREFIX_LIMIT            --prefix-limit            100000
+kubernetes              BGPNET_KUBERNETES              --kubernetes              'auto'
+kubernetes_namespace    BGPNET_KUBERNETES_NAMESPACE    --kubernetes-namespace    ''
+health_host             BGPNET_HEALTH_HOST             --health-host             '127.0.0.1'
+health_port             BGPNET_HEALTH_PORT             --health-port             9099
 metrics_host            BGPNET_METRICS_HOST            --metrics-host            '127.0.0.1'
 metrics_port            BGPNET_METRICS_PORT            --metrics-port            9091
 log_level               BGPNET_LOG_LEVEL               --log-level               'info'
@@ -72,6 +76,12 @@ GOOD = [
     ("ip", "192.0.2.1/24", "192.0.2.1/24"),
     ("ip_autodetection_method", "interface=eth.*,bond0", "interface=eth.*,bond0"),
     ("ip_autodetection_method", "", "first-found"),
+    ("ip_autodetection_method", "can-reach=192.0.2.1", "can-reach=192.0.2.1"),
+    ("ip_autodetection_method", "kubernetes-internal-ip", "kubernetes-internal-ip"),
+    ("kubernetes", "in-cluster", "in-cluster"),
+    ("kubernetes", "/etc/kubeconfig", "/etc/kubeconfig"),
+    ("kubernetes_namespace", "net", "net"),
+    ("health_port", "0", 0),
     ("as_number", 64512, 64512),
     ("as_number", "4294967295", 4294967295),
     ("as_number", "1.10", 65546),
@@ -112,6 +122,8 @@ BAD = [
     ("datastore", "sqlite:///", "it must be sqlite:///PATH, etcd://HOST:PORT[,HOST:PORT…] or kubernetes:"),
     ("run_dir", "run/bgpnet", "it must be a path that begins with /"),
     ("run_dir", "/" + "é" * 47, "it must be at most 94 bytes long: a socket's path has 107 at most"),
+    ("kubernetes", "kube.conf", "it must be auto, in-cluster, none, or the path of a kubeconfig"),
+    ("kubernetes_namespace", "a.b", "it must be a namespace's name, such as kube-system"),
     ("state_dir", "", "it must be a path that begins with /"),
     ("cni_conf_dir", "net.d", "it must be a path that begins with /"),
     ("cni_plugins", "portmap,bgpnet", "it names bgpnet, which is the first plugin of the list anyway: leave it out"),
@@ -167,9 +179,10 @@ def test_the_other_sources_are_named_too() -> None:
 
 def test_a_method_is_read_when_the_agent_starts_not_later() -> None:
     with pytest.raises(
-        UsageError, match=r"BGPNET_IP_AUTODETECTION_METHOD is 'can-reach=192.0.2.1': can-reach is not built"
+        UsageError,
+        match=r"BGPNET_IP_AUTODETECTION_METHOD is 'can-reach=a b': can-reach= takes one IPv4 address or host name",
     ):
-        load({}, {"BGPNET_IP_AUTODETECTION_METHOD": "can-reach=192.0.2.1"}, {})
+        load({}, {"BGPNET_IP_AUTODETECTION_METHOD": "can-reach=a b"}, {})
 
 
 def test_a_wrong_value_in_the_file_is_refused_even_where_a_flag_beats_it() -> None:

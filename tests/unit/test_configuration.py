@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from bgpnet.agent.main import _with_datastore as agents
 from bgpnet.errors import UsageError
+from bgpnet.kube.access import Access
 from bgpnet.store import choice, etcd_options
 from bgpnet.store.choice import Choice
 from bgpnet.store.factory import open_store
@@ -74,6 +75,8 @@ def test_a_file_stands_for_the_whole_environment(tmp_path: Path) -> None:
         ({"CALICO_ETCD_ENDPOINTS": "a:1", "ETCD_ENDPOINTS": "b:1"}, "etcd://a:1"),
         ({"DATASTORE_TYPE": "sqlite", "ETCD_ENDPOINTS": "a:1"}, choice.DEFAULT),
         ({"CALICO_DATASTORE_TYPE": "sqlite", "DATASTORE_TYPE": "etcdv3"}, choice.DEFAULT),
+        ({"DATASTORE_TYPE": "kubernetes", "ETCD_ENDPOINTS": "a:1"}, "kubernetes:"),
+        ({"CALICO_DATASTORE_TYPE": "kubernetes"}, "kubernetes:"),
     ],
 )  # fmt: skip
 def test_calicoctls_variables(environ: dict[str, str], url: str | None) -> None:
@@ -86,8 +89,6 @@ def test_calicoctls_variables(environ: dict[str, str], url: str | None) -> None:
     [
         ({"DATASTORE_TYPE": "etcd"}, "DATASTORE_TYPE is 'etcd': must be one of etcdv3, kubernetes, sqlite"),
         ({"DATASTORE_TYPE": "etcdv3"}, "DATASTORE_TYPE is 'etcdv3' and ETCD_ENDPOINTS is not set; set it to such as"),
-        ({"DATASTORE_TYPE": "kubernetes"}, "the Kubernetes datastore is not built yet; write etcdv3 with ETCD_ENDPO"),
-        ({"CALICO_DATASTORE_TYPE": "kubernetes"}, "CALICO_DATASTORE_TYPE is 'kubernetes'"),
         ({"ETCD_DISCOVERY_SRV": "example.com"}, "ETCD_DISCOVERY_SRV is 'example.com': endpoints are not looked up in"
                                                 " DNS; list them in ETCD_ENDPOINTS instead"),
         ({"ETCD_ENDPOINTS": "http://a:1,https://b:1"}, "mixes schemes; write https:// before all of them, or before"),
@@ -142,8 +143,12 @@ BAD: list[tuple[list[str], str]] = [
     (["k8sDisableNodePoll: 7"], ":5: spec.k8sDisableNodePoll = '7': must be true or false"),
     (["datastoreType: etcd3"], ":5: spec.datastoreType is 'etcd3': must be one of etcdv3, kubernetes, sqlite"),
     (["datastoreType: etcdv3"], "spec.datastoreType is 'etcdv3' and "),
-    (["datastoreType: kubernetes", "kubeconfig: /x"], ":5: spec.datastoreType is 'kubernetes': the Kubernetes datast"),
-    (["kubeconfig: /x"], ":5: spec.kubeconfig: the Kubernetes datastore is not built yet; write spec.etcdEndpoints"),
+    (["datastoreType: kubernetes", "kubeconfig: /x"], ":6: spec.kubeconfig '/x': there is no such file; name the kub"),
+    (["kubeconfig: /x"], ":5: spec.kubeconfig '/x': there is no such file; name the kubeconfig of the cluster"),
+    (["kubeconfig: /x", "k8sAPIEndpoint: https://a"], "spec.kubeconfig and "),
+    (["kubeconfig: /x", f"k8sAPIToken: {SECRET}"], ":6: spec.k8sAPIToken: does not go with "),
+    (["k8sAPIEndpoint: https://a", "k8sCertFile: /x"], ":6: spec.k8sCertFile: needs both a certificate and its key"),
+    (["k8sAPIEndpoint: https://a", "k8sCurrentContext: b"], ":6: spec.k8sCurrentContext: is for a kubeconfig, and "),
     (["etcdDiscoverySrv: example.com"], ":5: spec.etcdDiscoverySrv is 'example.com': endpoints are not looked up in"),
     (["datastore: etcd://a:1", "etcdEndpoints: b:1"], ":6: spec.etcdEndpoints is 'b:1': spec.datastore says it, too"),
     (["etcdEndpoints: https://a:1"], ":5: spec.etcdEndpoints is 'https://a:1': https needs the authority"),
@@ -256,7 +261,7 @@ def test_the_command_line_names_a_file_on_either_side_of_the_command(
 
 def test_a_url_on_the_command_line_beats_what_a_file_says_of_places(run: Callable[..., Result], tmp_path: Path) -> None:
     open_store(f"sqlite://{tmp_path}/other.db").close()
-    for line in ("datastoreType: kubernetes", "etcdDiscoverySrv: example.com", "etcdEndpoints: https://a:1"):
+    for line in ("kubeconfig: /nowhere", "etcdDiscoverySrv: example.com", "etcdEndpoints: https://a:1"):
         path = config(tmp_path, line)
         assert run("-c", path, "get", "node").exit_code == 2
         assert run("-c", path, "--datastore", f"sqlite://{tmp_path}/other.db", "get", "node").stdout == "NAME\n\n"
@@ -313,3 +318,30 @@ def test_texts_of_certificates_are_read_as_files_are_and_are_in_no_file_system(t
         assert path is not None
         assert Path(path).read_text() == Path(path).read_text() == PEM
         assert "memfd:bgpnet-pem" in str(Path(path).readlink())
+
+
+KUBERNETES: list[tuple[list[str], Access]] = [
+    (["kubeconfigInline: |", f"  {SECRET}"], Access(inline=f"{SECRET}\n")),
+    (["datastoreType: kubernetes", "kubeconfigInline: x", "k8sCurrentContext: b"], Access(inline="x", context="b")),
+    (["k8sAPIEndpoint: https://a:6443", "k8sCAFile: /ca", f"k8sAPIToken: {SECRET}", "k8sInsecureSkipTLSVerify: true"],
+     Access(server="https://a:6443", ca_file="/ca", token=SECRET, insecure=True)),
+    (["k8sAPIEndpoint: https://a", "k8sCertFile: /c", "k8sKeyFile: /k", "k8sInsecureSkipTLSVerify: false"],
+     Access(server="https://a", cert_file="/c", key_file="/k")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("lines", "access"), KUBERNETES)
+def test_a_file_names_the_api_server(lines: list[str], access: Access, tmp_path: Path) -> None:
+    found = find(Asked(file=config(tmp_path, *lines)), {})
+    assert (found.choice.url, found.choice.access, found.warnings) == ("kubernetes:", access, [])
+    assert SECRET not in repr(found)
+
+
+def test_a_kubeconfig_that_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text("")
+    found = find(Asked(file=config(tmp_path, f"kubeconfig: {path}", "usePodCIDR: true")), {})
+    assert found.choice.access == Access(kubeconfig=str(path))
+    assert [each.partition("spec.")[2] for each in found.warnings] == [
+        "usePodCIDR is accepted and not used: bgpnetctl has no such setting"
+    ]

@@ -15,6 +15,7 @@ from worlds import NOW, effects, later, pool, run
 from bgpnet import annotations, integrity, ipam
 from bgpnet.agent import events, journal
 from bgpnet.agent.events import Answer, CniAsked, Effect, Reap, UnwirePod, WirePod
+from bgpnet.agent.kubeevents import Namespaces
 from bgpnet.agent.world import CLAIM_PATIENCE, World
 from bgpnet.annotations import KEEP, LONGEST, Meta, Wish
 from bgpnet.cnispec import Attachment
@@ -106,13 +107,11 @@ def test_another_interface_of_the_pod_has_an_address_of_its_own() -> None:
     assert added(world, keeping("c2"))[1] == first
 
 
-def test_the_annotation_is_the_orchestrators_where_there_is_one() -> None:
-    said = events.Workloads({POD: Meta({}, {KEEP: "true"})}, whole=True)
-    world, address = added(run(working(), said), asked("c1"))
+def test_the_annotation_may_be_the_namespaces() -> None:
+    world, address = added(run(working(), Namespaces({"shop": Meta({}, {KEEP: "true"})})), asked("c1"))
     assert added(deleted(world, "c1"), asked("c2"))[1] == address
-    unsaid = events.Workloads({POD: Meta()}, whole=True)
-    world, address = added(run(working(), unsaid), keeping("c1"))
-    assert added(deleted(world, "c1"), keeping("c2"))[1] != address
+    world, address = added(run(working(), Namespaces({"shop": Meta({}, {KEEP: "true"})})), keeping("c1", text="false"))
+    assert added(deleted(world, "c1"), keeping("c2", text="false"))[1] != address
 
 
 def test_an_add_waits_for_the_end_of_the_former_container() -> None:

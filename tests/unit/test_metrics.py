@@ -10,10 +10,12 @@ from contextlib import contextmanager
 import pytest
 import worlds
 
+from bgpnet import exposition
 from bgpnet.agent import metrics, scrape
 from bgpnet.agent.plan import plan
 from bgpnet.agent.status import status
 from bgpnet.errors import BgpnetError
+from bgpnet.port import Port
 
 PEER = {
     "address": "192.0.2.2",
@@ -87,7 +89,9 @@ def served(asked: list[int]) -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = int(free.getsockname()[1])
     stop = threading.Event()
-    thread = threading.Thread(target=scrape.Exposition("127.0.0.1", port, ask).run, args=(stop,))
+    status = scrape.Status(ask)
+    pages = {**scrape.metrics_pages(status), **scrape.health_pages(status)}
+    thread = threading.Thread(target=Port("127.0.0.1", port, pages, "set another").run, args=(stop,))
     thread.start()
     try:
         yield port
@@ -126,9 +130,16 @@ def test_http() -> None:
         assert asks(port, get.replace(b"/metrics", b"/secrets")).startswith(b"HTTP/1.0 404 ")
         for nonsense in (b"", b"POST /metrics HTTP/1.1\r\n\r\n", b"\xff" * 4_000, b"GET /metrics\r\n\r\n"):
             assert asks(port, nonsense).startswith(b"HTTP/1.0 405 ")
+        assert asks(port, get.replace(b"/metrics", b"/livez")).startswith(b"HTTP/1.0 200 OK")
+        assert asks(port, get.replace(b"/metrics", b"/readyz")).startswith(b"HTTP/1.0 200 OK")
         assert len(asked) == 2
+
+
+def test_a_node_that_is_not_ready_says_why() -> None:
+    with pytest.raises(BgpnetError, match=r"\Ano pool\nno disk\Z"):
+        scrape.ready({"ready": False, "reasons": ["no pool", "no disk"]})
 
 
 @pytest.mark.parametrize("value", [0.0, 5, 1700000000.25])
 def test_numbers_keep_their_value(value: float) -> None:
-    assert float(metrics._number(value)) == value
+    assert float(exposition.number(value)) == value

@@ -12,6 +12,7 @@ from bgpnet import ipam
 from bgpnet.agent import contents, events
 from bgpnet.agent.contents import Kept
 from bgpnet.agent.events import JournalReserved, TakeBack
+from bgpnet.agent.kubeevents import Namespaces
 from bgpnet.agent.world import World
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock
@@ -103,7 +104,7 @@ def test_own_blocks_become_idle_though_somebody_waits_for_something_else() -> No
         structs.replace(one, metadata=structs.replace(one.metadata, resourceVersion=str(number)))
         for number, one in enumerate(block(f"10.244.0.{16 * number}/28") for number in range(5))
     )
-    world = run(synced(small, blocks=blocks), events.Namespaces({}, whole=True), asked(pod="shop/unheard-of"))
+    world = run(synced(small, blocks=blocks), Namespaces({}, whole=True), asked(pod="shop/unheard-of"))
     done = 0
     for second in range(120):
         world, found = effects(world, events.Tick(world.now + 1, world.clock + 1))

@@ -1,0 +1,159 @@
+"""What is kept equal: Nodes with their Kubernetes Nodes, pools' conditions, and the condition of the network. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import msgspec
+from msgspec import structs
+
+from bgpnet.controller.actions import Action, SetNetwork, Waiting, Write
+from bgpnet.controller.picture import K8S, Memory, Picture, Rules, is_alive, kubernetes_name, silence
+from bgpnet.kubeobjects import NETWORK_UNAVAILABLE, NodeSeen
+from bgpnet.model import instant, ip
+from bgpnet.model.ippool import IPPool, IPPoolStatus
+from bgpnet.model.kinds import subject
+from bgpnet.model.node import Node, NodeAddress, OrchRef
+from bgpnet.model.resource import Condition
+
+KUBE_LABELS = "bgpnet.io/kube-labels"
+"""The annotation of a Node with the labels that came from Kubernetes, as JSON: only those are taken away again."""
+OURS = ("InternalIP", "ExternalIP")
+"""The types in spec.addresses that are Kubernetes' to say."""
+IS_UP, IS_DOWN = "BgpnetIsUp", "BgpnetIsDown"
+ALLOCATABLE = "Allocatable"
+TERMINATING = "Terminating"
+"""A reason that is not ours: whoever deletes the pool says so."""
+
+
+def nodes(picture: Picture) -> Iterator[Action]:
+    """Nodes that do not have the labels, the addresses and the orchRef of their Kubernetes Node."""
+    for name, node in picture.nodes.items() if picture.cluster else ():
+        seen = counterpart(picture, node)
+        if seen is not None and (wanted := like(node, seen)) != node:
+            changed = ", ".join(_differences(node, wanted))
+            yield Write(wanted, "write", f"Kubernetes Node {seen.name} has other {changed}", name)
+
+
+def counterpart(picture: Picture, node: Node) -> NodeSeen | None:
+    """The Kubernetes Node of a Node, by its orchRef or else by its name."""
+    seen = picture.cluster.nodes if picture.cluster else {}
+    return seen.get(kubernetes_name(node) or node.metadata.name)
+
+
+def like(node: Node, seen: NodeSeen) -> Node:
+    """The Node with what Kubernetes says of it; people's own labels and others' addresses stay."""
+    meta = node.metadata
+    before = _labels(meta.annotations.get(KUBE_LABELS, ""))
+    own = {key: text for key, text in meta.labels.items() if key in seen.labels or before.get(key) != text}
+    written = msgspec.json.encode(dict(sorted(seen.labels.items()))).decode()
+    metadata = structs.replace(
+        meta, labels={**own, **seen.labels}, annotations={**meta.annotations, KUBE_LABELS: written}
+    )
+    said = [("InternalIP", seen.internal_ips), ("ExternalIP", seen.external_ips)]
+    told = [NodeAddress(address=each, type=kind) for kind, ips in said for each in ips if _is_address(each)]
+    refs = tuple(ref for ref in node.spec.orchRefs if ref.orchestrator != K8S)
+    spec = structs.replace(
+        node.spec,
+        addresses=(*(one for one in node.spec.addresses if one.type not in OURS), *told),
+        orchRefs=(*refs, OrchRef(nodeName=seen.name, orchestrator=K8S)),
+    )
+    return structs.replace(node, metadata=metadata, spec=spec)
+
+
+def _differences(old: Node, new: Node) -> Iterator[str]:
+    if old.metadata.labels != new.metadata.labels or old.metadata.annotations != new.metadata.annotations:
+        yield "labels"
+    if old.spec.addresses != new.spec.addresses:
+        yield "addresses"
+    if old.spec.orchRefs != new.spec.orchRefs:
+        yield "orchRefs"
+
+
+def _labels(text: str) -> Mapping[str, str]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, str]) if text else {}
+    except msgspec.DecodeError:
+        return {}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip.address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def pools(picture: Picture) -> Iterator[Action]:
+    """Pools whose condition Allocatable is not as it should be."""
+    older: list[IPPool] = []
+    for pool in sorted(picture.pools.values(), key=lambda one: (one.metadata.creationTimestamp, one.metadata.name)):
+        there = pool.status.conditions if pool.status else ()
+        before = next((one for one in there if one.type == ALLOCATABLE), None)
+        now = _allocatable(pool, older, before, picture.now)
+        older.append(pool)
+        if now != before:
+            status = IPPoolStatus(conditions=(*(one for one in there if one.type != ALLOCATABLE), now))
+            said = f"{now.status}: {now.reason}" + (f" ({now.message})" if now.message else "")
+            yield Write(structs.replace(pool, status=status), "set Allocatable in", said)
+
+
+def _allocatable(pool: IPPool, older: list[IPPool], before: Condition | None, now: float) -> Condition:
+    """The condition; the same one when nothing but its time would change, or when its reason is somebody else's."""
+    if before is not None and before.status == "False" and before.reason == TERMINATING:
+        return before
+    reason, message = _why_not(pool, older)
+    status = "True" if reason == "OK" else "False"
+    at = before.lastTransitionTime if before is not None and before.status == status else instant.stamp(now)
+    return Condition(type=ALLOCATABLE, status=status, reason=reason, message=message, lastTransitionTime=at)
+
+
+def _why_not(pool: IPPool, older: list[IPPool]) -> tuple[str, str]:
+    """Reason and message (source: Calico's ippool controller). Pools whose blocks are of one size share them, as a
+    split leaves them for a moment: that harms nobody.
+    """
+    if pool.spec.disabled:
+        return "PoolDisabled", "spec.disabled is true"
+    for other in older:
+        meet = ip.contains(other.network, pool.network) or ip.contains(pool.network, other.network)
+        if meet and other.block_size != pool.block_size:
+            said = f"overlaps the older {subject(other)}, {other.spec.cidr} with blocks of /{other.block_size}"
+            return "CIDROverlap", f"{pool.spec.cidr} {said}: delete one of them"
+    if pool.network.version == 6:
+        return "FamilyNotSupported", "IPv6 is not wired yet"
+    if pool.network.prefixlen > pool.block_size:
+        return "SmallerThanBlock", f"{pool.spec.cidr} is smaller than a block of /{pool.block_size}"
+    return "OK", ""
+
+
+def network(picture: Picture, memory: Memory, rules: Rules) -> Iterator[Action | Waiting]:
+    """Kubernetes Nodes whose condition NetworkUnavailable is not as our agent's life says.
+
+    Calico's node clears it when it works and sets it when it is stopped; a node whose agent is silent cannot, so that
+    both are done here. Only what we called available is called unavailable.
+    """
+    for name, node in picture.nodes.items() if picture.cluster else ():
+        seen = counterpart(picture, node)
+        if seen is None or node.ipv4 is None:
+            continue
+        if is_alive(picture, memory, rules, name):
+            if seen.unavailable is not False:
+                yield SetNetwork(seen, False, IS_UP, "the node's agent works")
+        elif seen.unavailable is False and seen.conditions[NETWORK_UNAVAILABLE].reason == IS_UP and rules.down:
+            quiet = silence(picture, memory, rules, name)
+            if quiet >= rules.down:
+                shown = f"is silent for {quiet:.0f} s" if quiet < float("inf") else "has given up the node's name"
+                yield SetNetwork(seen, True, IS_DOWN, f"the node's agent {shown}")
+            else:
+                due = picture.clock + rules.down - quiet
+                yield Waiting("set NetworkUnavailable True", f"Kubernetes Node({seen.name})", name, "silent agent", due)
+
+
+def next_look(picture: Picture, memory: Memory, rules: Rules) -> list[float]:
+    """When the first of the agents that live now would have been silent for long: silence makes no news."""
+    if picture.cluster is None or not rules.down:
+        return []
+    alive = (name for name in picture.nodes if is_alive(picture, memory, rules, name))
+    left = (rules.down - silence(picture, memory, rules, name) for name in alive)
+    return [picture.clock + max(min(left, default=rules.down), 1.0)]

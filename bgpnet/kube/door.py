@@ -1,0 +1,218 @@
+"""The one door to lightkube and httpx: configuration, authentication, one HTTP exchange. Imported late, by `client`.
+
+lightkube reads KUBECONFIG and the ServiceAccount, makes the HTTP client with certificates, and reads a rotated token
+anew when the API server refuses the one it has. Its watch ends with its connection, so that ours is made here.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import httpx2 as httpx
+import msgspec
+import yaml
+from lightkube.config.client_adapter import ConnectionParams
+from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.config.models import Cluster, User
+from lightkube.core.exceptions import ConfigError
+
+from bgpnet.errors import UsageError
+from bgpnet.kube.access import Access
+from bgpnet.version import VERSION
+
+logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
+
+CONNECT = 3.0
+"""Seconds for a connection and its TLS handshake."""
+
+
+class Lost(Exception):
+    """No answer. unsent: the request never left, so that it may be repeated; untrusted: TLS did not come to an end."""
+
+    def __init__(self, problem: str, unsent: bool = False, untrusted: bool = False) -> None:
+        super().__init__(problem)
+        self.unsent = unsent
+        self.untrusted = untrusted
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Status, body, and for how many seconds the server asks to be left alone."""
+
+    status: int
+    body: bytes
+    retry_after: float | None = None
+
+
+class Door:
+    """Connections to one API server with the credentials as they were read; any thread may use it."""
+
+    def __init__(self, access: Access) -> None:
+        """Reads the files; raises UsageError when they say nothing usable. Nothing is sent yet."""
+        try:
+            config = _configuration(access)
+            parameters = ConnectionParams(timeout=httpx.Timeout(CONNECT)).httpx_params(config)
+            self._client = httpx.Client(
+                **parameters, headers={"User-Agent": f"bgpnet/{VERSION}", "Accept": "application/json"}
+            )
+        except (ConfigError, OSError, ssl.SSLError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+            raise UsageError(f"{access}: cannot be used ({_words(error)}); {access.remedy}") from error
+        self.server = str(config.cluster.server)
+
+    def ask(
+        self, method: str, path: str, params: Mapping[str, str], body: bytes | None, kind: str, seconds: float
+    ) -> Answer:
+        """One request and its whole answer within so many seconds; raises Lost."""
+        deadline = monotonic() + seconds
+        headers = {"Content-Type": kind} if body is not None else {}
+        timeout = httpx.Timeout(seconds, connect=min(CONNECT, seconds))
+        try:
+            with self._client.stream(
+                method, path, params=dict(params), content=body, headers=headers, timeout=timeout
+            ) as response:
+                parts = []
+                for part in response.iter_bytes():
+                    parts.append(part)
+                    if monotonic() > deadline:
+                        raise Lost(f"the answer did not come to an end within {seconds:.0f} s")
+                return Answer(response.status_code, b"".join(parts), _seconds(response.headers.get("Retry-After")))
+        except _FAULTS as error:
+            raise _lost(error) from error
+
+    def open(self, path: str, params: Mapping[str, str], quiet: float, seconds: float) -> Stream:
+        """A stream of lines that begins within `seconds` and is quiet for so long at most; raises Lost."""
+        request = self._client.build_request(
+            "GET",
+            path,
+            params=dict(params),
+            headers={"Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(seconds, connect=CONNECT),
+        )
+        try:
+            response = self._client.send(request, stream=True)
+            request.extensions["timeout"]["read"] = quiet  # from here on: it is looked up at each read
+            return Stream(response)
+        except _FAULTS as error:
+            raise _lost(error) from error
+
+    def close(self) -> None:
+        """Lets go of the connections."""
+        self._client.close()
+
+
+class Stream:
+    """An answer that goes on: its lines, until the server ends it, or somebody closes it."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self._closed = threading.Event()
+        self.status = response.status_code
+
+    def lines(self) -> Iterator[bytes]:
+        """Line after line; raises Lost when the connection breaks or stays quiet for too long."""
+        rest = b""
+        try:
+            for part in self._response.iter_bytes():
+                *whole, rest = (rest + part).split(b"\n")
+                yield from whole
+        except _FAULTS as error:
+            if not self._closed.is_set():
+                raise _lost(error) from error
+        finally:
+            self._response.close()
+        if rest:
+            yield rest
+
+    def whole(self) -> bytes:
+        """All of it, which is an error's text; raises Lost."""
+        return b"\n".join(self.lines())
+
+    def close(self) -> None:
+        """Ends it, also while another thread waits for its next line."""
+        self._closed.set()
+        network = self._response.extensions.get("network_stream")
+        wire = network.get_extra_info("socket") if network is not None else None
+        if wire is not None:
+            with suppress(OSError):  # it is closed already
+                socket.socket.shutdown(wire, socket.SHUT_RDWR)  # beneath TLS: nobody is to answer any more
+
+
+_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, ConfigError, ValueError)
+"""ConfigError: the token's file went away. ValueError: a wire that another thread shut down."""
+
+
+def _lost(error: Exception) -> Lost:
+    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, ConfigError))
+    return Lost(_words(error), unsent, "CERTIFICATE" in str(error).upper() or "SSL" in str(error).upper())
+
+
+def _words(error: Exception) -> str:
+    text = f"no {error.args[0]!r} in it" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+    return text.rstrip(".") or type(error).__name__
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text is not None and text.isdigit() else None
+
+
+def _configuration(access: Access) -> SingleConfig:
+    """The one cluster and user that are meant; raises what lightkube and the files raise."""
+    if access.inline:
+        return _chosen(access, yaml.safe_load(access.inline), None)
+    if access.kubeconfig:
+        path = Path(access.kubeconfig).expanduser()
+        return _chosen(access, yaml.safe_load(path.read_text()), path)
+    if access.service_account:
+        folder = Path(access.service_account)
+        authority, token = folder / "ca.crt", folder / "token"
+        token.read_text()  # a pod without one is told so at once, not by its first request
+        cluster = Cluster(server=access.server, certificate_auth=str(authority))
+        return _only(KubeConfig.from_one(cluster=cluster, user=User(token_file=str(token))), "")
+    if access.server:
+        cluster = Cluster(
+            server=access.server,
+            certificate_auth=access.ca_file or None,
+            insecure=access.insecure,
+        )
+        user = User(
+            token=access.token or None,
+            client_cert=access.cert_file or None,
+            client_key=access.key_file or None,
+        )
+        return _only(KubeConfig.from_one(cluster=cluster, user=user), "")
+    raise ValueError("nothing says where the API server is")
+
+
+_UNSUPPORTED = {"cluster": ("tls-server-name", "proxy-url"), "user": ("auth-provider", "as")}
+
+
+def _chosen(access: Access, tree: Any, path: Path | None) -> SingleConfig:
+    if not isinstance(tree, dict):
+        raise ValueError("it is no kubeconfig: write clusters, users and contexts")
+    config = _only(KubeConfig.from_dict(tree, fname=path.absolute() if path else None), access.context)
+    for part, name in (("cluster", config.context.cluster), ("user", config.context.user)):
+        given: dict[str, object] = next((each[part] for each in tree.get(f"{part}s") or () if each["name"] == name), {})
+        for key in _UNSUPPORTED[part]:
+            if key in given:
+                raise ValueError(f"{part} {name!r} has {key}, which is not supported; take it out")
+    return config
+
+
+def _only(config: KubeConfig, context: str) -> SingleConfig:
+    single = config.get(context or None)
+    if single is None:
+        raise ValueError("no context is chosen in it")
+    user = single.user or User()
+    if user.token_file is not None:
+        user = msgspec.structs.replace(user, token_file=str(single.abs_file(os.path.expanduser(user.token_file))))
+    return single._replace(user=user)

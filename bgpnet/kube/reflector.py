@@ -1,0 +1,107 @@
+"""A collection of the Kubernetes API, followed for good: list, watch, and after any error list again.
+
+Its owner holds what it was told and compares: after Listed, nothing else exists. No error ends it: an API server that
+restarts or hangs, an expired token, a missing permission, a kind that is not installed are told as Away.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from time import monotonic
+
+from bgpnet.kube.client import Api, Json
+from bgpnet.kube.errors import Expired, KubeError
+
+_SHORTEST, _LONGEST = 0.1, 5.0  # seconds between two attempts
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """All objects that there are now."""
+
+    objects: tuple[Json, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """An object is new, or has changed."""
+
+    object: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """An object was deleted, or is not chosen any more; as it was last."""
+
+    object: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """The API server does not say; what was told last may be old. reason: one sentence. Listed ends it."""
+
+    reason: str
+
+
+Told = Listed | Put | Gone | Away
+
+
+def follow(
+    api: Api,
+    path: str,
+    tell: Callable[[Told], None],
+    stop: Callable[[], bool],
+    *,
+    labels: str = "",
+    fields: str = "",
+) -> None:
+    """Tells of every change of the objects at `path` that the selectors choose, until stop() (noticed within a second).
+
+    A watch that the API server ends goes on; one that breaks is listed anew, with pauses of up to 5 s while it is away.
+    """
+    pause, said = _SHORTEST, ""
+    while not stop():
+        began = monotonic()
+        try:
+            for told in _once(api, path, stop, labels, fields):
+                said = ""
+                tell(told)
+                del told  # a list may be large, and the next event may be hours away
+        except Expired:
+            continue  # that is no outage; a list that expires between its pages is rare
+        except KubeError as error:
+            if monotonic() - began > _LONGEST:  # one that lists and refuses to be watched is not asked without end
+                pause = _SHORTEST
+            if str(error) != said:
+                said = str(error)
+                tell(Away(said))
+            _rest(pause * random.uniform(0.5, 1.0), stop)  # noqa: S311 # so that not all nodes come at once
+            pause = min(pause * 2, _LONGEST)
+
+
+def _once(api: Api, path: str, stop: Callable[[], bool], labels: str, fields: str) -> Iterator[Told]:
+    """One list, and what a watch from there tells, until it breaks."""
+    objects, revision = api.list(path, labels=labels, fields=fields)
+    listed = Listed(tuple(objects))
+    del objects
+    yield listed
+    del listed  # it is its receiver's now
+    for event in api.watch(path, revision, labels=labels, fields=fields, stop=stop):
+        match event:
+            case ("DELETED", item):
+                yield Gone(item)
+            case (_, item):
+                yield Put(item)
+            case None:
+                pass
+
+
+def _rest(seconds: float, stop: Callable[[], bool]) -> None:
+    """Waits, with an eye on stop()."""
+    waiting = threading.Event()
+    while seconds > 0 and not stop():
+        waiting.wait(min(seconds, 0.5))
+        seconds -= 0.5
