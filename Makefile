@@ -3,10 +3,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test soak fuzz bench cni install manifests format clean
+.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench cni image labimage install manifests
+.PHONY: format clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
 
 demo: .demo-ready cni ## three nodes whose pods reach each other over tunl0, and a report (build/demo.json)
 	@bgpnet lab demo -t containerlab/mesh.clab.yml --out build
@@ -21,8 +22,15 @@ check: .test-ready ## the quick checks: format, types, import contracts, unit te
 	@lint-imports
 	@$(PY) -m pytest tests/unit -q
 
-test: check cni .built-ready ## everything that CI runs: the quick checks, then real kernels, speakers and datastores
+test: .building check cni .built-ready ## everything that CI runs: the quick checks, then real kernels, speakers, datastores, Kubernetes
 	@$(PY) -m pytest tests/contract tests/integration tests/chaos -q --durations=10
+	@$(MAKE) --no-print-directory test-kubernetes
+
+test-kubernetes: .cluster-ready cni ## a real Kubernetes on this machine, or the cluster that BGPNET_KUBECONFIG names
+	@$(PY) -m pytest tests/kubernetes -q --durations=10
+
+conformance: .cluster-ready cni ## Kubernetes' own conformance tests of the network, all 47; what passed is not run again
+	@$(PY) tests/kubernetes/conformance.py $(CONFORMANCE)
 
 soak: .test-ready cni .built-ready ## the long chaos runs: more kills, more seeds
 	@BGPNET_SOAK=1 $(PY) -m pytest tests/chaos -q -s
@@ -49,10 +57,17 @@ build/cni/bgpnet: bgpnet/cni/plugin.c $(wildcard bgpnet/cni/*.c)
 	@mkdir -p $(@D)
 	@$(CNI_CC) -O2 -static -std=gnu11 -Wall -Wextra -Werror $(HARDENED) -o $@ $<
 
+image: ## the container image, by docker or podman (BASE= another base, ENGINE= another engine); labimage: containerlab's
+	@scripts/image node
+
+labimage: image ## the same with routers of other makes, as containerlab/*.clab.yml wants it
+	@scripts/image lab
+
 install: .demo-ready cni ## what the demo needs, and no more
 
-manifests: .demo-ready ## the CustomResourceDefinitions in manifests/crds, from the model's types
+manifests: .demo-ready ## manifests/crds from the model's types, and manifests/bgpnet.yaml, which is all in one file
 	@$(PY) -m bgpnet.kube.crd.main manifests/crds
+	@scripts/render
 
 format: .test-ready ## rewrite the sources in their one format
 	@ruff format . && ruff check --fix .
@@ -60,7 +75,7 @@ format: .test-ready ## rewrite the sources in their one format
 clean: ## what make made
 	@rm -rf build $(VENV) *.egg-info
 
-.PHONY: .demo-ready .test-ready .built-ready
+.PHONY: .demo-ready .test-ready .building .built-ready .cluster-ready
 .demo-ready:
 	@scripts/install demo
 	@$(MAKE) --no-print-directory $(VENV)/installed
@@ -69,8 +84,21 @@ clean: ## what make made
 	@scripts/install test
 	@$(MAKE) --no-print-directory $(VENV)/installed-dev
 
+# Kubernetes and its tests take ten minutes to build where they are not built yet: behind the other tests.
+.building: .test-ready
+	@scripts/install kubernetes
+	@mkdir -p build
+	@(for name in $(BUILT) $(CLUSTER); do nice -n 19 scripts/gobuild $$name || exit 1; done) >build/gobuild.log 2>&1 &
+
+BUILT := etcd containerd cnitool
+CLUSTER := kubernetes coredns e2e
+
 .built-ready:
-	@for name in etcd containerd cnitool kubernetes; do scripts/gobuild $$name >/dev/null || exit 1; done
+	@for name in $(BUILT) "kubernetes kube-apiserver kubectl"; do scripts/gobuild $$name >/dev/null || exit 1; done
+
+.cluster-ready: .test-ready
+	@scripts/install kubernetes
+	@for name in $(BUILT) $(CLUSTER); do scripts/gobuild $$name >/dev/null || exit 1; done
 
 $(VENV)/installed: pyproject.toml
 	@echo "making the virtual environment"

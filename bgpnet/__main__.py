@@ -16,6 +16,7 @@ PARTS = {
     "relay": ("bgpnet.bgp.main", "relay", "pass lines between ExaBGP and the agent (ExaBGP starts it)"),
     "controller": ("bgpnet.controller.main", "command", "clean up after pods and nodes that are gone (one a cluster)"),
     "cni": ("bgpnet.cni.main", "command", "install the program that container runtimes execute"),
+    "init": ("bgpnet.setup.main", "command", "create the cluster's first pool, once"),
     "lab": ("bgpnet.lab.main", "command", "run a containerlab topology on this machine"),
 }
 

@@ -8,6 +8,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from bgpnet.errors import AgentAway, BgpnetError, UsageError
 NAME = conflist.TYPE
 """The executable's name, which is the `type` in network configurations."""
 PROGRAM = Path("build/cni/bgpnet")
+"""Where `make cni` puts the compiled plugin."""
+SHIPPED = Path(sys.prefix) / "libexec/bgpnet/cni"
+"""Where it is in the image."""
 BIN_DIR = Path(conflist.BIN_DIR)
 CONF_DIR = Path(conflist.CONF_DIR)
 MODE = 0o755
@@ -48,6 +52,11 @@ else:  # another Python than it was compiled by
         exec(zlib.decompress(binascii.a2b_base64(file.read().rsplit(b"#", 1)[1])))
 #{source}
 """
+
+
+def program() -> Path:
+    """The compiled plugin that goes with this bgpnet."""
+    return SHIPPED if SHIPPED.exists() and not PROGRAM.exists() else PROGRAM
 
 
 def read_program(path: Path) -> bytes:

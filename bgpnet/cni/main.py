@@ -26,9 +26,9 @@ def command() -> None:
     "--from",
     "program",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=install.PROGRAM,
-    show_default=True,
-    help="The compiled plugin.",
+    default=install.program,
+    show_default=str(install.PROGRAM),
+    help="The compiled plugin; the image has one of its own.",
 )
 @click.option("--python", is_flag=True, help="The twin in Python instead, where no compiler is.")
 @click.option(

@@ -76,7 +76,8 @@ def no_tunnel(tunnel: Tunnel, kind: str) -> KernelRefused:
 def no_sysctl(name: str, value: str, reason: str) -> KernelRefused:
     """A sysctl that cannot be written."""
     return KernelRefused(
-        f"sysctl {name} cannot be set to {value}: {reason}; let the agent write below /proc/sys/net of its namespace"
+        f"sysctl {name} cannot be set to {value}: {reason}; let the agent write below /proc/sys/net "
+        "of its namespace: in a container, mount the machine's /proc/sys/net at /host/proc/sys/net"
     )
 
 

@@ -1,14 +1,37 @@
-"""Sysctls by their path below /proc/sys, in the calling process's network namespace."""
+"""Sysctls by their path below /proc/sys, in the calling process's network namespace.
+
+A container that is not privileged has /proc/sys read-only. Where the machine's /proc/sys/net is mounted at HOSTS as
+well, it is used instead: whose mount it is does not matter, as the kernel shows every process those of its own network
+namespace below net/ (net/sysctl_net.c).
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import refusals
 
-ROOT = Path("/proc/sys")
+OWN = Path("/proc/sys")
+HOSTS = Path("/host/proc/sys")
+
+
+@cache
+def root() -> Path:
+    """The folder below which sysctls are read and written; it is the same for the process's life."""
+    return find_root(OWN, HOSTS)
+
+
+def find_root(own: Path, hosts: Path) -> Path:
+    """The machine's, where our own is read-only and the machine's is there."""
+    try:
+        read_only = os.statvfs(own / "net").f_flag & os.ST_RDONLY
+    except OSError:
+        read_only = 0
+    return hosts if read_only and (hosts / "net").is_dir() else own
 
 
 def read(names: Iterable[str]) -> dict[str, str]:
@@ -16,7 +39,7 @@ def read(names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         try:
-            found[name] = (ROOT / name).read_text().strip()
+            found[name] = (root() / name).read_text().strip()
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as problem:
@@ -27,6 +50,6 @@ def read(names: Iterable[str]) -> dict[str, str]:
 def write(name: str, value: str) -> None:
     """Raises KernelRefused with the remedy."""
     try:
-        (ROOT / name).write_text(value)
+        (root() / name).write_text(value)
     except OSError as problem:
         raise refusals.no_sysctl(name, value, problem.strerror or str(problem)) from problem

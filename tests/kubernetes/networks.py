@@ -8,11 +8,15 @@ from collections.abc import Callable
 from kube_network import Network, Ptp
 
 NETWORKS: dict[str, Callable[[], Network]] = {"ptp": Ptp}
-DEFAULT = "ptp"
+
+
+def default() -> str:
+    """The name that the environment has, or that of the network which is ours to test."""
+    return os.environ.get("BGPNET_TEST_NETWORK", "ptp")
 
 
 def chosen(name: str = "") -> Network:
-    """The network of that name, or the environment's, or the default."""
-    name = name or os.environ.get("BGPNET_TEST_NETWORK", DEFAULT)
+    """The network of that name, or the default."""
+    name = name or default()
     assert name in NETWORKS, f"BGPNET_TEST_NETWORK={name}: write one of {', '.join(NETWORKS)}"
     return NETWORKS[name]()

@@ -123,6 +123,13 @@ class KubeCluster:
         for prefix, address in network.routes(self.kubectl, members):
             self.run(["ip", "route", "replace", prefix, "via", address])
 
+    def load(self, images: Sequence[Path]) -> None:
+        """Import archives on all nodes."""
+        with ThreadPoolExecutor() as threads:
+            work = [threads.submit(node.load, image) for node in self.nodes.values() for image in images]
+            for one in work:
+                one.result()
+
     def await_api(self) -> None:
         """Wait until the API server is ready."""
 

@@ -1,7 +1,7 @@
 """Ends a test's cluster when whoever made it says so or is gone: python kube_guard.py LAB FOLDER
 
 Waits for the end of its standard input, which whoever started it holds; kill -9 of pytest ends it, too. Then the lab
-goes with all that runs in it, the cgroups of its pods, and the folder of its images and volumes.
+goes with all that runs in it, the cgroups of its containers, and the folder of its images and volumes.
 """
 
 from __future__ import annotations
@@ -36,22 +36,31 @@ def guarded(lab: str, folder: Path) -> Iterator[None]:
     assert code == 0, f"something of lab {lab} is left (see above)"
 
 
-def _left(name: str, folder: Path) -> str:
-    for path in cgroups(name):
+def containers(folder: Path) -> list[str]:
+    """The cgroups of the containers that run on the disks in that folder.
+
+    containerd itself names them: without a cgroup for every pod, the kubelet gives no folder of its own.
+    """
+    return [f"k8s.io/{one.name}" for one in folder.glob("*/containerd/io.containerd.runtime.v2.task/k8s.io/*")]
+
+
+def _left(names: list[str], folder: Path) -> str:
+    for path in (one for name in names for one in cgroups(name)):
         with suppress(OSError):  # a process that was killed has not ended yet
             path.rmdir()
     shutil.rmtree(folder, ignore_errors=True)
-    left = [str(one) for one in (*cgroups(name), folder) if one.exists()]
-    return f"left of {name}: {left}" if left else ""
+    left = [str(one) for name in names for one in cgroups(name)] + [str(folder)] * folder.exists()
+    return f"left on the machine: {left}" if left else ""
 
 
 def main(lab: str, folder: Path) -> int:
     """Wait, and end it."""
     sys.stdin.buffer.read()
+    names = containers(folder)
     if lab in nodes.names():
         nodes.find(lab).destroy()
     try:
-        until(lambda: _left(lab, folder), PATIENCE)
+        until(lambda: _left(names, folder), PATIENCE)
     except UsageError as problem:
         print(problem, file=sys.stderr)
         return 1

@@ -101,13 +101,18 @@ def box() -> Image:
     return image
 
 
+def pause(folder: Path) -> Image:
+    """The tests' own program alone, which waits to be ended."""
+    return Image(entrypoint=["/pod"], files={"pod": pod_image.program(folder)})
+
+
 def make(folder: Path) -> list[Path]:
     """The archives of BOX, COREDNS and PAUSE in that folder."""
     root = box()
     root.files["pod"] = pod_image.program(folder)
     dns = Image(entrypoint=["/coredns"], files={"coredns": Path(built("coredns", "coredns"))})
     return [
-        pod_image.build(folder),
+        pause(folder).save(folder / "pause.tar", PAUSE),
         root.save(folder / "box.tar", BOX),
         dns.save(folder / "coredns.tar", COREDNS),
     ]

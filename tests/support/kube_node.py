@@ -142,7 +142,7 @@ class KubeNode:
 
     def load(self, image: Path) -> None:
         """Import an archive of `docker save`, as nothing is ever pulled."""
-        self.run(str(self.bin / "ctr"), "-n", "k8s.io", "images", "import", "--local", str(image), seconds=300)
+        self.run(str(self.bin / "ctr"), "-n", "k8s.io", "images", "import", str(image), seconds=300)
 
     def start(self) -> None:
         """kubelet and kube-proxy; does not wait."""
