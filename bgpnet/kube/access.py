@@ -124,3 +124,8 @@ def _existing(kubeconfig: str, called: str) -> Access:
     if not there:
         raise UsageError(f"{called} {kubeconfig!r}: there is no such file; name the kubeconfig of the cluster")
     return Access(kubeconfig=there[0])
+
+
+def selectors(labels: str, fields: str) -> dict[str, str]:
+    """The parameters of a list or watch that chooses by labels and fields."""
+    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
