@@ -3,7 +3,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench cni image labimage install manifests format clean
+.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench cni image labimage install manifests
+.PHONY: format clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17

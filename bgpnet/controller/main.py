@@ -189,9 +189,10 @@ def _all(
         told += [row for row in listing.rows(wished, monotonic(), words) if "outcome" in row]
         picture = _look(repo, api)
         memory, wished = plan(picture, memory, rules)
-        if not any(one.outcome is Outcome.DONE for one in done) and not (fine and asks.latest(picture)):
+        open_, stuck = asks.latest(picture), done and not any(one.outcome is Outcome.DONE for one in done)
+        if not fine or not (open_ or wished.actions) or (stuck and not open_):
             break
-        if not wished.actions and asks.latest(picture):
+        if not wished.actions:
             threading.Event().wait(ANSWERS)
     return [*told, *(row for row in listing.rows(wished, monotonic()) if row["inSeconds"] != 0)], fine
 

@@ -13,12 +13,21 @@ from kubectl import Kubectl
 class Place(Protocol):
     """A node as a network sees it, before pods are on it."""
 
-    name: str
-    address: str
-    networks: Path
-    """Its /etc/cni/net.d, seen from outside."""
-    plugins: Path
-    """Its /opt/cni/bin, seen from outside; the CNI project's plugins are in it."""
+    @property
+    def name(self) -> str:
+        """As Kubernetes has it."""
+
+    @property
+    def address(self) -> str:
+        """Its InternalIP."""
+
+    @property
+    def networks(self) -> Path:
+        """Its /etc/cni/net.d, seen from outside."""
+
+    @property
+    def plugins(self) -> Path:
+        """Its /opt/cni/bin, seen from outside; the CNI project's plugins are in it."""
 
     def run(self, *argv: str, stdin: str = "", check: bool = True, seconds: float = ...) -> str:
         """What a command on the node prints."""
