@@ -14,6 +14,7 @@ from time import monotonic
 from typing import Any
 
 from bgpnet.errors import AlreadyExists, Compacted, Conflict, NotFound, StoreError, StoreUnreachable
+from bgpnet.kube.access import is_revision
 from bgpnet.kube.client import Api
 from bgpnet.kube.errors import Expired, Refused, Unreachable
 from bgpnet.model.kinds import Kind
@@ -75,7 +76,7 @@ class KubernetesStore:
         place = objects.place(key)
         if place is None:
             raise _not_found(key)
-        if expected is not None and not expected.isdecimal():
+        if expected is not None and not is_revision(expected):
             raise self._mismatch(place, key, expected)
         with _translated():
             try:
@@ -148,7 +149,7 @@ class KubernetesStore:
 
     def _replace(self, place: Place, key: str, item: Json, expected: Revision | None) -> Revision:
         """The object and its status, each if it changes; raises Conflict also when others wrote between the two."""
-        if expected is not None and not expected.isdecimal():
+        if expected is not None and not is_revision(expected):
             raise self._mismatch(place, key, expected)
         before: Json | None = None
         if place.has_status:
