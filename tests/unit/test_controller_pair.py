@@ -10,6 +10,7 @@ import os
 from collections import deque
 from dataclasses import dataclass, field
 
+import pytest
 from fake_kubernetes import FakeKubernetes
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -35,6 +36,8 @@ from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestStatus
 from bgpnet.model.resource import Metadata
 from bgpnet.store.memory import MemoryStore
 from bgpnet.store.repo import Repo
+
+pytestmark = pytest.mark.timeout(1800)
 
 NAMES = ("n1", "n2", "n3")
 PODS = ("a/x", "a/y", "b/x")
@@ -209,7 +212,7 @@ class Pair(RuleBasedStateMachine):
             self.kubernetes.pods.pop(pod)  # the garbage collector of Kubernetes
         if not self.kubernetes.nodes:
             self.join("n1")
-        for _ in range(60):
+        for _ in range(40):
             for which in (0, 1):
                 self.look(which)
                 self.act(which, 50)
@@ -264,4 +267,4 @@ class Pair(RuleBasedStateMachine):
 
 
 TestPair = Pair.TestCase
-TestPair.settings = settings(max_examples=2_000 if os.environ.get("BGPNET_SOAK") else 60, stateful_step_count=40)
+TestPair.settings = settings(max_examples=1_500 if os.environ.get("BGPNET_SOAK") else 60, stateful_step_count=40)
