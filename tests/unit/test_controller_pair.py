@@ -308,7 +308,7 @@ def pair() -> Pair:
 
 def test_a_pod_that_a_controller_has_not_heard_of_keeps_its_address(pair: Pair) -> None:
     pair.lag(0, behind=True)
-    pair.add("a/x", _Drawn("n1"))  # type: ignore[arg-type]  # as much of it as is used
+    pair.add("a/x", _Drawn("n1"))
     pair.work(0, 5)
     assert pair.two[0].memory.suspects != {}
     pair.pods_keep_their_addresses()
