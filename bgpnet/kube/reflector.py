@@ -68,7 +68,7 @@ def follow(
                 pause, said = _SHORTEST, ""
                 tell(told)
         except Expired:
-            continue  # that is no outage; a list that expires between its pages is rare
+            _rest(_SHORTEST, stop)  # that is no outage, and rare; should it ever come again and again, not in a rush
         except KubeError as error:
             if str(error) != said:
                 said = str(error)
