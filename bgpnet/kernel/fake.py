@@ -368,6 +368,16 @@ class Strangers:
         link = self._kernel.links[name]
         link.vxlan, link.mac = vxlan, vxlan.mac
 
+    def set_mac(self, name: str, mac: str) -> None:
+        """With the MAC go the neighbours."""
+        kernel = self._kernel
+        with kernel._lock:
+            link = kernel.links[name]
+            link.mac = mac
+            link.vxlan = link.vxlan and replace(link.vxlan, mac=mac)
+            kernel.neighbours = {key: one for key, one in kernel.neighbours.items() if key.dev != name}
+            kernel._tell(f"link {name} has the MAC {mac} now")
+
     def delete_link(self, name: str) -> None:
         """With everything that hangs on it."""
         with self._kernel._lock:

@@ -51,6 +51,9 @@ class Machine(Protocol):
     def add_vxlan(self, name: str, vxlan: Vxlan) -> None:
         """A VXLAN device that is up, over the uplink."""
 
+    def set_mac(self, name: str, mac: str) -> None:
+        """Whoever's; the link loses its neighbours."""
+
     def delete_link(self, name: str) -> None:
         """Whoever's."""
 
@@ -77,6 +80,7 @@ class FakeMachine:
         self.add_link = self._strangers.add_link
         self.add_vxlan = self._strangers.add_vxlan
         self.add_address = self._strangers.add_address
+        self.set_mac = self._strangers.set_mac
         self.delete_link = self._strangers.delete_link
         self.set_link = self._strangers.set_link
         self.put_route = self._strangers.put_route
@@ -144,6 +148,9 @@ class LinuxMachine:
 
     def delete_link(self, name: str) -> None:
         ip_command(f"link del {name}")
+
+    def set_mac(self, name: str, mac: str) -> None:
+        ip_command(f"link set {name} address {mac}")
 
     def add_address(self, name: str, address: str) -> None:
         ip_command(f"addr add {address} dev {name}")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 from agent_parts import eventually
@@ -38,17 +39,18 @@ OUTER = re.compile(r"IP (\S+)\.\d+ > (\S+)\.4789: VXLAN, .*vni 4096")
 def wire(lab: Lab) -> Iterator[set[tuple[str, str]]]:
     """Between which nodes VXLAN is seen by the router meanwhile, which is the switch of the first subnet, too."""
     seen: set[tuple[str, str]] = set()
-    argv = ["tcpdump", "-i", "any", "-nn", "-l", "--immediate-mode", "udp dst port 4789"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with lab.popen("router", argv, **pipes) as tcpdump:
-        assert tcpdump.stderr is not None
-        for line in tcpdump.stderr:
-            if "listening on" in line:
-                break
-        yield seen
-        processes.interrupt(lab.node("router"), "tcpdump")
-        told, _ = tcpdump.communicate(timeout=30)
-    seen |= {(found[1], found[2]) for found in OUTER.finditer(told)}
+    argv = ["tcpdump", "-i", "any", "-nn", "-l", "-B", "8192", "--immediate-mode", "udp dst port 4789"]
+    with TemporaryFile("w+") as told:  # a pipe that nobody empties meanwhile would stop it
+        with lab.popen("router", argv, stdout=told, stderr=subprocess.PIPE, text=True) as tcpdump:
+            assert tcpdump.stderr is not None
+            for line in tcpdump.stderr:
+                if "listening on" in line:
+                    break
+            yield seen
+            processes.interrupt(lab.node("router"), "tcpdump")
+            tcpdump.wait(30)
+        told.seek(0)
+        seen |= {(found[1], found[2]) for found in OUTER.finditer(told.read())}
 
 
 def places(lab: Lab, found: dict[str, LabPod]) -> tuple[list[Place], list[Place]]:

@@ -103,7 +103,9 @@ class Gate:
         gate.settled()
         for machine in made.machines:
             eventually(
-                lambda machine=machine: len(learned(machine)) == len(made.machines) - 1, machine.routes, patience
+                lambda machine=machine: len(learned(machine)) == len(made.machines) - 1,
+                lambda machine=machine: [machine.routes(), machine.status(), machine.log()],
+                patience,
             )
         return gate
 
