@@ -137,8 +137,8 @@ class LinuxMachine:
             ip_command(f"addr add {address} dev {name}")
 
     def add_vxlan(self, name: str, vxlan: Vxlan) -> None:
-        words = [word for word in ("learning", "udpcsum", "l2miss", "proxy") if word in vxlan.others]
-        words += [f"no{word}" for word in ("learning", "udpcsum") if word not in vxlan.others]
+        words = [word for word in ("learning", "noudpcsum", "l2miss", "proxy") if word in vxlan.others]
+        words += ["nolearning"] if "learning" not in vxlan.others else []
         words += ["remote 192.0.2.77"] if "remote" in vxlan.others else []
         kind = (
             f"type vxlan id {vxlan.vni} dstport {vxlan.port} local {vxlan.local} dev {vxlan.parent} {' '.join(words)}"
