@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from bgpnet.errors import KernelRefused
@@ -200,10 +201,11 @@ class FakeKernel:
         with self._lock:
             self._listeners.append(reasons)
         while not stop():
-            try:
-                changed(reasons.get(timeout=LOOK))
-            except queue.Empty:
+            with suppress(queue.Empty):
+                changed(reasons.get_nowait())
                 continue
+            with suppress(queue.Empty):  # looked at first, for the reason that agent/loop.py `wait` has
+                changed(reasons.get(timeout=LOOK))
 
     def close(self) -> None:
         """See kernel.api.Kernel.close."""
