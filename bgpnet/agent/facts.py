@@ -163,7 +163,10 @@ def listen_port(world: World) -> int:
 
 
 def encapsulation(pool: IPPool) -> tuple[Encap, str]:
-    """When a pool's packets between nodes are tunnelled, and by which tunnel; no pool has both."""
+    """When a pool's packets between nodes are tunnelled, and by which tunnel; no pool has both, and of
+    IPv6, which is not wired yet, none has either."""
+    if pool.network.version == 6:
+        return Encap.NEVER, ""
     if pool.spec.vxlanMode is not Encap.NEVER:
         return pool.spec.vxlanMode, names.VXLAN
     return pool.spec.ipipMode, names.TUNNEL if pool.spec.ipipMode is not Encap.NEVER else ""

@@ -139,8 +139,7 @@ class Loop:
         self._work()
         while not self._stop.is_set():
             if (left := self._until_due()) is None or left > 0:
-                with suppress(queue.Empty):
-                    self._nudges.get(timeout=left)
+                wait(self._nudges, left)
                 continue
             with self._turn:
                 if not self._stop.is_set():
@@ -262,6 +261,20 @@ class Loop:
             if refusal not in self._world.refusals:
                 log.warning("%s", refusal)
         self.emit(KernelApplied(done.refusals, done.lost))
+
+
+def wait(nudges: queue.SimpleQueue[None], seconds: float | None) -> None:
+    """Until there is a nudge, which is taken, or the time is over; for one thread alone.
+
+    A SimpleQueue whose lock is free takes it, looks again, and works out the time that is left; where that is over by
+    then, it waits for ever (CPython 3.11, _queuemodule.c: less than no time means no limit). Looking first takes the
+    lock: whoever puts something frees it.
+    """
+    try:
+        nudges.get_nowait()
+    except queue.Empty:
+        with suppress(queue.Empty):
+            nudges.get(timeout=seconds)
 
 
 def _tell_of_datastore(before: str, now: str) -> None:

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as replaced
 from enum import StrEnum
 
-from msgspec.structs import replace
-
-from bgpnet.bgp.policy import Candidate, Chain, Verdict, preference, priority_of
+from bgpnet.bgp.policy import Candidate, Chain, Verdict, changed, priority_of
 from bgpnet.bgp.rib import Identifiers, Key, Path, Table, equals
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Interface, Network
@@ -321,7 +319,7 @@ class Judge:
             return refusal
         if isinstance(way, Refusal):
             return way
-        path = path if verdict is None else _changed(path, verdict)
+        path = path if verdict is None else changed(path, verdict)
         if way:
             vxlan = way == VXLAN
             via = self._ground.ends[path.next_hop] if vxlan else None
@@ -441,22 +439,6 @@ class Judge:
 
 def _no(path: Path, reason: Reason, problem: str, joint: str = "") -> Refusal:
     return Refusal(path.peer, path.prefix, reason, f"{path.prefix} from {path.peer}{joint} {problem}")
-
-
-def _changed(path: Path, verdict: Verdict) -> Path:
-    """The path after a rule's operations."""
-    done = verdict.changes
-    if done.communities:
-        plain = [one for one in done.communities if one.count(":") == 1 and one not in path.communities]
-        large = [one for one in done.communities if one.count(":") == 2 and one not in path.large_communities]
-        path = replace(
-            path, communities=(*path.communities, *plain), large_communities=(*path.large_communities, *large)
-        )
-    if done.prepend:
-        path = replace(path, as_path=(*done.prepend, *path.as_path))
-    if done.priority is not None:
-        path = replace(path, local_pref=preference(done.priority), med=done.priority)
-    return path
 
 
 def counts(refused: Iterable[Refusal]) -> dict[Address, dict[Reason, int]]:

@@ -12,6 +12,8 @@ from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+from msgspec import structs
+
 from bgpnet.bgp.rib import LOCAL_PREF, Path
 from bgpnet.model import ip
 from bgpnet.model.bgpfilter import Action, BGPFilterSpec, FilterRule, MatchOperator, Operation, PeerType
@@ -212,3 +214,19 @@ def priority_of(path: Path) -> int:
 def preference(priority: int) -> int:
     """The LOCAL_PREF that a metric stands for: better than 100 below 1024, worse above, and never below 0."""
     return max(0, NORMAL_PRIORITY + LOCAL_PREF - priority)
+
+
+def changed(path: Path, verdict: Verdict) -> Path:
+    """The path after a rule's operations."""
+    done = verdict.changes
+    if done.communities:
+        plain = [one for one in done.communities if one.count(":") == 1 and one not in path.communities]
+        large = [one for one in done.communities if one.count(":") == 2 and one not in path.large_communities]
+        path = structs.replace(
+            path, communities=(*path.communities, *plain), large_communities=(*path.large_communities, *large)
+        )
+    if done.prepend:
+        path = structs.replace(path, as_path=(*done.prepend, *path.as_path))
+    if done.priority is not None:
+        path = structs.replace(path, local_pref=preference(done.priority), med=done.priority)
+    return path

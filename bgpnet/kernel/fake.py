@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from bgpnet.errors import KernelRefused
@@ -201,10 +202,11 @@ class FakeKernel:
         with self._lock:
             self._listeners.append(reasons)
         while not stop():
-            try:
-                changed(reasons.get(timeout=LOOK))
-            except queue.Empty:
+            with suppress(queue.Empty):
+                changed(reasons.get_nowait())
                 continue
+            with suppress(queue.Empty):  # looked at first, for the reason that agent/loop.py `wait` has
+                changed(reasons.get(timeout=LOOK))
 
     def close(self) -> None:
         """See kernel.api.Kernel.close."""
@@ -368,6 +370,16 @@ class Strangers:
         self.add_link(name, kind="vxlan")
         link = self._kernel.links[name]
         link.vxlan, link.mac = vxlan, vxlan.mac
+
+    def set_mac(self, name: str, mac: str) -> None:
+        """With the MAC go the neighbours."""
+        kernel = self._kernel
+        with kernel._lock:
+            link = kernel.links[name]
+            link.mac = mac
+            link.vxlan = link.vxlan and replace(link.vxlan, mac=mac)
+            kernel.neighbours = {key: one for key, one in kernel.neighbours.items() if key.dev != name}
+            kernel._tell(f"link {name} has the MAC {mac} now")
 
     def delete_link(self, name: str) -> None:
         """With everything that hangs on it."""

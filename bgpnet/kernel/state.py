@@ -65,7 +65,7 @@ class Vxlan:
     """What makes a VXLAN device: RFC 7348, linux/if_link.h IFLA_VXLAN_*.
 
     local, parent: the address that it sends from and the link that it sends over. mac: its own. others: settings that
-    ours has not, each a word of `ip -details link show`: with them is read what learns addresses, floods or sums up.
+    ours has not, each a word of `ip -details link show`: with them is read what learns addresses or floods.
     """
 
     local: Address

@@ -1,8 +1,7 @@
 """VXLAN devices: as messages and back, made, and repaired in place where the kernel lets it.
 
 The device neither learns nor floods: whom a frame goes to says the forwarding database, which is ours. The outer UDP
-checksum is left out, as RFC 7348 recommends and Calico does: the inner packet has its own, and what sums up both is
-slow where the network card cannot.
+checksum is there, as in Calico: the kernel's default.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ _SWITCHES = {
     rtnl.IFLA_VXLAN_RSC: "rsc",
     rtnl.IFLA_VXLAN_L2MISS: "l2miss",
     rtnl.IFLA_VXLAN_L3MISS: "l3miss",
-    rtnl.IFLA_VXLAN_UDP_CSUM: "udpcsum",
     rtnl.IFLA_VXLAN_COLLECT_METADATA: "external",
 }
 _PRESENT = {rtnl.IFLA_VXLAN_GROUP: "remote", rtnl.IFLA_VXLAN_GROUP6: "remote", rtnl.IFLA_VXLAN_GBP: "gbp"}
@@ -35,6 +33,7 @@ def read(link: table.Link, names: Mapping[int, str]) -> Vxlan:
     """The parameters of a VXLAN device."""
     found = rtnl.attributes(link.data, 0)
     on = [word for kind, word in _SWITCHES.items() if rtnl.number(found.get(kind, b""))]
+    on += [] if rtnl.number(found.get(rtnl.IFLA_VXLAN_UDP_CSUM, b"")) else ["noudpcsum"]
     on += [word for kind, word in _PRESENT.items() if kind in found]
     local = found.get(rtnl.IFLA_VXLAN_LOCAL)
     return Vxlan(
@@ -57,7 +56,7 @@ def _info(one: Vxlan, parent: int, *, new: bool) -> bytes:
     ]
     if new:
         parts.append(rtnl.attr(rtnl.IFLA_VXLAN_PORT, struct.pack("!H", one.port)))
-        parts.append(rtnl.attr(rtnl.IFLA_VXLAN_UDP_CSUM, b"\0"))
+        parts.append(rtnl.attr(rtnl.IFLA_VXLAN_UDP_CSUM, b"\1"))
     return rtnl.nested(
         rtnl.IFLA_LINKINFO, rtnl.text(rtnl.IFLA_INFO_KIND, "vxlan"), rtnl.nested(rtnl.IFLA_INFO_DATA, *parts)
     )

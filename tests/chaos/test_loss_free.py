@@ -77,10 +77,17 @@ def test_nothing_is_lost_over_vxlan(tmp_path: Path, kinds: list[Kind]) -> None:
         gate = Gate.of(made, RATE)
         for machine in made.machines:
             eventually(lambda machine=machine: _is_over_vxlan(machine), machine.routes)
+        before = [_fdb(machine) for machine in made.machines]
         outcome = gate.restarted(kinds, SINGLES, DOUBLES)
+        assert [_fdb(machine) for machine in made.machines] == before
+        assert all(len(entries) == 2 for entries in before)
     print(outcome.figures())
     assert outcome.problems() == []
     note("vxlan", kinds, outcome.figures())
+
+
+def _fdb(machine: Machine) -> list[str]:
+    return sorted(machine.run("bridge", "fdb", "show", "dev", "vxlan.bgpnet").splitlines())
 
 
 def _is_over_vxlan(machine: Machine) -> bool:

@@ -51,6 +51,9 @@ class Machine(Protocol):
     def add_vxlan(self, name: str, vxlan: Vxlan) -> None:
         """A VXLAN device that is up, over the uplink."""
 
+    def set_mac(self, name: str, mac: str) -> None:
+        """Whoever's; the link loses its neighbours."""
+
     def delete_link(self, name: str) -> None:
         """Whoever's."""
 
@@ -77,6 +80,7 @@ class FakeMachine:
         self.add_link = self._strangers.add_link
         self.add_vxlan = self._strangers.add_vxlan
         self.add_address = self._strangers.add_address
+        self.set_mac = self._strangers.set_mac
         self.delete_link = self._strangers.delete_link
         self.set_link = self._strangers.set_link
         self.put_route = self._strangers.put_route
@@ -133,8 +137,8 @@ class LinuxMachine:
             ip_command(f"addr add {address} dev {name}")
 
     def add_vxlan(self, name: str, vxlan: Vxlan) -> None:
-        words = [word for word in ("learning", "udpcsum", "l2miss", "proxy") if word in vxlan.others]
-        words += [f"no{word}" for word in ("learning", "udpcsum") if word not in vxlan.others]
+        words = [word for word in ("learning", "noudpcsum", "l2miss", "proxy") if word in vxlan.others]
+        words += ["nolearning"] if "learning" not in vxlan.others else []
         words += ["remote 192.0.2.77"] if "remote" in vxlan.others else []
         kind = (
             f"type vxlan id {vxlan.vni} dstport {vxlan.port} local {vxlan.local} dev {vxlan.parent} {' '.join(words)}"
@@ -144,6 +148,9 @@ class LinuxMachine:
 
     def delete_link(self, name: str) -> None:
         ip_command(f"link del {name}")
+
+    def set_mac(self, name: str, mac: str) -> None:
+        ip_command(f"link set {name} address {mac}")
 
     def add_address(self, name: str, address: str) -> None:
         ip_command(f"addr add {address} dev {name}")

@@ -23,9 +23,9 @@ from bgpnet.kernel.api import (
     PutSysctl,
     PutTunnel,
 )
-from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel, Uplink
+from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel, Uplink, Vxlan
 from bgpnet.model import ip
-from bgpnet.names import Alias
+from bgpnet.names import VXLAN, Alias
 
 STATIC, BIRD = 4, 12
 BLOCK = ip.network("10.0.0.0/26")
@@ -579,6 +579,14 @@ def test_the_monitor_hears_of_strangers(machine: Machine) -> None:
         ]
         assert eventually(lambda: set(expected) <= set(reasons)), reasons
         assert [one for one in reasons if one in expected] == expected
+
+
+def test_the_monitor_hears_that_a_vxlan_device_has_another_mac(machine: Machine) -> None:
+    own = Vxlan(ip.address("192.0.2.1"), UPLINK, "66:62:c0:00:02:01")
+    machine.kernel.change([PutTunnel(Tunnel(VXLAN, "vxlan", 1450, vxlan=own))])
+    with monitored(machine) as reasons:
+        machine.set_mac(VXLAN, "66:00:00:00:00:09")
+        assert eventually(lambda: f"link {VXLAN} has the MAC 66:00:00:00:00:09 now" in reasons), reasons
 
 
 def test_the_monitor_does_not_hear_of_us(machine: Machine) -> None:

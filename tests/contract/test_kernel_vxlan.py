@@ -93,11 +93,11 @@ def test_a_device_with_another_parent_is_repaired_in_place(machine: Machine) -> 
     [
         replace(OWN, vni=7),
         replace(OWN, port=8472),
-        replace(OWN, others=("udpcsum",)),
+        replace(OWN, others=("noudpcsum",)),
         replace(OWN, others=("remote",)),
         replace(OWN, others=("l2miss", "learning", "proxy")),
     ],
-    ids=["another VNI", "another port", "it sums up", "it floods", "it asks"],
+    ids=["another VNI", "another port", "it does not sum up", "it floods", "it asks"],
 )
 def test_a_device_that_cannot_be_repaired_is_made_anew(machine: Machine, before: Vxlan) -> None:
     machine.add_vxlan(VXLAN, before)

@@ -35,6 +35,19 @@ MOST_LOST = 0.01
 """Of the control flow's packets: a machine that loses more can tell nothing."""
 
 
+MODES = """
+apiVersion: bgpnet.io/v1
+kind: IPPool
+metadata: {{name: pods}}
+spec: {{cidr: 10.244.0.0/16, {mode}}}
+"""
+OVER_VXLAN, OVER_TUNNEL, DIRECT = (
+    ("vxlanMode: Always", "vxlan.bgpnet"),
+    ("ipipMode: Always", "tunl0"),
+    ("ipipMode: Never", "eth1"),
+)
+
+
 class Kind(StrEnum):
     """What is restarted: on one node after the other, or on all at once."""
 
@@ -103,7 +116,9 @@ class Gate:
         gate.settled()
         for machine in made.machines:
             eventually(
-                lambda machine=machine: len(learned(machine)) == len(made.machines) - 1, machine.routes, patience
+                lambda machine=machine: len(learned(machine)) == len(made.machines) - 1,
+                lambda machine=machine: [machine.routes(), machine.status(), machine.log()],
+                patience,
             )
         return gate
 
@@ -130,7 +145,27 @@ class Gate:
             pause.wait(SETTLE + 2.0)  # what nobody speaks of any more would be swept by then
             self.settled()
         outcome.seconds = monotonic() - begun
-        self.count(outcome, report, [line for lines in told for line in lines])
+        self._count(outcome, report, [line for lines in told for line in lines])
+        return outcome
+
+    def switched(self, modes: Sequence[tuple[str, str]]) -> Outcome:
+        """The pool gets one encapsulation after the other, each with the link that all learned routes lead over then.
+
+        changed and deleted tell of routes alone: neighbours of a tunnel come and go with it.
+        """
+        outcome = Outcome("modes " + ", ".join(mode for mode, _ in modes))
+        with ExitStack() as stack:
+            told = [stack.enter_context(machine.monitor()) for machine in self.made.machines]
+            report = stack.enter_context(self.flows())
+            for mode, dev in modes:
+                self.made[0].ctl("apply", "-f", "-", stdin=MODES.format(mode=mode))
+                for machine in self.made.machines:
+                    eventually(
+                        lambda machine=machine, dev=dev: _leads_over(machine, dev, len(self.made.machines) - 1),
+                        lambda machine=machine: [machine.routes(), machine.status()],
+                        self.patience,
+                    )
+        self._count(outcome, report, [line for lines in told for line in lines if not _is_neighbour(line)])
         return outcome
 
     def _restart(self, kind: Kind, turn: int, how: int, outcome: Outcome) -> None:
@@ -165,8 +200,7 @@ class Gate:
     def _node_ends(self) -> Sequence[End]:
         return [End(machine.address, machine.place.netns) for machine in self.made.machines]
 
-    def count(self, outcome: Outcome, report: Report, told: Sequence[str]) -> None:
-        """What the flows and the monitors told, into the outcome."""
+    def _count(self, outcome: Outcome, report: Report, told: Sequence[str]) -> None:
         nodes = {machine.name: machine.address for machine in self.made.machines}
         node_of = {pod.address: nodes[pod.node] for pod in self.pods}
         control = [lost for lost in report.lost if lost.source not in node_of]
@@ -188,6 +222,15 @@ class Gate:
 def learned(machine: Machine) -> list[str]:
     """The routes that its kernel has of others."""
     return [line for line in machine.routes() if re.search(r"\bproto bgpnet-bgp", line)]
+
+
+def _is_neighbour(line: str) -> bool:
+    return re.search(r" (lladdr|FAILED) ", line) is not None
+
+
+def _leads_over(machine: Machine, dev: str, count: int) -> bool:
+    found = learned(machine)
+    return len(found) == count and all(f" dev {dev} " in line for line in found)
 
 
 def end_speaker(machine: Machine, how: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from agents import cluster
-from restarts import Gate, Kind, learned
+from restarts import DIRECT, OVER_TUNNEL, OVER_VXLAN, Gate, Kind, learned
 
 pytestmark = [pytest.mark.root, pytest.mark.uml]
 
@@ -23,5 +23,9 @@ def test_nothing_is_lost_over_tunl0(tmp_path: Path) -> None:
         gate = Gate.of(made, RATE, PATIENCE)
         assert all("dev tunl0" in line for machine in made.machines for line in learned(machine))
         outcome = gate.restarted(kinds, singles, doubles)
+        modes = gate.switched([OVER_VXLAN, DIRECT, OVER_TUNNEL])
     print(outcome.figures())
     assert outcome.problems() == []
+    print(modes.figures())
+    assert modes.problems() == []
+    assert len(modes.changed) == 3 * 6

@@ -34,9 +34,9 @@ def slot(container: str, sequence: int, pod: str = "", freed: float | None = Non
     )
 
 
-def tunnel(sequence: int = 1) -> Allocation:
+def tunnel(sequence: int = 1, name: str = names.TUNNEL) -> Allocation:
     """A node's own."""
-    return Allocation(ifname="tunl0", use=Use.TUNNEL, since=SINCE, sequence=sequence)
+    return Allocation(ifname=name, use=Use.TUNNEL, since=SINCE, sequence=sequence)
 
 
 def block(cidr: str, owned: str | None, slots: Mapping[int, Allocation], **more: Any) -> IPAMBlock:
@@ -58,11 +58,13 @@ def pool(name: str, cidr: str, size: int = 26) -> IPPool:
     return IPPool(metadata=Metadata(name=name), spec=IPPoolSpec(cidr=cidr, blockSize=size))
 
 
-def node(name: str, tunnel_address: str = "", age: float = 5.0) -> Node:
+def node(name: str, tunnel_address: str = "", age: float = 5.0, vxlan: str = "") -> Node:
     """A node whose agent spoke so many seconds ago."""
     return Node(
         metadata=Metadata(name=name),
-        spec=NodeSpec(bgp=NodeBGP(ipv4Address="192.0.2.1/24", ipv4IPIPTunnelAddr=tunnel_address)),
+        spec=NodeSpec(
+            bgp=NodeBGP(ipv4Address="192.0.2.1/24", ipv4IPIPTunnelAddr=tunnel_address), ipv4VXLANTunnelAddr=vxlan
+        ),
         status=NodeStatus(identity=Identity(uuid=f"uid-{name}", heartbeat=instant.stamp(NOW - age))),
     )
 

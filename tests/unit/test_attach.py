@@ -351,7 +351,7 @@ def test_a_node_with_a_tunnelling_pool_takes_its_tunnel_address_first() -> None:
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)
     assert wire.pod.address == ip.address("10.244.0.1")
-    assert wire.pod.mtu == 1450
+    assert wire.pod.mtu == 1480
 
 
 def test_a_lost_pod_is_wired_again_under_its_address() -> None:
@@ -474,7 +474,7 @@ def test_before_the_pools_are_known_a_pod_gets_the_mtu_that_fits_a_tunnel() -> N
     _, effects = run(world, events.CniAsked(1, call("ADD", "c1")))
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)
-    assert wire.pod.mtu == 1480
+    assert wire.pod.mtu == 1450
 
 
 def sandbox(number: int, container: str) -> events.CniAsked:

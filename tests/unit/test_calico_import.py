@@ -189,6 +189,14 @@ def test_a_tunnel_address_that_the_node_no_longer_has_is_reserved() -> None:
     assert said[0].endswith("is left over: the node's spec.bgp.ipv4IPIPTunnelAddr is 10.0.0.3")
 
 
+def test_a_vxlan_address_that_the_node_no_longer_has_is_reserved() -> None:
+    key, value = resource("Node", "nodes", "node1", {"ipv4VXLANTunnelAddr": "10.0.0.3"})
+    tunnels = {one: {"handle_id": "vxlan-tunnel-addr-node1", "secondary": None} for one in (1, 3)}
+    made, said = one_block("10.0.0.0/30", "host:node1", tunnels, beside={key: json.dumps(value)})
+    assert (list(slots(made, Use.TUNNEL)), list(slots(made, Use.RESERVED))) == ([3], [1])
+    assert said[0].endswith("is left over: the node's spec.ipv4VXLANTunnelAddr is 10.0.0.3")
+
+
 def test_old_values_are_understood() -> None:
     value = {"handle_id": "k8s-pod-network.c1", "secondary": None}
     made, said = one_block("10.0.0.0/30", None, {0: value}, hostAffinity="node1", sequenceNumber=None, deleted=None)

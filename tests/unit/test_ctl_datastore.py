@@ -229,7 +229,7 @@ def test_calicoctls_export_is_imported_and_everything_else_reported(run: Run, tm
     assert "Successfully imported 18 resource(s): both sides are equal." in got.stdout
     warnings = got.stderr.splitlines()
     assert warnings[0].startswith("Warning: not imported: BGPFilter 1, BlockAffinity 4, ")
-    assert warnings[-1] == "Warning: reserved: address 7 (--report FILE lists each with its reason)"
+    assert warnings[-1] == "Warning: reserved: address 6 (--report FILE lists each with its reason)"
     report = json.loads((tmp_path / "report.json").read_text())
     assert stat.S_IMODE((tmp_path / "report.json").stat().st_mode) == 0o600
     assert {"key": "/calico/ipam/v2/handle/k8s-pod-network.c1", "kind": "IPAMHandle"}.items() <= next(

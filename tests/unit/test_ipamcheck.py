@@ -28,7 +28,7 @@ from ipam_worlds import (
 )
 from msgspec import structs
 
-from bgpnet import ipam
+from bgpnet import ipam, names
 from bgpnet.ipamcheck import check, words
 from bgpnet.ipamcheck.picture import Holder, Picture, Runtime, Sandbox, Source, Word
 from bgpnet.model import instant, ip
@@ -56,6 +56,8 @@ def without_tunnel(name: str) -> Picture:
 UNKNOWN = Word("n2", Source.UNKNOWN, leaked=(has("10.0.0.133", "c5", 21),), reason="silent")
 HELD = AGENT.blocks or {}
 FREED = block("10.0.0.128/26", "n2", {0: tunnel(2), 5: slot("c5", 21, freed=NOW - 1)})
+
+VXLAN = tunnel(3, names.VXLAN)
 
 CASES: dict[str, tuple[Picture, Expected]] = {
     "healthy": (HEALTHY, []),
@@ -129,6 +131,20 @@ CASES: dict[str, tuple[Picture, Expected]] = {
     "a tunnel address of another node": (
         replace(HEALTHY, nodes=(node("n1", "10.0.0.0"), node("n2", "10.0.0.0"))),
         [("tunnel-elsewhere", "10.0.0.0"), ("tunnel-unused", "10.0.0.128")],
+    ),
+    "both tunnels of a node": (
+        replace(
+            with_block(block("10.0.0.128/26", "n2", {0: tunnel(2), 5: slot("c5", 21, "default/b"), 6: VXLAN})),
+            nodes=(node("n1", "10.0.0.0"), node("n2", "10.0.0.128", vxlan="10.0.0.134")),
+        ),
+        [],
+    ),
+    "a VXLAN address that is another one's": (
+        replace(
+            with_block(block("10.0.0.128/26", "n2", {0: tunnel(2), 5: slot("c5", 21, "default/b"), 6: VXLAN})),
+            nodes=(node("n1", "10.0.0.0"), node("n2", "10.0.0.128", vxlan="10.0.0.133")),
+        ),
+        [("tunnel-elsewhere", "10.0.0.133"), ("tunnel-unused", "10.0.0.134")],
     ),
     "a tunnel address that its Node does not say yet": (without_tunnel("n2"), []),
     "a node without BGP": (

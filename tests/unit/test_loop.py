@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Mapping
 from typing import cast
 
+import pytest
 from worlds import fresh, machine
 
 from bgpnet.agent.events import Asked
 from bgpnet.agent.firewall import Guard
-from bgpnet.agent.loop import Loop
+from bgpnet.agent.loop import Loop, wait
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
 from bgpnet.agent.server import Server
@@ -79,3 +81,19 @@ def test_events_of_many_threads_are_all_stepped() -> None:
     for who in range(8):
         of_one = [number for number in numbers if number // 1000 == who]
         assert of_one == sorted(of_one)  # in the order in which it brought them
+
+
+@pytest.mark.timeout(60)
+def test_to_wait_for_a_moment_is_never_to_wait_for_ever() -> None:
+    """A time that is over before it began: the standard library's own wait hung among the first thousand."""
+    for _ in range(20_000):
+        wait(queue.SimpleQueue(), 1e-9)
+    nudged: queue.SimpleQueue[None] = queue.SimpleQueue()
+    for _ in range(2):
+        nudged.put(None)
+        wait(nudged, None)
+    assert nudged.empty()
+    later = threading.Timer(0.01, nudged.put, (None,))
+    later.start()
+    wait(nudged, None)
+    later.join()

@@ -205,6 +205,10 @@ FINDINGS = {
         parsed("kind: Node\nmetadata: {name: twin}\nspec: {bgp: {ipv4IPIPTunnelAddr: 10.0.0.1}}"),
         "Node(twin): has the tunl0 address 10.0.0.1, which is not allocated to it in any block",
     ),
+    "a VXLAN address that is a pod's": (
+        parsed("kind: Node\nmetadata: {name: twin}\nspec: {ipv4VXLANTunnelAddr: 10.0.0.1}"),
+        "Node(twin): has the vxlan.bgpnet address 10.0.0.1, which is not allocated to it in any block",
+    ),
     "a tunnel address that is another node's": (
         parsed("kind: Node\nmetadata: {name: twin}\nspec: {bgp: {ipv4IPIPTunnelAddr: 10.0.0.5}}"),
         "Node(twin): has the tunl0 address 10.0.0.5, which is not allocated to it in any block",

@@ -227,5 +227,7 @@ def test_pods_packets_fit_every_tunnel(mode: Encap, more: dict[str, Encap], mtu:
 
 
 def test_without_a_vxlan_pool_nothing_is_made_for_it() -> None:
-    wish = plan(mesh(pool(mode=Encap.ALWAYS))).kernel
+    six = pool("six", "fd00:10::/64", vxlanMode=Encap.ALWAYS)
+    world = run(mesh(pool(mode=Encap.ALWAYS)), events.Changed(kinds.IPPOOL, six))
+    wish = plan(world).kernel
     assert (list(wish.tunnels), wish.fdb, wish.neighbours) == ([TUNNEL], {}, {})
