@@ -11,7 +11,7 @@ import pytest
 from bgpnet.lab import uml
 
 ROOT = Path(__file__).parents[2]
-WITHIN = 200
+WITHIN = 280
 
 
 @pytest.mark.root
