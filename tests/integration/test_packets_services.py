@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from agents import Cluster, Machine, Pod, cluster, eventually
-from kube_rules import CLUSTER_IP, EMPTY, NODE_PORT, PORT, kube_proxy, service
+from kube_rules import CLUSTER_IP, EMPTY, NODE_PORT, PORT, kube_proxy, rules, service
 from kube_server import ApiServer, api_server
 from test_packets import has, put_pool
 
@@ -108,3 +110,44 @@ def test_services_beside_kube_proxy(made: Cluster, pods: list[Pod], server: ApiS
         n1.run("nft", "delete", "table", "inet", "bgpnet")
         has(n1, "natOutgoing")
         assert said(n1, "web", outside.address, 8000) == {f"outside sees {n1.address}"}
+
+
+def test_what_is_loaded_over_tunl0_is_what_kube_proxy_writes(made: Cluster, server: ApiServer) -> None:
+    """tests/tunnel loads the record by iptables-legacy, where no API server runs."""
+    n1 = made[0]
+    with kube_proxy(server, n1, "iptables", made.folder):
+        eventually(
+            lambda: recorded(rules(n1, "iptables")) == RECORD.read_text(), lambda: recorded(rules(n1, "iptables"))
+        )
+
+
+RECORD = Path(__file__).parents[1] / "tunnel" / "kube_proxy.rules"
+
+
+def recorded(saved: str) -> str:
+    """kube-proxy's part of what iptables-save prints, the Service's pods called POD1 and POD2, without accounting.
+
+    Its chain of pod 1 is the one to which the Service's chain leads first.
+    """
+    chains = re.findall(r"^-A KUBE-SVC-.* -j (KUBE-SEP-\w+)$", saved, re.MULTILINE)
+    for number, chain in enumerate(chains, 1):
+        address = re.search(rf"^-A {chain} .*--to-destination ([0-9.]+):", saved, re.MULTILINE)
+        assert address, saved
+        saved = re.sub(rf"{re.escape(address[1])}(?!\d)", f"POD{number}", saved).replace(chain, f"KUBE-SEP-{number}")
+    saved = re.sub(r" -m nfacct --nfacct-name +ct_state_invalid_dropped_pkts", "", saved)
+    tables = re.findall(r"^\*(filter|nat)\n(.*?)^COMMIT", saved, re.MULTILINE | re.DOTALL)
+    found = ""
+    for name, text in sorted(tables):
+        lines = [re.sub(r"\[\d+:\d+\]", "[0:0]", line) for line in text.splitlines() if "KUBE" in line]
+        kept = [line for line in lines if "nfacct" not in line]
+        found += "\n".join([f"*{name}", *sorted(kept, key=_chain), "COMMIT", ""])
+    return found
+
+
+def _chain(line: str) -> tuple[bool, str, str]:
+    """In which order lines are kept: declarations, then rules by their chain; kube-proxy's own order there, but for
+    the Services without pods, which it has none for.
+    """
+    if not line.startswith("-A"):
+        return False, line, ""
+    return True, line.split()[1], line if "has no endpoints" in line else ""
