@@ -15,6 +15,7 @@ import pytest
 from agents import Cluster, Machine, Pod, cluster, eventually
 from raw_packets import IPIP, arrives
 
+from bgpnet.errors import AgentAway
 from bgpnet.kernel.netns import run_inside
 from bgpnet.lab import uml
 from bgpnet.lab.probe import PORT, Place, listeners, reach
@@ -23,6 +24,8 @@ pytestmark = [pytest.mark.root, pytest.mark.uml]
 
 RULES = Path(__file__).parent / "kube_proxy.rules"
 SERVICE, EMPTY, SERVICE_PORT, NODE_PORT = "10.96.0.80", "10.96.0.81", 80, 30080
+SLOW = 150.0
+"""Seconds for what takes 10 on one CPU that has nothing else to do."""
 POOL = """
 apiVersion: bgpnet.io/v1
 kind: IPPool
@@ -39,9 +42,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         for machine in found.machines[:2]:
             machine.start()
         for machine in found.machines[:2]:
-            machine.ready(peers=1)
+            eventually(lambda m=machine: peers(m) == 1, lambda m=machine: [m.status(), m.log()], SLOW)
             machine.run("ip", "route", "add", "default", "via", found[2].address)
         yield found
+
+
+def peers(machine: Machine) -> int:
+    """How many of its sessions are up."""
+    try:
+        return sum(peer["state"] == "up" for peer in machine.status()["peers"])
+    except AgentAway:
+        return 0
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +60,13 @@ def pods(made: Cluster) -> list[Pod]:
     """One on each node, once each is known to the other."""
     found = [made[0].add("web"), made[1].add("shop")]
     for machine, other in ((made[0], found[1]), (made[1], found[0])):
-        eventually(lambda m=machine: is_guarded(m), lambda m=machine: [ours(m), m.status()])
+        eventually(lambda m=machine: is_guarded(m), lambda m=machine: [ours(m), m.status()], SLOW)
         way = f"{re.escape(other.address.rpartition('.')[0])}.* dev tunl0 proto bgpnet-bgp onlink"
-        eventually(lambda m=machine, w=way: re.search(w, str(m.routes())) is not None, lambda m=machine: m.routes())
+        eventually(
+            lambda m=machine, w=way: re.search(w, str(m.routes())) is not None,
+            lambda m=machine: [m.routes(), m.status(), m.log()],
+            SLOW,
+        )
     return found
 
 
@@ -123,7 +138,7 @@ def test_services_over_the_tunnel(made: Cluster, pods: list[Pod]) -> None:
 
     n1.run(f"{iptables}-restore", "--noflush", stdin=text)
     services_work()
-    # What kube-proxy writes only where it knows the pods' range. Without it, it is ours to have answers find the tunnel.
+    # kube-proxy writes this only where it knows the pods' range; else it is ours to have answers find the tunnel.
     (line,) = [one for one in text.splitlines() if one.startswith("-A KUBE-SVC") and "! -s 10.244.0.0/16" in one]
     n1.run(f"{iptables}-restore", "--noflush", stdin=f"*nat\n-D{line[2:]}\nCOMMIT\n")
     services_work()
