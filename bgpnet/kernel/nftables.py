@@ -6,7 +6,7 @@ of its own text: nft prints a rule back in the words of its version, and the dig
 
 from __future__ import annotations
 
-import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, summarize_address_range
 from typing import Any
@@ -243,7 +243,7 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
 
 
 def _rule(text: str, why: str) -> str:
-    return f'{text} comment "bgpnet {hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]}: {why}"'
+    return f'{text} comment "bgpnet {zlib.crc32(text.encode()):08x}: {why}"'
 
 
 def _comment(rule: str) -> str:

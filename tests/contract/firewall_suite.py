@@ -13,8 +13,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
-import pytest
-
 from bgpnet.kernel.firewall import LinuxFirewall
 from bgpnet.kernel.packets import NOTHING, VXLAN_LINK, Barrier, Firewall, PacketRules, collapsed
 from bgpnet.model import ip
@@ -73,17 +71,15 @@ class FirewallContract:
         wall.firewall.put(wish, wall.firewall.read().rules)
         return wall.firewall.read().rules
 
-    @pytest.mark.parametrize("wish", VALUES.values(), ids=list(VALUES))
-    def test_rules_are_read_as_they_were_put_and_removed(self, wall: Wall, wish: PacketRules) -> None:
+    def test_rules_are_read_as_they_were_put_and_removed(self, wall: Wall) -> None:
         assert wall.firewall.read().rules == NOTHING
-        assert self.put(wall, wish) == wish
-        assert self.put(wall, wish) == wish
-        assert self.put(wall, NOTHING) == NOTHING
+        for wish in (VALUES["over both"], VALUES["over both"], NOTHING, NOTHING):
+            assert self.put(wall, wish) == wish
 
     def test_any_rules_take_the_place_of_any_others(self, wall: Wall) -> None:
-        """Three walks through them, each in another order."""
+        """Two walks through them, each in another order."""
         values, have = [NOTHING, *VALUES.values()], NOTHING
-        for step in (1, 3, 7):
+        for step in (1, 3):
             for place in range(step, step * len(values) + 1, step):
                 wall.firewall.put(values[place % len(values)], have)
                 have = values[place % len(values)]

@@ -118,23 +118,23 @@ table inet bgpnet {
 	set nodes { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2, 203.0.113.7 }; }
 	set tunnels { type ifname; }
 	chain pods {
-		meta l4proto 4 counter drop comment "bgpnet 9a5e0192: IP in IP from a pod"
-		meta nfproto ipv4 fib saddr . iif oif missing counter drop comment "bgpnet 8a21f5f8: not the pod's own address"
+		meta l4proto 4 counter drop comment "bgpnet 11694c24: IP in IP from a pod"
+		meta nfproto ipv4 fib saddr . iif oif missing counter drop comment "bgpnet 7d90a877: not the pod's own address"
 	}
 	chain prerouting {
 		type filter hook prerouting priority -300; policy accept;
-		iifname "cali*" jump pods comment "bgpnet c5078f33: from pods"
+		iifname "cali*" jump pods comment "bgpnet 5e6e6986: from pods"
 	}
 	chain input {
 		type filter hook input priority 0; policy accept;
 	}
 	chain postrouting {
 		type nat hook postrouting priority 100; policy accept;
-		oifname "lo" return comment "bgpnet ef6c30c5: stays here"
-		oifname "cali*" return comment "bgpnet 79e56883: stays here"
+		oifname "lo" return comment "bgpnet 1f8d0340: stays here"
+		oifname "cali*" return comment "bgpnet 373f3444: stays here"
 		oifname @tunnels ct status dnat fib saddr type local fib saddr . oif type != local \
-counter masquerade fully-random comment "bgpnet 68f04554: this node to a Service, through the tunnel"
-		ip saddr @outgoing ip daddr != @inside counter masquerade fully-random comment "bgpnet 46cb0380: natOutgoing"
+counter masquerade fully-random comment "bgpnet d0611d2a: this node to a Service, through the tunnel"
+		ip saddr @outgoing ip daddr != @inside counter masquerade fully-random comment "bgpnet afe77974: natOutgoing"
 	}
 }
 """
