@@ -33,8 +33,8 @@ def api(setting: str, datastore: str, environ: Mapping[str, str]) -> Api | None:
     if setting == config.IN_CLUSTER:
         if own is None:
             raise UsageError(
-                "kubernetes is 'in-cluster', and this is no pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are "
-                "not set; write a kubeconfig's path instead"
+                "kubernetes is 'in-cluster', and this is no pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT "
+                "are not set; write a kubeconfig's path instead"
             )
         return Api(own)
     if setting != config.AUTO:
