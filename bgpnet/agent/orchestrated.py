@@ -15,6 +15,7 @@ from msgspec import structs
 
 from bgpnet.agent import peers, policies
 from bgpnet.agent.world import World
+from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.peering import Peerings
 from bgpnet.kubeobjects import NodeSeen
 from bgpnet.model import ip
@@ -48,8 +49,13 @@ def held(world: World) -> frozenset[ip.Network]:
 
 
 def unsettled(world: World, found: Peerings | None) -> frozenset[ip.Address]:
-    """The peers that must not hear that this is all: everybody, while service addresses are held back."""
-    return frozenset(one.address for one in found.neighbours) if found is not None and held(world) else frozenset()
+    """The peers that must not hear that this is all: everybody, while service addresses are held back.
+
+    No longer than a peer keeps stale routes: then it has let go of them, and would wait for nothing.
+    """
+    if found is None or not held(world) or world.clock >= world.heard + RESTART_TIME:
+        return frozenset()
+    return frozenset(one.address for one in found.neighbours)
 
 
 def recorded(world: World, node: Node) -> Node:

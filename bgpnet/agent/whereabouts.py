@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bgpnet import config, files, kubeobjects
 from bgpnet.autodetect import CAN_REACH, INTERNAL_IP, parse_method
-from bgpnet.errors import BgpnetError
+from bgpnet.errors import BgpnetError, UsageError
 from bgpnet.kube import access
 from bgpnet.kube.client import Api, connect
 from bgpnet.model import ip
@@ -29,12 +29,18 @@ def api(setting: str, datastore: str, environ: Mapping[str, str]) -> Api | None:
     """The API server that the setting `kubernetes` names; None: there is none. Raises UsageError."""
     if setting == config.NONE:
         return None
+    own = access.in_cluster(environ)
     if setting == config.IN_CLUSTER:
-        return Api(access.Access(service_account=access.SERVICE_ACCOUNT))
+        if own is None:
+            raise UsageError(
+                "kubernetes is 'in-cluster', and this is no pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT "
+                "are not set; write a kubeconfig's path instead"
+            )
+        return Api(own)
     if setting != config.AUTO:
         return connect(setting, environ=environ)
-    if environ.get("KUBERNETES_SERVICE_HOST") and Path(access.SERVICE_ACCOUNT, "token").exists():
-        return Api(access.Access(service_account=access.SERVICE_ACCOUNT))
+    if own is not None and Path(access.SERVICE_ACCOUNT, "token").exists():
+        return Api(own)
     return connect(environ=environ) if datastore.startswith("kubernetes:") else None
 
 

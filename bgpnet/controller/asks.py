@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from msgspec import structs
-
+from bgpnet import ipam
 from bgpnet.controller.actions import Action, Ask, Leak, Remove, Waiting, Write
 from bgpnet.controller.leaks import ripe
 from bgpnet.controller.picture import Key, Memory, Pause, Picture, Rules, age, silence
@@ -29,30 +28,41 @@ LONGEST_PAUSE = 6 * 3600.0
 
 
 def pauses(picture: Picture, memory: Memory, rules: Rules) -> dict[Key, Pause]:
-    """Who is not to be asked for a while, what was refused or not answered just now included."""
-    live = {key for key in memory.pauses if key in memory.suspects}
-    found = {key: memory.pauses[key] for key in live}
+    """Who is not to be asked for a while, what was refused or not answered just now included.
+
+    A refusal stays where it is until then: every controller sees it, and the owner's reason is there to be read.
+    """
+    found = {key: pause for key, pause in memory.pauses.items() if key in memory.suspects}
     for request in _ours(picture):
-        key = request.spec.address, request.spec.sequence
-        refused = request.status is not None and request.status.outcome is Outcome.REFUSED
-        before = found.get(key, Pause(0, picture.clock))
-        if (refused or _overdue(picture, request)) and before.until <= picture.clock:
-            pause = min(max(rules.leak_grace, PATIENCE) * 2**before.times, LONGEST_PAUSE)
-            found[key] = Pause(before.times + 1, picture.clock + pause)
+        key, at = (request.spec.address, request.spec.sequence), request.spec.requestedAt
+        if request.status is not None:
+            at = request.status.answeredAt
+            if request.status.outcome is Outcome.RELEASED:
+                continue
+        elif not _overdue(picture, request):
+            continue
+        before = found.get(key, Pause(0, 0.0))
+        if before.counted != at:
+            pause = min(max(rules.leak_grace, 1.0) * 2**before.times, LONGEST_PAUSE)
+            found[key] = Pause(before.times + 1, picture.clock + pause, at)
     return found
 
 
-def ends(picture: Picture, suspects: Mapping[Key, Leak]) -> Iterator[Action]:
-    """Requests of ours that are answered, overdue, or not meant any more."""
+def ends(picture: Picture, memory: Memory, suspects: Mapping[Key, Leak]) -> Iterator[Action]:
+    """Requests of ours that are carried out, were refused a while ago, are overdue, or are not meant any more."""
     for request in _ours(picture):
         key, who = (request.spec.address, request.spec.sequence), f"node {request.spec.node}"
-        if request.status is not None:
-            said = f": {request.status.reason}" if request.status.reason else ""
-            yield Remove(request, f"{who} answered {request.status.outcome}{said}", request.spec.node)
-        elif _overdue(picture, request):
+        pause = memory.pauses.get(key)
+        if request.status is not None and request.status.outcome is Outcome.RELEASED:
+            yield Remove(request, f"{who} released {request.spec.address}", request.spec.node)
+        elif request.status is None and _overdue(picture, request):
             yield Remove(request, f"{who} did not answer within {PATIENCE:.0f} s", request.spec.node)
         elif picture.cluster is not None and key not in suspects:
             yield Remove(request, f"{request.spec.address} has a pod, or another allocation", request.spec.node)
+        elif request.status is not None and pause is not None and pause.until <= picture.clock:
+            yield Remove(
+                request, f"{who} is to be asked again: it said that {request.status.reason}", request.spec.node
+            )
 
 
 def begins(picture: Picture, memory: Memory, rules: Rules, suspects: Mapping[Key, Leak]) -> Iterator[Action | Waiting]:
@@ -63,7 +73,9 @@ def begins(picture: Picture, memory: Memory, rules: Rules, suspects: Mapping[Key
     asked, freed = 0, set[str]()
     for key, leak in suspects.items():
         slot, pause = leak.slot, memory.pauses.get(key)
-        if _name(leak) in picture.requests:
+        if (there := picture.requests.get(_name(leak))) is not None:
+            if there.status is not None and pause is not None and pause.until > picture.clock:
+                yield _waits(leak, f"{leak.reason}; node {slot.owner} refuses: {there.status.reason}", pause.until)
             continue
         if not ripe(leak, suspects, memory, rules, picture.clock):
             yield _waits(leak, leak.reason, max(leak.since + rules.leak_grace, picture.clock))
@@ -128,17 +140,4 @@ def _request(picture: Picture, leak: Leak) -> ReleaseRequest:
 
 
 def _freed(picture: Picture, leak: Leak) -> IPAMBlock:
-    slot = leak.slot
-    ordinal = int(slot.address) - int(slot.block.network.network_address)
-    return rested(slot.block, {ordinal}, picture.now)
-
-
-def rested(block: IPAMBlock, ordinals: set[int], now: float) -> IPAMBlock:
-    """The block with these allocations at rest, kept for nobody."""
-    spec, at = block.spec, instant.stamp(now)
-    slots = {
-        one: structs.replace(slot, freedAt=at, keep=0) if one in ordinals else slot
-        for one, slot in spec.allocations.items()
-    }
-    changed = structs.replace(spec, sequence=max(spec.sequence + 1, int(now * 1e6)), allocations=slots)
-    return structs.replace(block, spec=changed)
+    return ipam.release_at(leak.slot.block, leak.slot.address, leak.slot.allocation.sequence, picture.now)

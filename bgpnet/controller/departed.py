@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 
 from msgspec import structs
 
+from bgpnet import ipam
 from bgpnet.controller.actions import Action, Departure, Remove, Waiting, Write
-from bgpnet.controller.asks import rested
 from bgpnet.controller.picture import Cluster, Memory, Picture, Rules, kubernetes_name, silence
 from bgpnet.kubeobjects import PodSeen
 from bgpnet.model import ip
@@ -90,7 +90,10 @@ def _blocks(picture: Picture, cluster: Cluster, departure: Departure, why: str) 
         if pod := next(living(block, departure.kubernetes, cluster.pods.values()), ""):
             yield Waiting("delete", subject(block), departure.node, f"{why}, and still pod {pod} on it")
         elif _reserved(block):
-            changed = rested(block, _live(block) - _reserved(block), picture.now)
+            changed = block
+            for ordinal in sorted(_live(block) - _reserved(block)):
+                sequence = block.spec.allocations[ordinal].sequence
+                changed = ipam.release_at(changed, block.network[ordinal], sequence, picture.now)
             changed = structs.replace(changed, spec=structs.replace(changed.spec, owner=None))
             said = f"{why}; what an import reserved in it stays"
             yield Write(changed, "take the owner off", said, departure.node, departure)

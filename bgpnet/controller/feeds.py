@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
+from bgpnet.controller.asked import Kubernetes
 from bgpnet.controller.view import KINDS, View
 from bgpnet.errors import Compacted, StoreError
 from bgpnet.kube.client import Api
@@ -45,7 +46,7 @@ def datastore(repo: Repo, kind: Kind, view: View, stop: threading.Event) -> None
             stop.wait(RETRY)
 
 
-def look(repo: Repo, api: Api | None, view: View) -> None:
+def look(repo: Repo, api: Kubernetes | None, view: View) -> None:
     """Everything once; raises BgpnetError."""
     for kind in KINDS:
         view.listed(kind, repo.list(kind)[0], broken(repo, kind))

@@ -6,14 +6,14 @@ What does not hold any more, and what somebody else was faster with, is passed o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Protocol
 
 from bgpnet import kubeobjects, names
 from bgpnet.controller import leaks
 from bgpnet.controller.actions import Action, Ask, Departure, Leak, Remove, SetNetwork, Write
+from bgpnet.controller.asked import Kubernetes
 from bgpnet.controller.departed import living
 from bgpnet.errors import AlreadyExists, BgpnetError, Conflict, NotFound, StoreUnreachable
 from bgpnet.kube.errors import Refused, Unreachable
@@ -22,21 +22,6 @@ from bgpnet.model import instant, kinds
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.node import Node
 from bgpnet.store.repo import Repo
-
-Json = dict[str, Any]
-
-
-class Kubernetes(Protocol):
-    """What is asked of the API (kube/client.py). Calls raise BgpnetError."""
-
-    def get(self, path: str) -> Json | None:
-        """The object at that path, or None."""
-
-    def list(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Json], str]:
-        """The objects at that path which the selectors choose, and the resourceVersion of the list."""
-
-    def patch(self, path: str, body: Mapping[str, Any], *, kind: str = "merge") -> Json:
-        """The object as it is after the change."""
 
 
 class Outcome(StrEnum):

@@ -41,7 +41,7 @@ def plan(picture: Picture, before: Memory, rules: Rules) -> tuple[Memory, Plan]:
         *upkeep.pools(picture),
         *upkeep.nodes(picture),
         *upkeep.network(picture, memory, rules),
-        *asks.ends(picture, suspects),
+        *asks.ends(picture, memory, suspects),
         *asks.begins(picture, memory, rules, suspects),
         *departed.plan(picture, memory, rules),
     ]

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,6 @@ from bgpnet.controller.settings import SETTINGS, Settings
 from bgpnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from bgpnet.controller.hands import Hands
     from bgpnet.controller.janitor import Plan
     from bgpnet.controller.loop import Controller
     from bgpnet.controller.picture import Memory, Picture, Rules
@@ -70,10 +70,8 @@ def command(once: bool, dry_run: bool, settle: float, output: str, **flags: obje
     if dry_run and not once:
         raise click.UsageError("--dry-run needs --once: what is to be done is told of one look")
     settings = rows.load(os.environ, _with_datastore(os.environ, flags))
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr)
+    logging.getLogger("bgpnet").setLevel(settings.log_level.upper())  # the HTTP client would tell of every request
     if not once:
         run(settings)
     elif not once_(settings, dry_run, settle, output):
@@ -103,14 +101,15 @@ def run(settings: Settings) -> None:
 
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)  # for the threads, too: the main one waits for them
     log = logging.getLogger("bgpnet.controller")
-    api = _api(settings, os.environ)
-    store = LazyStore(partial(open_store, settings.datastore))
+    url, kubeconfig = _places(settings, os.environ)
+    api = _api(kubeconfig)
+    store = LazyStore(partial(open_store, url))
     store.try_now()
     repo = Repo(store)
     view = View(api is not None, monotonic)
     controller = Controller(view, Hands(repo, api), _rules(settings), settings.reconciler_period)
     stop = threading.Event()
-    log.info("datastore %s, %s", settings.datastore.partition("@")[2] or settings.datastore, api or NO_CLUSTER)
+    log.info("datastore %s, %s", url.partition("@")[2] or url, api or NO_CLUSTER)
     feeds.start_all(repo, api, view, stop)
     if settings.metrics_port:
         _serve(settings, controller, stop)
@@ -138,37 +137,49 @@ def _serve(settings: Settings, controller: Controller, stop: threading.Event) ->
 def once_(settings: Settings, dry_run: bool, settle: float, output: str) -> bool:
     """One look, told, and unless it is a rehearsal done; whether nothing failed. Raises BgpnetError."""
     from bgpnet.controller import listing
-    from bgpnet.controller.hands import Hands
-    from bgpnet.controller.janitor import plan
-    from bgpnet.controller.picture import Memory
     from bgpnet.store.factory import open_store
     from bgpnet.store.repo import Repo
 
-    api = _api(settings, os.environ)
-    if api is None:
-        click.echo(f"bgpnet controller: {NO_CLUSTER}", err=True)
-    repo = Repo(open_store(settings.datastore))
+    url, kubeconfig = _places(settings, os.environ)
     rules = replace(_rules(settings), at_once=True)
-    memory, wished = plan(_look(repo, api), Memory(), rules)
-    if wished.suspects:
-        threading.Event().wait(settle)
-        picture = _look(repo, api)
-        memory, wished = plan(picture, memory, rules)
-    told, fine = listing.rows(wished, monotonic()), True
-    if not dry_run:
-        told, fine = _all(repo, api, Hands(repo, api), rules, memory, wished)
+    with ExitStack() as closing_:
+        api = _api(kubeconfig)
+        if api is None:
+            click.echo(f"bgpnet controller: {NO_CLUSTER}", err=True)
+        else:
+            closing_.enter_context(closing(api))
+        store = closing_.enter_context(closing(open_store(url)))
+        told, fine = _once(Repo(store), api, rules, settle, dry_run)
     click.echo(json.dumps(told, indent=2) if output == "json" else listing.table(told), nl=output == "json")
     return fine
 
 
+def _once(
+    repo: Repo, api: Api | None, rules: Rules, settle: float, dry_run: bool
+) -> tuple[list[dict[str, object]], bool]:
+    """The rows, and whether nothing failed."""
+    from bgpnet.controller import listing
+    from bgpnet.controller.janitor import plan
+    from bgpnet.controller.picture import Memory
+
+    memory, wished = plan(_look(repo, api), Memory(), rules)
+    if wished.suspects:
+        threading.Event().wait(settle)
+        memory, wished = plan(_look(repo, api), memory, rules)
+    if dry_run:
+        return listing.rows(wished, monotonic()), True
+    return _all(repo, api, rules, memory, wished)
+
+
 def _all(
-    repo: Repo, api: Api | None, hands: Hands, rules: Rules, memory: Memory, wished: Plan
+    repo: Repo, api: Api | None, rules: Rules, memory: Memory, wished: Plan
 ) -> tuple[list[dict[str, object]], bool]:
     """Plan after plan, until there is nothing more to do and every owner has answered; each row once."""
     from bgpnet.controller import asks, listing
-    from bgpnet.controller.hands import Outcome
+    from bgpnet.controller.hands import Hands, Outcome
     from bgpnet.controller.janitor import plan
 
+    hands = Hands(repo, api)
     told: list[dict[str, object]] = []
     fine = True
     for _ in range(ROUNDS):
@@ -178,9 +189,10 @@ def _all(
         told += [row for row in listing.rows(wished, monotonic(), words) if "outcome" in row]
         picture = _look(repo, api)
         memory, wished = plan(picture, memory, rules)
-        if not any(one.outcome is Outcome.DONE for one in done) and not (fine and asks.latest(picture)):
+        open_, stuck = asks.latest(picture), done and not any(one.outcome is Outcome.DONE for one in done)
+        if not fine or not (open_ or wished.actions) or (stuck and not open_):
             break
-        if not wished.actions and asks.latest(picture):
+        if not wished.actions:
             threading.Event().wait(ANSWERS)
     return [*told, *(row for row in listing.rows(wished, monotonic()) if row["inSeconds"] != 0)], fine
 
@@ -204,16 +216,30 @@ def _rules(settings: Settings) -> Rules:
     return Rules(leak_grace=settings.leak_grace_period, silence=settings.node_silence, down=settings.network_down_after)
 
 
-def _api(settings: Settings, environ: Mapping[str, str]) -> Api | None:
-    """The Kubernetes API; None where it is switched off, or nothing says where it is. Raises UsageError."""
-    named = settings.kubeconfig or environ.get("KUBECONFIG") or environ.get("KUBERNETES_SERVICE_HOST")
-    inside = settings.datastore.startswith("kubernetes:")
+def _places(settings: Settings, environ: Mapping[str, str]) -> tuple[str, str | None]:
+    """The datastore's URL and the kubeconfig: with `kubernetes:`, both are of one cluster unless two are named.
+
+    The second is empty for what KUBECONFIG, the pod or the home directory says; None where nothing says where the
+    Kubernetes API is, or it is switched off. Raises UsageError.
+    """
+    scheme, _, path = settings.datastore.partition(":")
+    inside = scheme == "kubernetes"
+    kubeconfig = settings.kubeconfig or (path.removeprefix("//") if inside else "")
+    url = settings.datastore
+    if inside and not path and kubeconfig:
+        url = f"kubernetes://{Path(kubeconfig).absolute()}"
     if settings.kubernetes == "off":
         if settings.kubeconfig:
             raise UsageError(f"--kubeconfig is {settings.kubeconfig!r} and --kubernetes is off: leave one of them out")
-        return None
-    if not named and not inside and not Path("~/.kube/config").expanduser().is_file():
+        return url, None
+    named = kubeconfig or environ.get("KUBECONFIG") or environ.get("KUBERNETES_SERVICE_HOST") or inside
+    return url, kubeconfig if named or Path("~/.kube/config").expanduser().is_file() else None
+
+
+def _api(kubeconfig: str | None) -> Api | None:
+    """The Kubernetes API, if there is one. Raises UsageError."""
+    if kubeconfig is None:
         return None
     from bgpnet.kube.client import connect
 
-    return connect(settings.kubeconfig)
+    return connect(kubeconfig)

@@ -71,10 +71,14 @@ class Pulse:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """How often an owner has not released what it was asked to, and until when (our clock) it is not asked again."""
+    """How often an owner has not released what it was asked to, and until when (our clock) it is not asked again.
+
+    counted: the instant of the last answer, or of the request that had none, which is in `times` already.
+    """
 
     times: int
     until: float
+    counted: str = ""
 
 
 @dataclass(frozen=True, slots=True)

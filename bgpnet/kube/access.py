@@ -68,16 +68,23 @@ def find(kubeconfig: str, environ: Mapping[str, str], service_account: str = SER
         return _existing(kubeconfig, "kubeconfig")
     if (said := of_environment(environ)) is not None:
         return said
-    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
-    if host and port:
-        server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-        return Access(server=server, service_account=service_account)
+    if (own := in_cluster(environ, service_account)) is not None:
+        return own
     if Path(_HOME).expanduser().is_file():
         return Access(kubeconfig=_HOME)
     raise UsageError(
         "no Kubernetes API server is known: KUBECONFIG is not set, ~/.kube/config is not there, and this is no pod "
         "with a ServiceAccount; set KUBECONFIG to the path of the cluster's kubeconfig"
     )
+
+
+def in_cluster(environ: Mapping[str, str], service_account: str = SERVICE_ACCOUNT) -> Access | None:
+    """A pod's own way, by the variables that Kubernetes sets in it; None: this is no pod."""
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "")
+    if not host or not port:
+        return None
+    server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+    return Access(server=server, service_account=service_account)
 
 
 def of_environment(environ: Mapping[str, str]) -> Access | None:
@@ -124,3 +131,8 @@ def _existing(kubeconfig: str, called: str) -> Access:
     if not there:
         raise UsageError(f"{called} {kubeconfig!r}: there is no such file; name the kubeconfig of the cluster")
     return Access(kubeconfig=there[0])
+
+
+def selectors(labels: str, fields: str) -> dict[str, str]:
+    """The parameters of a list or watch that chooses by labels and fields."""
+    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}

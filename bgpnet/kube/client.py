@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bgpnet.errors import UsageError
 from bgpnet.kube import access, words
 from bgpnet.kube.access import Access
 from bgpnet.kube.errors import Refused, Unreachable
@@ -49,35 +50,38 @@ def connect(
     service_account: str = access.SERVICE_ACCOUNT,
     quiet: float = QUIET,
     lasting: int = LASTING,
+    deadline: float = DEADLINE,
 ) -> Api:
     """The API server of that kubeconfig, else KUBECONFIG's, else the pod's own, else ~/.kube/config's.
 
-    Reads files and sends nothing. Raises UsageError. quiet, lasting: see QUIET and LASTING.
+    Reads files and sends nothing. Raises UsageError. quiet, lasting, deadline: as QUIET and so on.
     """
-    return Api(access.find(kubeconfig, os.environ if environ is None else environ, service_account), quiet, lasting)
+    given = access.find(kubeconfig, os.environ if environ is None else environ, service_account)
+    return Api(given, quiet, lasting, deadline)
 
 
 class Api:
     """One API server; use it from any thread. Calls raise Unreachable, or Refused (see bgpnet/kube/errors.py)."""
 
-    def __init__(self, given: Access, quiet: float = QUIET, lasting: int = LASTING) -> None:
+    def __init__(self, given: Access, quiet: float = QUIET, lasting: int = LASTING, deadline: float = DEADLINE) -> None:
         """Reads the credentials; raises UsageError."""
         self.quiet = quiet
         self.lasting = lasting
+        self.deadline = deadline
         self._access = given
         self._lock = threading.Lock()
         self._door = self._new_door()
         self._former: Door | None = None
-        self._renewed = monotonic()
+        self._renewed = -_RENEWAL  # when the credentials were last read anew, and not at all yet
         self.closed = threading.Event()
 
     def __str__(self) -> str:
         return f"Kubernetes API server {self._door.server}"
 
-    def get(self, path: str, *, seconds: float = DEADLINE) -> Json | None:
+    def get(self, path: str, *, seconds: float | None = None) -> Json | None:
         """The object at `/api/v1/nodes/n1`, None where there is none; Refused also where the kind is not known.
 
-        seconds: for the answer, where somebody waits who has less than DEADLINE.
+        seconds: for the answer, where somebody waits who has less than the deadline.
         """
         try:
             return _bare(self._json("GET", path, seconds=seconds))
@@ -89,7 +93,7 @@ class Api:
     def list(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Json], str]:
         """All objects there that the selectors choose, and the resourceVersion to watch from. Raises Expired rarely."""
         items: list[Json] = []
-        params = {**_selectors(labels, fields), "limit": str(_PAGE)}
+        params = {**access.selectors(labels, fields), "limit": str(_PAGE)}
         while True:
             page = self._json("GET", path, params)
             items += [_bare(item) for item in page.get("items") or ()]
@@ -98,12 +102,10 @@ class Api:
                 return items, str(page["metadata"]["resourceVersion"])
             params["continue"] = onward
 
-    def newest(self, path: str, selectors: Mapping[str, str] | None = None) -> str:
-        """The resourceVersion that the API server has reached with the objects of that path.
-
-        selectors: as a watch has them; who may read one Secret by name may not ask without it.
-        """
-        return str(self._json("GET", path, {**(selectors or {}), "limit": "1"})["metadata"]["resourceVersion"])
+    def newest(self, path: str, *, labels: str = "", fields: str = "") -> str:
+        """The resourceVersion that the API server has reached with the objects of that path."""
+        params = {**access.selectors(labels, fields), "limit": "1"}
+        return str(self._json("GET", path, params)["metadata"]["resourceVersion"])
 
     def create(self, path: str, body: Mapping[str, Any]) -> Json:
         """Creates an object in the collection `path`; Refused with reason AlreadyExists."""
@@ -134,7 +136,7 @@ class Api:
         """
         from bgpnet.kube.stream import Watch
 
-        return Watch(self, path, after, _selectors(labels, fields)).events(stop)
+        return Watch(self, path, after, labels, fields).events(stop)
 
     def close(self) -> None:
         """Lets go of the connections; watches in progress end with Unreachable."""
@@ -145,21 +147,22 @@ class Api:
                     door.close()
 
     def attempt(
-        self, call: Callable[[Door, float], Answer], what: str, safe: bool, seconds: float = DEADLINE
+        self, call: Callable[[Door, float], Answer], what: str, safe: bool, seconds: float | None = None
     ) -> Answer:
         """Calls until there is an answer that counts. safe: it may be carried out twice. Raises Unreachable.
 
-        What never left is repeated for PATIENCE seconds, what the server puts off (429, or 503 while it starts) for
-        DEADLINE seconds.
+        What never left is repeated for PATIENCE seconds, what the server puts off (429, or 503 while it starts) for as
+        long as an answer may take.
         """
         began, pause, renewed = monotonic(), 0.05, False
+        seconds = seconds or self.deadline
         while True:
             door = self._door
             try:
                 answer = call(door, seconds)
                 problem = f"{answer.status} {words.said(answer.body)}"
                 again = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
-                known, patience = answer.status != 429 and answer.status < 500, DEADLINE
+                known, patience = answer.status != 429 and answer.status < 500, seconds
                 stale = answer.status == 401
             except door_fault() as lost:
                 problem, again, known, patience = str(lost), lost.unsent or safe, False, PATIENCE
@@ -181,7 +184,7 @@ class Api:
         params: Mapping[str, str] | None = None,
         body: object = None,
         kind: str = "application/json",
-        seconds: float = DEADLINE,
+        seconds: float | None = None,
     ) -> Json:
         data = None if body is None else msgspec.json.encode(body)
         answer = self.attempt(
@@ -206,9 +209,13 @@ class Api:
             if monotonic() - self._renewed < _RENEWAL:
                 return False
             self._renewed = monotonic()
+            try:
+                fresh = self._new_door()
+            except UsageError:
+                return False  # a file that is being replaced; the refusal of what we have says enough
             if self._former is not None:
                 self._former.close()
-            self._former, self._door = self._door, self._new_door()  # calls of others are under way in the former one
+            self._former, self._door = self._door, fresh  # calls of others are under way in the former one
             return True
 
     def _new_door(self) -> Door:
@@ -222,10 +229,6 @@ def door_fault() -> type[Any]:
     from bgpnet.kube.door import Lost
 
     return Lost
-
-
-def _selectors(labels: str, fields: str) -> dict[str, str]:
-    return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
 
 
 def _bare(item: Json) -> Json:

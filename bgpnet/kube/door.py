@@ -59,6 +59,7 @@ class Door:
 
     def __init__(self, access: Access) -> None:
         """Reads the files; raises UsageError when they say nothing usable. Nothing is sent yet."""
+        problem = ""
         try:
             config = _configuration(access)
             parameters = ConnectionParams(timeout=httpx.Timeout(CONNECT)).httpx_params(config)
@@ -66,7 +67,9 @@ class Door:
                 **parameters, headers={"User-Agent": f"bgpnet/{VERSION}", "Accept": "application/json"}
             )
         except (ConfigError, OSError, ssl.SSLError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
-            raise UsageError(f"{access}: cannot be used ({_words(error)}); {access.remedy}") from error
+            problem = _words(error)
+        if problem:  # not as the error's cause: that would keep lightkube's temporary files of secrets open with it
+            raise UsageError(f"{access}: cannot be used ({problem}); {access.remedy}")
         self.server = str(config.cluster.server)
 
     def ask(
@@ -147,8 +150,10 @@ class Stream:
                 socket.socket.shutdown(wire, socket.SHUT_RDWR)  # beneath TLS: nobody is to answer any more
 
 
-_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, ConfigError, ValueError)
-"""ConfigError: the token's file went away. ValueError: a wire that another thread shut down."""
+_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, ConfigError, ValueError, LookupError)
+"""ConfigError: the token's file went away. ValueError: a wire that another thread shut down. LookupError: the program
+that a kubeconfig names (exec) gave no token.
+"""
 
 
 def _lost(error: Exception) -> Lost:
@@ -215,4 +220,8 @@ def _only(config: KubeConfig, context: str) -> SingleConfig:
     user = single.user or User()
     if user.token_file is not None:
         user = msgspec.structs.replace(user, token_file=str(single.abs_file(os.path.expanduser(user.token_file))))
+    if user.exec is not None and user.exec.apiVersion == "client.authentication.k8s.io/v1":
+        # What lightkube reads of its output is the same in v1beta1, which it knows.
+        same = msgspec.structs.replace(user.exec, apiVersion="client.authentication.k8s.io/v1beta1")
+        user = msgspec.structs.replace(user, exec=same)
     return single._replace(user=user)

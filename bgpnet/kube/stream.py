@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from bgpnet.kube import words
+from bgpnet.kube.access import selectors
 from bgpnet.kube.errors import Expired, Unreachable
 
 if TYPE_CHECKING:
@@ -31,19 +32,20 @@ Told = tuple[str, dict[str, Any]] | None
 class Watch:
     """Where a watch has got to. For one thread."""
 
-    def __init__(self, api: Api, path: str, after: str, selectors: Mapping[str, str]) -> None:
+    def __init__(self, api: Api, path: str, after: str, labels: str = "", fields: str = "") -> None:
         self._api = api
         self._path = path
         self._seen = after
-        self._selectors = selectors
+        self._labels = labels
+        self._fields = fields
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Told]:
         """As Api.watch says."""
         if not self._seen.isdigit() or self._seen == "0":
             raise self._expired("the API server never gave that resourceVersion")
         while not stop():
-            newest = self._api.newest(self._path, self._selectors)
-            if int(newest) < int(self._seen):  # its datastore was replaced: it would wait silently
+            newest = self._api.newest(self._path, labels=self._labels, fields=self._fields)
+            if int(newest) < int(self._seen):  # the API server's datastore was replaced: it would wait in silence
                 raise self._expired("the API server has not come so far")
             pump = _Pump(self._open())
             try:
@@ -53,7 +55,7 @@ class Watch:
 
     def _open(self) -> Stream:
         params = {
-            **self._selectors,
+            **selectors(self._labels, self._fields),
             "watch": "1",
             "resourceVersion": self._seen,
             "allowWatchBookmarks": "true",

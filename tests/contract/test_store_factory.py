@@ -58,7 +58,18 @@ def test_only_the_store_that_is_asked_for_is_imported() -> None:
         "import sys\n"
         "from bgpnet.store.factory import open_store\n"
         "open_store('memory:')\n"
-        "print([name for name in ('sqlite3', 'etcd3') if name in sys.modules])"
+        "print([name for name in ('sqlite3', 'etcd3', 'lightkube', 'httpx2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_kubernetes_is_paid_for_by_those_who_connect_to_it() -> None:
+    """What agents of other datastores import of it, and all of bgpnetctl, is small."""
+    program = (
+        "import sys\n"
+        "import bgpnet.kube.reflector, bgpnet.store.kubernetes, bgpnet.agent.feeds, bgpnet_ctl.main\n"
+        "print([name for name in ('lightkube', 'httpx2', 'ssl', 'asyncio', 'etcd3') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "[]\n"

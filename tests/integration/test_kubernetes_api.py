@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from agent_parts import eventually
+from certificates import authority
 from kube_server import ApiServer, api_server
 
 from bgpnet.kube.client import Api, Json, connect
@@ -249,7 +251,7 @@ def test_what_was_deleted_while_history_was_compacted_is_gone_after_the_next_lis
 
 
 def test_a_server_that_hangs_has_deadlines(server: ApiServer) -> None:
-    api = connect(str(server.kubeconfig), quiet=3.0)
+    api = connect(str(server.kubeconfig), quiet=3.0, deadline=3.0)
     with reflecting(api) as cache:
         api.create(MAPS, config_map("before"))
         eventually(lambda: "before" in cache.objects, "nothing was told")
@@ -300,4 +302,32 @@ def _refused(api: Api) -> bool:
         api.list(MAPS)
     except Unauthorised:
         return True
+    return False
+
+
+def test_credentials_that_were_replaced_are_read_anew(server: ApiServer, tmp_path: Path) -> None:
+    """Certificates and tokens in a kubeconfig, and authorities, are replaced in their files while we run."""
+    path = tmp_path / "kubeconfig"
+    good = yaml.safe_load(server.kubeconfig.read_text())
+    path.write_text(yaml.dump(good | {"users": [{"name": "admin", "user": {"token": "old"}}]}))
+    api = connect(str(path))
+    with pytest.raises(Unauthorised):
+        api.list("/api/v1/nodes")
+    path.write_text(yaml.dump(good))
+    eventually(lambda: _lists(api), "the new certificate was not read")
+    api.close()
+    another = str(authority(tmp_path, "another"))
+    good["clusters"][0]["cluster"] |= {"certificate-authority": another}
+    path.write_text(yaml.dump(good))
+    api = connect(str(path))
+    with pytest.raises(Unreachable, match="certificate verify failed"):
+        api.list("/api/v1/nodes")
+    path.write_text(server.kubeconfig.read_text())
+    eventually(lambda: _lists(api), "the new authority was not read")
+    api.close()
+
+
+def _lists(api: Api) -> bool:
+    with suppress(KubeError):
+        return api.list("/api/v1/nodes") is not None
     return False

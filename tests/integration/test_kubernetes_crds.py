@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import kubernetes_store
@@ -15,6 +15,8 @@ from msgspec import structs
 from programs import built
 
 from bgpnet import codec
+from bgpnet.errors import Conflict, StoreError
+from bgpnet.kube.access import Access
 from bgpnet.kube.client import Api, connect
 from bgpnet.kube.errors import Refused
 from bgpnet.model import kinds
@@ -22,7 +24,7 @@ from bgpnet.model.ippool import IPPool, IPPoolStatus
 from bgpnet.model.kinds import BY_NAME, kind_of
 from bgpnet.model.node import Identity, Node, NodeAllocation, NodeIPAM, NodeSession, NodeSessions, NodeStatus
 from bgpnet.model.releaserequest import Outcome, ReleaseRequest, ReleaseRequestStatus
-from bgpnet.model.resource import Condition
+from bgpnet.model.resource import Condition, Metadata
 from bgpnet.store import kubernetes_objects as objects
 from bgpnet.store.kubernetes import KubernetesStore
 from bgpnet.store.repo import Repo
@@ -67,7 +69,7 @@ BAD = [
     ("IPPool x {cidr: 'fd00::/64', ipipMode: Always}", "spec.ipipMode", "cannot be used with an IPv6 cidr"),
     ("IPPool x {cidr: 10.0.0.0/16, ipipMode: Sometimes}", "spec.ipipMode", "Always"),
     ("IPPool x {cidr: 10.0.0.0/16, natOutgoing: 'yes'}", "spec.natOutgoing", "boolean"),
-    ("IPPool x {cidr: 10.0.0.0/16, allowedUses: [Workload, Workload]}", "spec.allowedUses", "Duplicate"),
+    ("IPPool x {cidr: 10.0.0.0/16, allowedUses: [Workload, Workload]}", "spec.allowedUses[1]", "Duplicate"),
     ("IPPool x {cidr: 10.0.0.0/16, allowedUses: [Workload, LoadBalancer]}", "spec.allowedUses", "must stand alone"),
     ("IPPool x {cidr: 10.0.0.0/16, namespaceSelector: all()}", "spec.namespaceSelector", "Tunnel"),
     (
@@ -92,7 +94,7 @@ BAD = [
     ("BGPConfiguration default {serviceClusterIPs: [{cidr: x}]}", "spec.serviceClusterIPs[0].cidr", "neither"),
     ("BGPConfiguration default {communities: [{name: a, value: '1:2'}]}", "spec.communities", "are used nowhere"),
     (
-        "BGPConfiguration default {communities: [{name: a, value: '1:70000'}], prefixAdvertisements: [{cidr: 10.0.0.0/8}]}",
+        "BGPConfiguration default {communities: [{name: a, value: '1:70000'}], prefixAdvertisements: [{cidr: '::/0'}]}",
         "spec.communities[0].value",
         "should match",
     ),
@@ -162,7 +164,8 @@ GOOD = [
     "IPPool x {cidr: 10.0.0.0/24, allowedUses: [LoadBalancer], assignmentMode: Manual}",
     "BGPConfiguration default {logSeverityScreen: Info, nodeToNodeMeshEnabled: true, asNumber: 63400,"
     " serviceClusterIPs: [{cidr: 10.96.0.0/12}], serviceExternalIPs: [{cidr: 104.244.42.129}],"
-    " communities: [{name: c, value: '65001:1:4294967295'}], prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: [c]}],"
+    " communities: [{name: c, value: '65001:1:4294967295'}],"
+    " prefixAdvertisements: [{cidr: 10.0.0.0/8, communities: [c]}],"
     " nodeMeshMaxRestartTime: 1h5.5s, listenPort: 178, bindMode: NodeIP, ignoredInterfaces: ['eth*']}",
     "BGPConfiguration node.n1 {logSeverityScreen: Debug}",
     "BGPPeer x {node: rack1-host1, peerIP: '192.168.1.1:178', asNumber: 63400}",
@@ -319,6 +322,44 @@ def test_kubectl_is_told_the_field(store: KubernetesStore) -> None:
 
 def test_the_store_says_what_the_api_server_refuses() -> None:
     mary = KubernetesStore(connect(str(kubernetes_store.shared_server().user("mary"))))
-    with pytest.raises(Exception, match=r'cannot list resource "ippools" in API group "bgpnet.io" .* ClusterRole'):
+    with pytest.raises(StoreError, match=r'cannot list resource "ippools" in API group "bgpnet.io" .* ClusterRole'):
         mary.list("/bgpnet/v1/ippools/")
     mary.close()
+
+
+class Between(Api):
+    """Lets somebody else write between an object and its status, once."""
+
+    rival: Callable[[], object] | None = None
+
+    def patch(self, path: str, body: Mapping[str, Any] | Sequence[dict[str, Any]], *, kind: str = "merge") -> Any:
+        if path.endswith("/status") and self.rival is not None:
+            rival, self.rival = self.rival, None
+            rival()
+        return super().patch(path, body, kind=kind)
+
+
+def test_who_writes_between_an_object_and_its_status_is_not_written_over(store: KubernetesStore) -> None:
+    between = Between(Access(kubeconfig=str(kubernetes_store.shared_server().kubeconfig)))
+    mine, theirs = Repo(KubernetesStore(between)), Repo(store)
+    first = mine.write(beating("1"))
+    between.rival = lambda: theirs.write(at_newest(theirs, beating("rival")))
+    with pytest.raises(Conflict, match="somebody changed it first"):
+        mine.write(structs.replace(beating("2"), metadata=first.metadata))
+    found = theirs.get(kinds.NODE, "n1")
+    assert isinstance(found, Node)
+    assert (found.metadata.labels, found.status) == ({"n": "rival"}, beating("rival").status)
+    again = mine.write(at_newest(mine, beating("3")))
+    assert theirs.get(kinds.NODE, "n1") == again
+    between.close()
+
+
+def beating(mark: str) -> Node:
+    status = NodeStatus(identity=Identity(uuid=mark, heartbeat="2026-01-01T00:00:00Z"))
+    return Node(metadata=Metadata(name="n1", labels={"n": mark}), status=status)
+
+
+def at_newest(repo: Repo, node: Node) -> Node:
+    there = repo.get(kinds.NODE, "n1").metadata
+    metadata = structs.replace(node.metadata, uid=there.uid, resourceVersion=there.resourceVersion)
+    return structs.replace(node, metadata=metadata)

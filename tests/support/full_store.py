@@ -21,6 +21,7 @@ apiVersion: bgpnet.io/v1
 kind: IPPool
 metadata: {name: blue, uid: u1, creationTimestamp: "2026-01-01T00:00:00Z", labels: {z: "yes", a: "1.10", m: ""}}
 spec: {cidr: 10.0.0.0/16, ipipMode: CrossSubnet, blockSize: 28}
+status: {conditions: [{type: Allocatable, status: "True", reason: OK, lastTransitionTime: "2026-01-01T00:00:00Z"}]}
 ---
 apiVersion: bgpnet.io/v1
 kind: IPPool

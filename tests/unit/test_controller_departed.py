@@ -114,7 +114,7 @@ def test_what_an_import_reserved_stays_in_a_block_without_owner() -> None:
     assert isinstance(write, Write)
     assert isinstance(write.resource, IPAMBlock)
     spec = write.resource.spec
-    assert (spec.owner, [slot.freedAt is None for slot in spec.allocations.values()]) == (None, [False, False, True])
+    assert (spec.owner, [spec.allocations[at].freedAt is None for at in range(3)]) == (None, [False, False, True])
     assert last.object == "Node(n1)"
 
 

@@ -168,21 +168,26 @@ def test_the_answer_is_taken_away_and_anothers_is_left() -> None:
     released = ReleaseRequestStatus(outcome=Outcome.RELEASED)
     (remove,) = plans(*with_request(request(released)))[1].actions
     assert isinstance(remove, Remove)
-    assert (remove.object, remove.why) == (f"ReleaseRequest({request().metadata.name})", "node n1 answered Released")
+    assert (remove.object, remove.why) == (f"ReleaseRequest({request().metadata.name})", f"node n1 released {A}")
     assert told(plans(*with_request(request(released, by="bgpnetctl on x")))[1]) == []
 
 
 def test_who_refuses_is_asked_again_later_and_later() -> None:
-    refused = ReleaseRequestStatus(outcome=Outcome.REFUSED, reason="pod web has it")
+    refused = ReleaseRequestStatus(outcome=Outcome.REFUSED, reason="pod web has it", answeredAt="1")
     start, end = with_request(request(refused))
-    without = later(end, 899, "n1", requests={})
-    again = later(end, 900, "n1", requests={})
-    second = later(again, 10, "n1", requests=end.requests)
-    plan = plans(start, end, without, again, second, later(second, 1799, "n1", requests={}))
-    assert plan[1].actions[0].why == "node n1 answered Refused: pod web has it"
-    assert [told(one)[0].split(" ")[0] if told(one) else "" for one in plan] == ["", "delete", "", "ask", "delete", ""]
-    assert "did not release it 2 times" in plan[5].waiting[0].why
-    assert told(plans(start, end, again, second, later(second, 1800, "n1", requests={}))[4]) != []
+    still = later(end, 899, "n1")
+    over = later(end, 900, "n1")
+    again = later(over, 1, "n1", requests={})
+    one = request(structs.replace(refused, answeredAt="2"))
+    second = later(again, 1, "n1", requests={one.metadata.name: one})
+    plan = plans(start, end, still, over, again, second, later(second, 1799, "n1"), later(second, 1800, "n1"))
+    assert [one.split(" ")[0] for each in plan for one in told(each) or [""]] == (
+        ["", "", "", "delete", "ask", "", "", "delete"]
+    )
+    assert plan[1].waiting[0].why == "pod shop/web does not exist; node n1 refuses: pod web has it"
+    assert plan[3].actions[0].why == "node n1 is to be asked again: it said that pod web has it"
+    without = later(second, 10, "n1", requests={})
+    assert "did not release it 2 times" in plans(start, end, over, again, second, without)[5].waiting[0].why
 
 
 def test_a_request_that_is_not_answered_or_not_meant_any_more_is_withdrawn() -> None:

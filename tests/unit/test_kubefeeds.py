@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import queue
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from bgpnet.agent import kubefeeds, kubetold, podevents
 from bgpnet.agent.events import Event
@@ -18,7 +21,9 @@ from bgpnet.agent.kubeevents import (
     SecretHeard,
     ServicesHeard,
 )
+from bgpnet.agent.orchestrated import Wanted
 from bgpnet.annotations import POOLS, Meta
+from bgpnet.kube.client import Api, Json
 from bgpnet.kube.reflector import Away, Gone, Listed, Put
 from bgpnet.model.service import Endpoint, Service, ServiceType, TrafficPolicy
 
@@ -159,6 +164,55 @@ def test_away_is_said_after_and_back_once() -> None:
     for told in (Listed(()), Away("x"), Away("y"), Listed(()), Listed(())):
         there.told(told)
     assert said == [KubernetesAway("Services", one) for one in ("x", "y", "")]
+
+
+class Collections:
+    """An API server that has one object in each collection, of which nothing is ever told. paths: what was listed."""
+
+    def __init__(self) -> None:
+        self.paths: list[tuple[str, str]] = []
+
+    def list(self, path: str, *, labels: str, fields: str) -> tuple[list[Json], str]:
+        self.paths.append((path, fields))
+        return [named("x", "a")], "1"
+
+    def watch(self, path: str, after: str, *, labels: str, fields: str, stop: Any) -> Iterator[None]:
+        while not stop():
+            yield None
+            threading.Event().wait(0.01)
+
+
+def test_only_what_is_wanted_is_followed(tmp_path: Path) -> None:
+    said: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    stop, there = threading.Event(), Collections()
+    feeds = kubefeeds.Kubernetes(cast("Api", there), "n1", "net", tmp_path, said.put, stop)
+
+    def hears(*kinds: type[object]) -> None:
+        """All of these, in whatever order."""
+        assert {type(said.get(timeout=60)) for _ in kinds} == set(kinds)
+
+    try:
+        feeds.start()
+        hears(Namespaces, OwnNodeHeard)
+        feeds.want(Wanted(services=True, secrets=frozenset({"bgp"})))
+        hears(ServicesHeard, EndpointsHeard, SecretHeard)
+        feeds.want(Wanted(services=True, secrets=frozenset({"bgp"})))
+        feeds.want(Wanted())
+        gone = [said.get(timeout=60) for _ in range(6)]
+        assert [one for one in gone if not isinstance(one, KubernetesAway)] == [
+            ServicesHeard(None),
+            EndpointsHeard(None),
+            SecretHeard("bgp", None),
+        ]
+        assert sorted(there.paths) == [
+            ("/api/v1/namespaces", ""),
+            ("/api/v1/namespaces/net/secrets", "metadata.name=bgp"),
+            ("/api/v1/nodes", "metadata.name=n1"),
+            ("/api/v1/services", ""),
+            ("/apis/discovery.k8s.io/v1/endpointslices", ""),
+        ]
+    finally:
+        stop.set()
 
 
 REFUSED = Grievance("shop/cart-0", "u-1", "write it so")

@@ -30,6 +30,7 @@ from bgpnet.agent.plan import plan
 from bgpnet.agent.status import status
 from bgpnet.agent.world import CLAIM_PATIENCE, Kubernetes, World
 from bgpnet.annotations import POOLS, Meta
+from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.secret import Secrets, secret
 from bgpnet.kubeobjects import NodeSeen
 from bgpnet.model import ip, kinds
@@ -338,6 +339,8 @@ def test_nothing_of_services_is_withdrawn_before_they_and_their_endpoints_are_kn
     assert told(world) == {"10.96.0.0/16", "203.0.113.0/24", "10.244.0.0/26"}
     assert wish.held == {ip.network("10.96.0.0/16"), ip.network("203.0.113.0/24")}
     assert PEER in wish.unsettled
+    late = plan(later(world, RESTART_TIME))
+    assert (late.held, late.unsettled) == (wish.held, frozenset())
     world = run(world, ServicesHeard({}, whole=True))
     assert plan(world).held
     world = run(world, EndpointsHeard({}, whole=True))

@@ -11,6 +11,7 @@ import pytest
 from bgpnet import config
 from bgpnet.agent import whereabouts
 from bgpnet.errors import BgpnetError, UsageError
+from bgpnet.kube import access
 from bgpnet.kube.client import Api, Json
 from bgpnet.kube.errors import Unreachable
 from bgpnet.model import ip
@@ -84,3 +85,17 @@ def test_secrets_are_in_the_agents_own_namespace(tmp_path: Path) -> None:
     (tmp_path / "namespace").write_text("bgpnet-system\n")
     assert whereabouts.namespace("", str(tmp_path)) == "bgpnet-system"
     assert whereabouts.namespace("other", str(tmp_path)) == "other"
+
+
+def test_a_pods_own_way_names_the_api_server() -> None:
+    said = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    found = access.in_cluster(said)
+    assert found is not None
+    assert (found.server, found.service_account) == ("https://10.96.0.1:443", access.SERVICE_ACCOUNT)
+    six = access.in_cluster({**said, "KUBERNETES_SERVICE_HOST": "fd00::1"})
+    assert six is not None
+    assert six.server == "https://[fd00::1]:443"
+    assert access.find("", said) == found
+    assert access.in_cluster({"KUBERNETES_SERVICE_HOST": "10.96.0.1"}) is None
+    with pytest.raises(UsageError, match="KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set"):
+        whereabouts.api(config.IN_CLUSTER, "kubernetes:", {})
