@@ -36,14 +36,10 @@ RUN set -e; [ ! -e ca.pem ] || export PIP_CERT=/src/ca.pem; \
     /opt/bgpnet/bin/python3 -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/bgpnet/lib
 
 FROM ${BASE} AS node
-ARG VERSION=unknown
-LABEL org.opencontainers.image.title="bgpnet" \
-      org.opencontainers.image.description="A BGP-routed container network with IP-in-IP, in Python one can read" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
 # nft and iptables write the rules that a cluster needs beside kube-proxy's; ip is for people
 RUN set -e; missing=; \
-    command -v ip >/dev/null || missing="iproute2"; \
+    command -v python3 >/dev/null || missing="python3"; \
+    command -v ip >/dev/null || missing="$missing iproute2"; \
     command -v nft >/dev/null || missing="$missing nftables"; \
     command -v iptables >/dev/null || missing="$missing iptables"; \
     [ -z "$missing" ] || { apt-get update -q && apt-get install -y -q --no-install-recommends $missing; }; \
@@ -54,6 +50,11 @@ COPY --from=build /opt/bgpnet /opt/bgpnet
 COPY bgpnet/kernel/rt_protos.conf /etc/iproute2/rt_protos.d/bgpnet.conf
 ENV PATH=/opt/bgpnet/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+ARG VERSION=unknown
+LABEL org.opencontainers.image.title="bgpnet" \
+      org.opencontainers.image.description="A BGP-routed container network with IP-in-IP, in Python one can read" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
 CMD ["bgpnet", "--help"]
 
 # The image of containerlab/*.clab.yml: routers of other makes, and what one looks with.

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 
+from bgpnet_network import Bgpnet
 from kube_network import Network, Ptp
 
-NETWORKS: dict[str, Callable[[], Network]] = {"ptp": Ptp}
+NETWORKS: dict[str, Callable[[], Network]] = {
+    "ptp": Ptp,
+    "bgpnet": Bgpnet,
+    "bgpnet-vxlan": partial(Bgpnet, vxlan="Always"),
+}
 
 
 def default() -> str:

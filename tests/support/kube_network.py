@@ -36,8 +36,9 @@ class Place(Protocol):
 class Network(Protocol):
     """What makes nodes Ready and pods reach each other."""
 
-    cidr: str
-    """Where pods' addresses come from: what kube-proxy takes for the cluster's own."""
+    @property
+    def cidr(self) -> str:
+        """Where pods' addresses come from: what kube-proxy takes for the cluster's own."""
 
     def images(self, folder: Path) -> Sequence[Path]:
         """Archives that every node imports before anything else; they may be made in the folder."""
