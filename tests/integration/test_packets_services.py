@@ -145,9 +145,10 @@ def recorded(saved: str) -> str:
 
 
 def _chain(line: str) -> tuple[bool, str, str]:
-    """In which order lines are kept: declarations, then rules by their chain; kube-proxy's own order there, but for
-    the Services without pods, which it has none for.
+    """In which order lines are kept: declarations, then rules by their chain; kube-proxy's own order there, but where
+    it has none: among the Services without pods, and in the kernel's own chains, which it may find filled.
     """
     if not line.startswith("-A"):
         return False, line, ""
-    return True, line.split()[1], line if "has no endpoints" in line else ""
+    chain = line.split()[1]
+    return True, chain, line if "has no endpoints" in line or not chain.startswith("KUBE-") else ""
