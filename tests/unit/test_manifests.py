@@ -190,6 +190,17 @@ def test_what_the_first_pool_is_made_from_are_options_of_its_command() -> None:
     assert set(environment("first-pool")) <= known
 
 
+def test_the_patches_of_the_documentation_meet_what_they_mean() -> None:
+    """docs/kubernetes.md names list elements by number."""
+    doc = (ROOT / "docs/kubernetes.md").read_text()
+    assert "initContainers/0/env/1/value, value: 10.1.0.0/16" in doc
+    assert template(CONTROLLER)["initContainers"][0]["env"][1]["name"] == "BGPNET_IPV4POOL_CIDR"
+    volumes = [one["name"] for one in template(NODE)["volumes"]]
+    for number, path in re.findall(r"volumes/(\d+)/hostPath/path, value: (\S+)}", doc):
+        assert volumes[int(number)] == ("cni-conf" if path.endswith("net.d") else "cni-bin")
+    assert template(NODE)["containers"][0]["name"] == "agent"
+
+
 def test_no_pool_is_applied() -> None:
     """An upgrade applies the manifests again: it must not undo what people did to a pool."""
     assert not [name for name, one in ALL.items() if one["apiVersion"].startswith("bgpnet.io")]
