@@ -15,6 +15,8 @@ import kube_images
 from kube_cluster import KubeCluster
 from programs import built
 
+from bgpnet.errors import UsageError
+
 PATIENCE = 900.0
 """Seconds for one test; most take less than twenty."""
 BOXES = ("glibc-dns-testing", "busybox")
@@ -61,10 +63,14 @@ def run(cluster: KubeCluster, name: str, folder: Path) -> Result:
         *(f"--kubectl-path={built('kubernetes', 'kubectl')}", f"--ginkgo.focus={_exactly(name)}"),
         *("--ginkgo.v", "--ginkgo.no-color", "--ginkgo.seed=1", "--num-nodes=2", "--disable-log-dump"),
     ]
-    done = cluster.run(argv, seconds=PATIENCE)
-    log.write_text(done.stdout + done.stderr)
-    ran = re.search(r"^Ran 1 of \d+ Specs", done.stdout, re.MULTILINE)
-    return Result(name, done.returncode == 0 and ran is not None, time.monotonic() - begun, log)
+    try:
+        done = cluster.run(argv, seconds=PATIENCE)
+        said, passed = done.stdout + done.stderr, done.returncode == 0
+    except UsageError as late:
+        said, passed = str(late), False
+    log.write_text(said)
+    ran = re.search(r"^Ran 1 of \d+ Specs", said, re.MULTILINE)
+    return Result(name, passed and ran is not None, time.monotonic() - begun, log)
 
 
 def matching(wanted: Sequence[str]) -> list[str]:

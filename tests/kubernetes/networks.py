@@ -18,7 +18,7 @@ NETWORKS: dict[str, Callable[[], Network]] = {
 
 def default() -> str:
     """The name that the environment has, or that of the network which is ours to test."""
-    return os.environ.get("BGPNET_TEST_NETWORK", "ptp")
+    return os.environ.get("BGPNET_TEST_NETWORK", "bgpnet")
 
 
 def chosen(name: str = "") -> Network:

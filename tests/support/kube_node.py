@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,7 +71,7 @@ class Spot:
         for name in PLUGINS:
             found = Path("/usr/lib/cni", name)
             assert found.is_file(), f"{found} is missing; run `scripts/install kubernetes`"
-            (self.disk / "bin" / name).symlink_to(found)
+            shutil.copy(found, self.disk / "bin" / name)  # a link would lead nowhere in a container
         binds = [f"{self.disk / name}:{target}" for name, target in BINDS.items()]
         for name in KERNELS:
             copy = self.disk / name.replace("/", "-")

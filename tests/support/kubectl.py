@@ -12,6 +12,7 @@ from typing import Any
 
 from programs import built
 
+from bgpnet.errors import UsageError
 from bgpnet.lab.wait import until
 
 PATIENCE = 180.0
@@ -83,8 +84,8 @@ class Kubectl:
 
         try:
             until(missing, seconds)
-        except Exception:
-            print(self("get", "events", "-A", "--sort-by=.lastTimestamp"))
+        except UsageError:
+            print(self.try_("get", "events", "-A", "--sort-by=.lastTimestamp").stdout)
             raise
         return found
 
