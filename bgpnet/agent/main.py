@@ -69,9 +69,11 @@ def command(file: str, **flags: object) -> None:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)-7s %(message)s", stream=sys.stderr
     )
-    if reason := run(settings):
+    reason = run(settings)
+    if reason:
         click.echo(f"bgpnet agent: {reason}", err=True)
-        sys.exit(1)
+    logging.shutdown()
+    os._exit(1 if reason else 0)  # not by way of the interpreter's end: a thread in the middle of TLS crashes there
 
 
 def _read(file: str) -> Mapping[str, object]:
