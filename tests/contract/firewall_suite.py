@@ -66,6 +66,9 @@ class Wall(Protocol):
 class FirewallContract:
     """The tests."""
 
+    steps: tuple[int, ...] = (1, 3)
+    """In which orders all values follow one another."""
+
     def put(self, wall: Wall, wish: PacketRules) -> PacketRules | None:
         """What is read after it was put."""
         wall.firewall.put(wish, wall.firewall.read().rules)
@@ -77,9 +80,9 @@ class FirewallContract:
             assert self.put(wall, wish) == wish
 
     def test_any_rules_take_the_place_of_any_others(self, wall: Wall) -> None:
-        """Two walks through them, each in another order."""
+        """Walks through them, each in another order."""
         values, have = [NOTHING, *VALUES.values()], NOTHING
-        for step in (1, 3):
+        for step in self.steps:
             for place in range(step, step * len(values) + 1, step):
                 wall.firewall.put(values[place % len(values)], have)
                 have = values[place % len(values)]
