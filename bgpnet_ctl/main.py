@@ -44,7 +44,7 @@ class Root(click.Group):
     "--datastore",
     metavar="URL",
     callback=given,
-    help="Where the resources are kept: sqlite:///PATH, or etcd://HOST:PORT,HOST:PORT,…",
+    help="Where the resources are kept: sqlite:///PATH, etcd://HOST:PORT,HOST:PORT,… or kubernetes:",
 )
 @click.option(
     "-c",
@@ -79,6 +79,7 @@ def cli(ctx: click.Context, datastore: str | None, config: str | None, run_dir: 
       bgpnetctl datastore export -o backup.yaml
       bgpnetctl --datastore etcd://10.0.0.1:2379,10.0.0.2:2379 get nodes
       ETCD_ENDPOINTS=https://10.0.0.1:2379 ETCD_CA_CERT_FILE=ca.pem bgpnetctl get nodes
+      KUBECONFIG=admin.conf bgpnetctl --datastore kubernetes: get nodes
 
     \b
     The datastore is the first that is said:
@@ -86,7 +87,7 @@ def cli(ctx: click.Context, datastore: str | None, config: str | None, run_dir: 
       2. -c FILE
       3. BGPNET_DATASTORE, a URL
       4. /etc/bgpnet/bgpnetctl.cfg, if it exists
-      5. DATASTORE_TYPE (etcdv3, sqlite), ETCD_ENDPOINTS (or CALICO_DATASTORE_TYPE, CALICO_ETCD_ENDPOINTS)
+      5. DATASTORE_TYPE (etcdv3, kubernetes, sqlite), ETCD_ENDPOINTS (or CALICO_DATASTORE_TYPE, CALICO_ETCD_ENDPOINTS)
       6. sqlite:///var/lib/bgpnet/store.db
 
     Where a file says it, everything else is taken from the file, too, and not from the environment. A URL takes

@@ -24,7 +24,7 @@ QUIET = 1.0
 SHARE = 30.0
 """How many times as long as a plan took the next one waits: thinking takes a few per cent of a processor at most."""
 FIRST_RETRY, LAST_RETRY = 1.0, 30.0
-"""Seconds until what failed is tried again; doubled each time."""
+"""Seconds until what was not done is looked at again, a write that a heartbeat was faster than included; doubled."""
 TURN = 20.0
 """Seconds after which the loop turns even where there is nothing to do: /livez looks at it."""
 STUCK = 180.0
@@ -69,7 +69,7 @@ class Controller:
         self._memory, wished = plan(picture, self._memory, self._rules)
         self._suspects = wished.suspects or {}
         done = self.carry_out(wished, picture)
-        self._failures = self._failures + 1 if any(one.outcome in BAD for one in done) else 0
+        self._failures = self._failures + 1 if any(one.outcome is not Outcome.DONE for one in done) else 0
         times = [monotonic() + self._period, *([wished.wake] if wished.wake is not None else [])]
         if self._failures:
             times.append(monotonic() + min(FIRST_RETRY * 2 ** (self._failures - 1), LAST_RETRY))
@@ -123,9 +123,6 @@ class Controller:
         request = one.action.resource if isinstance(one.action, Remove) else None
         if isinstance(request, ReleaseRequest) and request.status and request.status.outcome is Answer.RELEASED:
             self.counts.reclaimed[metrics.pool_of(request.spec.address, pools), request.spec.node] += 1
-
-
-BAD = (Outcome.FAILED, Outcome.AWAY)
 
 
 def _tell(one: Done) -> None:

@@ -118,6 +118,8 @@ def run(settings: Settings) -> None:
     stop.set()
     view.news.set()
     loop.join(LAST)
+    logging.shutdown()
+    os._exit(0)  # not by way of the interpreter's end: feeds that are in the middle of TLS crashed it there
 
 
 def _serve(settings: Settings, controller: Controller, stop: threading.Event) -> None:

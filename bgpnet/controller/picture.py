@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import inf
 
+from bgpnet.kubenode import K8S
 from bgpnet.kubeobjects import NodeSeen, PodSeen
 from bgpnet.model import instant
 from bgpnet.model.bgpconfiguration import BGPConfiguration
@@ -19,9 +20,6 @@ from bgpnet.model.ippool import IPPool
 from bgpnet.model.ipreservation import IPReservation
 from bgpnet.model.node import Node
 from bgpnet.model.releaserequest import ReleaseRequest
-
-K8S = "k8s"
-"""The orchestrator of an orchRef, in v3's spelling."""
 
 Key = tuple[str, int]
 """An allocation: its address and its sequence."""

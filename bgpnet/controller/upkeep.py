@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
-import msgspec
 from msgspec import structs
 
+from bgpnet import kubenode
 from bgpnet.controller.actions import Action, SetNetwork, Waiting, Write
-from bgpnet.controller.picture import K8S, Memory, Picture, Rules, is_alive, kubernetes_name, silence
+from bgpnet.controller.picture import Memory, Picture, Rules, is_alive, kubernetes_name, silence
 from bgpnet.kubeobjects import NETWORK_UNAVAILABLE, NodeSeen
 from bgpnet.model import instant, ip
 from bgpnet.model.ippool import IPPool, IPPoolStatus
 from bgpnet.model.kinds import subject
-from bgpnet.model.node import Node, NodeAddress, OrchRef
+from bgpnet.model.node import Node
 from bgpnet.model.resource import Condition
 
-KUBE_LABELS = "bgpnet.io/kube-labels"
-"""The annotation of a Node with the labels that came from Kubernetes, as JSON: only those are taken away again."""
-OURS = ("InternalIP", "ExternalIP")
-"""The types in spec.addresses that are Kubernetes' to say."""
 IS_UP, IS_DOWN = "BgpnetIsUp", "BgpnetIsDown"
 ALLOCATABLE = "Allocatable"
 TERMINATING = "Terminating"
@@ -30,7 +26,7 @@ def nodes(picture: Picture) -> Iterator[Action]:
     """Nodes that do not have the labels, the addresses and the orchRef of their Kubernetes Node."""
     for name, node in picture.nodes.items() if picture.cluster else ():
         seen = counterpart(picture, node)
-        if seen is not None and (wanted := like(node, seen)) != node:
+        if seen is not None and (wanted := kubenode.like(node, seen)) != node:
             changed = ", ".join(_differences(node, wanted))
             yield Write(wanted, "write", f"Kubernetes Node {seen.name} has other {changed}", name)
 
@@ -41,26 +37,6 @@ def counterpart(picture: Picture, node: Node) -> NodeSeen | None:
     return seen.get(kubernetes_name(node) or node.metadata.name)
 
 
-def like(node: Node, seen: NodeSeen) -> Node:
-    """The Node with what Kubernetes says of it; people's own labels and others' addresses stay."""
-    meta = node.metadata
-    before = _labels(meta.annotations.get(KUBE_LABELS, ""))
-    own = {key: text for key, text in meta.labels.items() if key in seen.labels or before.get(key) != text}
-    written = msgspec.json.encode(dict(sorted(seen.labels.items()))).decode()
-    metadata = structs.replace(
-        meta, labels={**own, **seen.labels}, annotations={**meta.annotations, KUBE_LABELS: written}
-    )
-    said = [("InternalIP", seen.internal_ips), ("ExternalIP", seen.external_ips)]
-    told = [NodeAddress(address=each, type=kind) for kind, ips in said for each in ips if _is_address(each)]
-    refs = tuple(ref for ref in node.spec.orchRefs if ref.orchestrator != K8S)
-    spec = structs.replace(
-        node.spec,
-        addresses=(*(one for one in node.spec.addresses if one.type not in OURS), *told),
-        orchRefs=(*refs, OrchRef(nodeName=seen.name, orchestrator=K8S)),
-    )
-    return structs.replace(node, metadata=metadata, spec=spec)
-
-
 def _differences(old: Node, new: Node) -> Iterator[str]:
     if old.metadata.labels != new.metadata.labels or old.metadata.annotations != new.metadata.annotations:
         yield "labels"
@@ -68,21 +44,6 @@ def _differences(old: Node, new: Node) -> Iterator[str]:
         yield "addresses"
     if old.spec.orchRefs != new.spec.orchRefs:
         yield "orchRefs"
-
-
-def _labels(text: str) -> Mapping[str, str]:
-    try:
-        return msgspec.json.decode(text, type=dict[str, str]) if text else {}
-    except msgspec.DecodeError:
-        return {}
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip.address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def pools(picture: Picture) -> Iterator[Action]:

@@ -133,6 +133,11 @@ def _existing(kubeconfig: str, called: str) -> Access:
     return Access(kubeconfig=there[0])
 
 
+def is_revision(text: str) -> bool:
+    """Whether an API server may have given that resourceVersion."""
+    return text.isascii() and text.isdigit() and text != "0"
+
+
 def selectors(labels: str, fields: str) -> dict[str, str]:
     """The parameters of a list or watch that chooses by labels and fields."""
     return {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}

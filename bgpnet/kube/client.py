@@ -95,7 +95,7 @@ class Api:
         items: list[Json] = []
         params = {**access.selectors(labels, fields), "limit": str(_PAGE)}
         while True:
-            page = self._json("GET", path, params)
+            page = self._page(path, params)
             items += [_bare(item) for item in page.get("items") or ()]
             onward = page["metadata"].get("continue")
             if not onward:
@@ -105,7 +105,7 @@ class Api:
     def newest(self, path: str, *, labels: str = "", fields: str = "") -> str:
         """The resourceVersion that the API server has reached with the objects of that path."""
         params = {**access.selectors(labels, fields), "limit": "1"}
-        return str(self._json("GET", path, params)["metadata"]["resourceVersion"])
+        return str(self._page(path, params)["metadata"]["resourceVersion"])
 
     def create(self, path: str, body: Mapping[str, Any]) -> Json:
         """Creates an object in the collection `path`; Refused with reason AlreadyExists."""
@@ -158,6 +158,8 @@ class Api:
         seconds = seconds or self.deadline
         while True:
             door = self._door
+            if self.closed.is_set():
+                raise Unreachable(f"{self}: the connection was closed; connect again")
             try:
                 answer = call(door, seconds)
                 problem = f"{answer.status} {words.said(answer.body)}"
@@ -176,6 +178,13 @@ class Api:
                 raise Unreachable(words.unreachable(str(self), what, problem))
             self.closed.wait(pause)
             pause = min(pause * 2, 0.5)
+
+    def _page(self, path: str, params: Mapping[str, str]) -> Json:
+        page = self._json("GET", path, params)
+        metadata = page.get("metadata")
+        if not isinstance(metadata, dict) or not metadata.get("resourceVersion"):
+            raise Unreachable(words.unreachable(str(self), f"GET {path}", "it is no list of objects"))
+        return page
 
     def _json(
         self,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
 import httpx2 as httpx
 import msgspec
@@ -71,6 +72,7 @@ class Door:
         if problem:  # not as the error's cause: that would keep lightkube's temporary files of secrets open with it
             raise UsageError(f"{access}: cannot be used ({problem}); {access.remedy}")
         self.server = str(config.cluster.server)
+        self._streams: WeakSet[Stream] = WeakSet()
 
     def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes | None, kind: str, seconds: float
@@ -104,12 +106,16 @@ class Door:
         try:
             response = self._client.send(request, stream=True)
             request.extensions["timeout"]["read"] = quiet  # from here on: it is looked up at each read
-            return Stream(response)
+            stream = Stream(response)
+            self._streams.add(stream)
+            return stream
         except _FAULTS as error:
             raise _lost(error) from error
 
     def close(self) -> None:
-        """Lets go of the connections."""
+        """Lets go of the connections; streams end."""
+        for stream in list(self._streams):
+            stream.close()
         self._client.close()
 
 
@@ -150,9 +156,9 @@ class Stream:
                 socket.socket.shutdown(wire, socket.SHUT_RDWR)  # beneath TLS: nobody is to answer any more
 
 
-_FAULTS = (httpx.HTTPError, httpx.StreamError, httpx.InvalidURL, OSError, ConfigError, ValueError, LookupError)
-"""ConfigError: the token's file went away. ValueError: a wire that another thread shut down. LookupError: the program
-that a kubeconfig names (exec) gave no token.
+_FAULTS = (httpx.HTTPError, httpx.InvalidURL, OSError, ConfigError, ValueError, LookupError, RuntimeError)
+"""ConfigError: the token's file went away. LookupError: the program that a kubeconfig names (exec) gave no token.
+ValueError, RuntimeError: another thread shut down the wire, or closed the client.
 """
 
 

@@ -71,7 +71,7 @@ def follow(
                 tell(told)
                 del told  # a list may be large, and the next event may be hours away
         except Expired:
-            continue  # that is no outage; a list that expires between its pages is rare
+            _rest(_SHORTEST, stop)  # that is no outage, and rare; should it ever come again and again, not in a rush
         except KubeError as error:
             if monotonic() - began > _LONGEST:  # one that lists and refuses to be watched is not asked without end
                 pause = _SHORTEST

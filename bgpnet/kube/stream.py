@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from bgpnet.kube import words
-from bgpnet.kube.access import selectors
+from bgpnet.kube.access import is_revision, selectors
 from bgpnet.kube.errors import Expired, Unreachable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Watch:
 
     def events(self, stop: Callable[[], bool]) -> Iterator[Told]:
         """As Api.watch says."""
-        if not self._seen.isdigit() or self._seen == "0":
+        if not is_revision(self._seen):
             raise self._expired("the API server never gave that resourceVersion")
         while not stop():
             newest = self._api.newest(self._path, labels=self._labels, fields=self._fields)
@@ -81,6 +81,8 @@ class Watch:
         """The news of one stream, until the server ends it; raises Unreachable when it breaks."""
         while not stop():
             line = pump.next(IDLE)
+            if self._api.closed.is_set():
+                raise Unreachable(f"{self._api}: the connection was closed; connect again")
             if line is None:
                 yield None
             elif isinstance(line, Exception):

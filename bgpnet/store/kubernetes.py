@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from bgpnet.errors import AlreadyExists, Compacted, Conflict, NotFound, StoreError, StoreUnreachable
+from bgpnet import stored
+from bgpnet.errors import AlreadyExists, Compacted, Conflict, Invalid, NotFound, StoreError, StoreUnreachable
+from bgpnet.kube.access import is_revision
 from bgpnet.kube.client import Api
 from bgpnet.kube.errors import Expired, Refused, Unreachable
-from bgpnet.model.kinds import Kind
+from bgpnet.model.kinds import BGPCONFIGURATION, BGPFILTER, BGPPEER, IPPOOL, IPRESERVATION, Kind
+from bgpnet.rules import table
 from bgpnet.store import keys
 from bgpnet.store import kubernetes_objects as objects
 from bgpnet.store.api import ABSENT, Deleted, Entry, Event, Listing, Revision
@@ -26,6 +29,9 @@ LOST = 4.0
 """Seconds without a stream after which a watch is given up (StoreUnreachable)."""
 _PAUSE = 0.1
 _FORCED = 10.0  # seconds for which an unconditional write begins again where others write, too
+
+_BY_HAND = frozenset({IPPOOL, IPRESERVATION, BGPCONFIGURATION, BGPPEER, BGPFILTER})
+"""What people write with kubectl, too."""
 
 Json = dict[str, Any]
 
@@ -75,7 +81,7 @@ class KubernetesStore:
         place = objects.place(key)
         if place is None:
             raise _not_found(key)
-        if expected is not None and not expected.isdecimal():
+        if expected is not None and not is_revision(expected):
             raise self._mismatch(place, key, expected)
         with _translated():
             try:
@@ -148,7 +154,7 @@ class KubernetesStore:
 
     def _replace(self, place: Place, key: str, item: Json, expected: Revision | None) -> Revision:
         """The object and its status, each if it changes; raises Conflict also when others wrote between the two."""
-        if expected is not None and not expected.isdecimal():
+        if expected is not None and not is_revision(expected):
             raise self._mismatch(place, key, expected)
         before: Json | None = None
         if place.has_status:
@@ -220,7 +226,16 @@ def _kind(prefix: str) -> Kind | None:
 
 
 def _entry(kind: Kind, item: Json) -> Entry:
-    return Entry(objects.key(kind, item), objects.to_value(kind, item), _revision(item))
+    value = objects.to_value(kind, item)
+    return Entry(objects.key(kind, item), _usual(kind, value) if kind in _BY_HAND else value, _revision(item))
+
+
+def _usual(kind: Kind, value: bytes) -> bytes:
+    """As bgpnetctl would have written it: what kubectl writes has not been through our rules' usual spellings."""
+    try:
+        return stored.encode(table.normalise(stored.decode_stored(kind, value, "")))
+    except Invalid:
+        return value  # who decodes it says what is broken
 
 
 def _revision(item: Json) -> Revision:

@@ -50,6 +50,15 @@ def marks(events: list[Event]) -> list[tuple[str, str | None, Revision]]:
     return [(event.key, mark(event) if isinstance(event, Entry) else None, event.revision) for event in events]
 
 
+def first(store: Store, prefix: str, after: Revision, within: float = 60.0) -> Event:
+    """The first thing that a watch says; a busy machine may have it idle before."""
+    deadline = time.monotonic() + within
+    for event in store.watch(prefix, after, lambda: time.monotonic() > deadline):
+        if event is not None:
+            return event
+    raise AssertionError(f"nothing was told within {within} s")
+
+
 def follow(store: Store, prefix: str, after: Revision, until: Revision, within: float = 60.0) -> list[Event]:
     """What a watch says up to and with that revision, and whatever else comes before it is idle."""
     deadline = time.monotonic() + within

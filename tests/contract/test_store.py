@@ -8,7 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from stores import follow, mark, marks, value
+from stores import first, follow, mark, marks, value
 
 from bgpnet.errors import AlreadyExists, BgpnetError, Compacted, Conflict, NotFound
 from bgpnet.store.api import ABSENT, Entry, Revision, Store
@@ -264,7 +264,7 @@ def test_a_watch_beside_foreign_traffic_stops_soon(store: Store) -> None:
 @pytest.mark.parametrize("strange", [ABSENT, Revision("1"), Revision("cafe.7"), Revision("🐎")])
 def test_a_watch_from_the_revision_of_another_datastore_has_to_list_again(store: Store, strange: Revision) -> None:
     with pytest.raises(Compacted):
-        next(store.watch(POOLS, strange, lambda: False))
+        first(store, POOLS, strange)
 
 
 def test_threads_that_compare_and_swap_lose_nothing(store: Store) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from stores import follow
+from stores import first, follow
 
 from bgpnet.errors import Compacted
 from bgpnet.store.api import ABSENT, Deleted, Entry, Store
@@ -88,7 +88,7 @@ def test_compaction_forces_to_list_again(store: Store) -> None:
     store.put(BLUE, b"one", ABSENT)
     store.compact()
     with pytest.raises(Compacted, match="list again"):
-        next(store.watch(POOLS, before, lambda: False))
+        first(store, POOLS, before)
     listing = store.list(POOLS)
     second = store.put(BLUE, b"two", None)
     assert follow(store, POOLS, listing.revision, second) == [Entry(BLUE, b"two", second)]
@@ -108,9 +108,9 @@ def test_history_is_bounded_without_being_told(make_byte_store: Callable[[int], 
     before = store.list(POOLS).revision
     written = [store.put(BLUE, str(n).encode(), None) for n in range(40)]
     with pytest.raises(Compacted):
-        next(store.watch(POOLS, before, lambda: False))
+        first(store, POOLS, before)
     with pytest.raises(Compacted):
-        next(store.watch(POOLS, written[5], lambda: False))
+        first(store, POOLS, written[5])
     assert [event.revision for event in follow(store, POOLS, written[-10], written[-1])] == written[-9:]
     entry = store.get(BLUE)
     assert entry is not None

@@ -36,23 +36,16 @@ from bgpnet.model.releaserequest import Outcome, ReleaseRequest, ReleaseRequestS
 from bgpnet.model.resource import Metadata
 from bgpnet.store.repo import Repo
 
+LOOK = ["get", "list", "watch"]
 RIGHTS = [
-    {"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": [""], "resources": ["nodes", "pods"], "verbs": LOOK},
     {"apiGroups": [""], "resources": ["nodes/status"], "verbs": ["patch"]},
-    {
-        "apiGroups": ["bgpnet.io"],
-        "resources": [
-            "nodes", "ipamblocks", "ippools", "bgppeers", "bgpconfigurations", "releaserequests", "ipreservations",
-        ],
-        "verbs": ["get", "list", "watch"],
-    },
-    {
-        "apiGroups": ["bgpnet.io"],
-        "resources": ["nodes", "ipamblocks", "ippools/status", "releaserequests"],
-        "verbs": ["create", "update", "patch", "delete"],
-    },
-    {"apiGroups": ["bgpnet.io"], "resources": ["bgppeers", "bgpconfigurations"], "verbs": ["delete"]},
-]  # fmt: skip
+    {"apiGroups": ["bgpnet.io"], "resources": ["ipreservations", "ippools"], "verbs": LOOK},
+    {"apiGroups": ["bgpnet.io"], "resources": ["bgpconfigurations", "bgppeers"], "verbs": [*LOOK, "delete"]},
+    {"apiGroups": ["bgpnet.io"], "resources": ["nodes", "ipamblocks"], "verbs": [*LOOK, "patch", "delete"]},
+    {"apiGroups": ["bgpnet.io"], "resources": ["releaserequests"], "verbs": [*LOOK, "create", "delete"]},
+    {"apiGroups": ["bgpnet.io"], "resources": ["ippools/status"], "verbs": ["patch"]},
+]
 """What a controller may do, and nothing else: the manifest's ClusterRole."""
 QUICK = (
     *("--leak-grace-period", "2s", "--node-silence", "3s", "--network-down-after", "4s", "--reconciler-period", "2s"),

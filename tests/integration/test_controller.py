@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,8 @@ pytestmark = pytest.mark.timeout(300)
 
 on_etcd = pytest.mark.parametrize("place", ["etcd"], indirect=True)
 """What is the same with every datastore."""
+SOAK = bool(os.environ.get("BGPNET_SOAK"))
+on_etcd_or_in_soak = pytest.mark.parametrize("place", ["etcd", "kubernetes"] if SOAK else ["etcd"], indirect=True)
 
 
 @dataclass(slots=True)
@@ -171,6 +174,7 @@ def allocatable(place: Place) -> str:
     return " ".join(f"{one.status} {one.reason}" for one in (pool.status.conditions if pool.status else ()))
 
 
+@on_etcd_or_in_soak
 def test_while_the_api_server_is_away_nothing_is_done_and_it_goes_on_afterwards(place: Place) -> None:
     address = place.pod("goes")
     with running(place.controller()) as (one,):

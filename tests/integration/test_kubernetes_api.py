@@ -280,6 +280,20 @@ def test_nobody_there_is_said_soon(tmp_path: Path, server: ApiServer) -> None:
     api.close()
 
 
+def test_who_closes_ends_what_is_under_way(server: ApiServer) -> None:
+    api = connect(str(server.kubeconfig))
+    watch = api.watch(MAPS, api.list(MAPS)[1], stop=lambda: False)
+    assert next(watch) is None
+    api.close()
+    began = time.monotonic()
+    with pytest.raises(Unreachable):
+        for _ in watch:
+            pass
+    with pytest.raises(Unreachable, match="the connection was closed; connect again"):
+        api.list(MAPS)
+    assert time.monotonic() - began < 10
+
+
 def test_a_token_that_was_rotated_is_read_anew(server: ApiServer) -> None:
     account = server.client.account("default", "agent", [READS], seconds=2)
     environ = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}

@@ -8,8 +8,8 @@ import pytest
 from clusters import CLOCK, NOW, RULES, SetNetwork, Write, later, like, node, one, picture, plans, pool, told
 from msgspec import structs
 
-from bgpnet.controller.upkeep import KUBE_LABELS
-from bgpnet.controller.upkeep import like as as_kubernetes_says
+from bgpnet.kubenode import KUBE_LABELS
+from bgpnet.kubenode import like as as_kubernetes_says
 from bgpnet.kubeobjects import ConditionSeen, NodeSeen
 from bgpnet.model.instant import stamp
 from bgpnet.model.ippool import IPPool

@@ -45,6 +45,12 @@ def test_pools_come_in_the_order_of_their_names() -> None:
     assert names_of(ipam.pools_for([GREEN, BLUE], Use.WORKLOAD, {})) == ["blue", "green"]
 
 
+@pytest.mark.parametrize("reason", ["PoolDisabled", "SmallerThanBlock", "FamilyNotSupported"])
+def test_what_the_spec_says_itself_counts_by_the_spec_alone(reason: str) -> None:
+    """The condition may be behind it: there may be no controller at the moment."""
+    assert names_of(ipam.pools_for([withdrawn("blue", "10.1.0.0/16", reason)], Use.WORKLOAD, {})) == ["blue"]
+
+
 RED = "10.3.0.0/24"
 UNFIT = [
     (pool("red", RED, disabled=True), "pool red is disabled (spec.disabled: true)"),
