@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from bgpnet import names
 from bgpnet.agent import facts
 from bgpnet.agent.world import World
-from bgpnet.kernel.packets import NOTHING, VXLAN_LINK, PacketRules, collapsed
+from bgpnet.kernel.packets import NOTHING, PacketRules, collapsed
 from bgpnet.model import ip, kinds
 from bgpnet.model.ippool import AllowedUse, Encap
 
@@ -25,7 +25,7 @@ def rules(world: World) -> PacketRules | None:
     nodes = _nodes(world)
     tunnels = {
         names.TUNNEL: any(pool.spec.ipipMode is not Encap.NEVER for pool in pools),
-        VXLAN_LINK: any(pool.spec.vxlanMode is not Encap.NEVER for pool in pools),
+        names.VXLAN: any(pool.spec.vxlanMode is not Encap.NEVER for pool in pools),
     }
     outgoing = collapsed(pool.network for pool in pools if pool.spec.natOutgoing)
     inside = [pool.network for pool in pools if pool.spec.allowedUses != (AllowedUse.LOAD_BALANCER,)]

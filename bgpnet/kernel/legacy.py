@@ -14,13 +14,12 @@ from bgpnet.kernel.packets import (
     ACCEPTED,
     IPIP,
     NOTHING,
-    VXLAN_LINK,
-    VXLAN_PORT,
     Barrier,
     PacketRules,
     collapsed,
 )
-from bgpnet.names import POD_LINK_PREFIX, TUNNEL
+from bgpnet.kernel.state import VXLAN_PORT
+from bgpnet.names import POD_LINK_PREFIX, TUNNEL, VXLAN
 
 TOOL = "iptables-legacy"
 TABLES = ("raw", "filter", "nat")
@@ -126,7 +125,7 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
     """Our chains with their rules, as iptables-save prints them."""
     if rules == NOTHING:
         return {}
-    vxlan = VXLAN_LINK in rules.tunnels
+    vxlan = VXLAN in rules.tunnels
     nodes = sorted(rules.nodes)
     udp = f"-p udp -m udp --dport {VXLAN_PORT}"
     pods = [f"-p {IPIP} -j DROP"]

@@ -17,13 +17,12 @@ from bgpnet.kernel.packets import (
     ACCEPTED,
     IPIP,
     NOTHING,
-    VXLAN_LINK,
-    VXLAN_PORT,
     Barrier,
     PacketRules,
     collapsed,
 )
-from bgpnet.names import POD_LINK_PREFIX, TUNNEL
+from bgpnet.kernel.state import VXLAN_PORT
+from bgpnet.names import POD_LINK_PREFIX, TUNNEL, VXLAN
 
 TABLE = "inet bgpnet"
 PODS = f'"{POD_LINK_PREFIX}*"'
@@ -223,7 +222,7 @@ def foreign(listing: str) -> tuple[Barrier, ...]:
 
 def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
     """Every chain's rules, in their order, each with its comment."""
-    vxlan = VXLAN_LINK in rules.tunnels
+    vxlan = VXLAN in rules.tunnels
     pods = [_rule(f"meta l4proto {IPIP} counter drop", "IP in IP from a pod")]
     pods += [_rule(f"udp dport {VXLAN_PORT} ip daddr @nodes counter drop", "VXLAN from a pod")] if vxlan else []
     pods += [_rule("meta nfproto ipv4 fib saddr . iif oif missing counter drop", "not the pod's own address")]

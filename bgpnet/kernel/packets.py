@@ -15,9 +15,6 @@ from bgpnet.model import ip
 
 IPIP = 4
 """The IP protocol number of IP in IP (RFC 2003)."""
-VXLAN_PORT = 4789
-"""The UDP port of VXLAN (RFC 7348), which Calico uses, too."""
-VXLAN_LINK = "vxlan.bgpnet"
 ACCEPTED = "bgpnet: pods"
 """The comment of our rule in a chain of somebody else's."""
 

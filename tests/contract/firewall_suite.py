@@ -14,8 +14,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from bgpnet.kernel.firewall import LinuxFirewall
-from bgpnet.kernel.packets import NOTHING, VXLAN_LINK, Barrier, Firewall, PacketRules, collapsed
+from bgpnet.kernel.packets import NOTHING, Barrier, Firewall, PacketRules, collapsed
 from bgpnet.model import ip
+from bgpnet.names import VXLAN
 
 
 def networks(*texts: str) -> frozenset[ip.Network]:
@@ -43,8 +44,8 @@ VALUES = {
     "everything": rules("0.0.0.0/1", "0.0.0.0/0"),
     "nodes' addresses spared": rules("10.244.0.0/16", "10.244.0.0/16 192.0.2.1/32 192.0.2.2/32", "192.0.2.1 192.0.2.2"),
     "over tunl0": rules("", "10.244.0.0/16", "192.0.2.1 192.0.2.2", "tunl0"),
-    "over vxlan": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 192.0.2.2", VXLAN_LINK),
-    "over both": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 203.0.113.7", f"tunl0 {VXLAN_LINK}"),
+    "over vxlan": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 192.0.2.2", VXLAN),
+    "over both": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 203.0.113.7", f"tunl0 {VXLAN}"),
 }
 """Rules of every shape."""
 
