@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 from kubectl import Kubectl
 from resources import POOL, ctl
+from workloads import name
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.root, pytest.mark.timeout(600)]
 
@@ -46,21 +47,19 @@ def test_kubectl_has_the_columns_of_bgpnetctl(kubectl: Kubectl, kind: str, wide:
 
 
 def test_their_rows_say_what_there_is(kubectl: Kubectl) -> None:
-    pool, *nodes = kubectl("get", "ippools,nodes.bgpnet.io", "-o", "wide", "--no-headers").split("\n\n")
+    text = kubectl("get", "ippools,nodes.bgpnet.io", "-o", "wide", "--no-headers")
+    rows = {row[0]: row[1:] for row in map(str.split, filter(None, text.splitlines()))}
     spec = kubectl.get("ippool", POOL)["spec"]
-    shown = [str(spec[name]).lower() for name in ("natOutgoing", "disabled", "disableBGPExport")]
-    modes = [spec["ipipMode"], spec["vxlanMode"]]
-    assert pool.split() == [
-        *(f"ippool.bgpnet.io/{POOL}", spec["cidr"], shown[0], *modes, *shown[1:], "all()", "Automatic")
-    ]
+    shown = [spec["ipipMode"], spec["vxlanMode"], "false", "false", spec["nodeSelector"], "Automatic"]
+    pool = rows.pop(f"ippool.bgpnet.io/{POOL}")
+    assert pool == [spec["cidr"], str(spec["natOutgoing"]).lower(), *shown]
     addresses = {
-        one["metadata"]["name"]: each["address"]
+        f"node.bgpnet.io/{name(one)}": each["address"]
         for one in kubectl.items("nodes")
         for each in one["status"]["addresses"]
         if each["type"] == "InternalIP"
     }
-    rows = dict(line.split() for line in "".join(nodes).splitlines() if line)
-    assert {name.partition("/")[2]: row.partition("/")[0] for name, row in rows.items()} == addresses
+    assert {node: row[0].partition("/")[0] for node, row in rows.items()} == addresses
 
 
 @pytest.mark.parametrize("bad", REFUSED, ids=lambda bad: f"{bad.kind} {bad.spec}")

@@ -1,0 +1,90 @@
+"""Everything that can be restarted is, while numbered packets flow between pods: none is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from agents import eventually
+from kube_cluster import KubeCluster
+from kube_node import KubeNode
+from kubectl import Json, Kubectl
+from resources import agents, container, ready, restarts
+from traffic import unharmed
+from workloads import PORT, SYSTEM, address, ask, deployment, name, pod, uid
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.root, pytest.mark.timeout(600)]
+
+PODS = 4
+PATIENCE = 180.0
+
+
+@pytest.fixture(scope="module")
+def pods(kubectl: Kubectl) -> Iterator[list[Json]]:
+    """Those that packets flow between: two on each node."""
+    kubectl.apply(deployment("flow", PODS))
+    yield kubectl.await_pods(PODS, "-l", "app=flow")
+    kubectl("delete", "deployment", "flow", "--wait=false")
+
+
+@pytest.mark.parametrize("part", ["agent", "speaker"])
+def test_a_container_is_killed(lab: KubeCluster, kubectl: Kubectl, pods: list[Json], part: str) -> None:
+    """On one node after the other, by the runtime; the kubelet starts it again in the same pod."""
+    count = len(lab.nodes)
+    eventually(lambda: ready(kubectl, count), "agents are not ready", PATIENCE)
+    with unharmed(lab, pods):
+        for node in lab.nodes.values():
+            before = agents(kubectl)[node.name]
+            _kill(node, container(before, part))
+            eventually(
+                lambda node=node, before=before: _again(kubectl, node.name, before, part), "it does not start", PATIENCE
+            )
+            eventually(lambda: ready(kubectl, count), "agents are not ready again", PATIENCE)
+    _a_new_pod_is_reached(kubectl, pods)
+
+
+def test_the_control_plane_is_killed(lab: KubeCluster, kubectl: Kubectl, pods: list[Json]) -> None:
+    """API server, then etcd, which has all resources of ours."""
+    with unharmed(lab, pods):
+        for process in (lab.api, lab.etcd):
+            process.end()
+            process.start()
+            lab.await_api()
+    eventually(lambda: ready(kubectl, len(lab.nodes)), "agents are not ready", PATIENCE)
+    _a_new_pod_is_reached(kubectl, pods)
+
+
+def test_the_daemon_set_is_upgraded(lab: KubeCluster, kubectl: Kubectl, pods: list[Json]) -> None:
+    """One node after the other gets a new pod: the old one, its agent and its ExaBGP, has ended before."""
+    before = {uid(one) for one in agents(kubectl).values()}
+    with unharmed(lab, pods):
+        kubectl("-n", SYSTEM, "rollout", "restart", "daemonset/bgpnet-node")
+        kubectl(
+            "-n", SYSTEM, "rollout", "status", "daemonset/bgpnet-node", f"--timeout={PATIENCE:g}s", seconds=PATIENCE
+        )
+    after = agents(kubectl)
+    assert set(after) == set(lab.nodes)
+    assert not before & {uid(one) for one in after.values()}
+    _a_new_pod_is_reached(kubectl, pods)
+
+
+def _kill(node: KubeNode, identity: str) -> None:
+    """kill -9 of all that is in a container."""
+    ctr = str(node.bin / "ctr")
+    node.run(ctr, "-n", "k8s.io", "tasks", "kill", "--all", "--signal", "SIGKILL", identity)
+
+
+def _again(kubectl: Kubectl, node: str, before: Json, part: str) -> bool:
+    now = agents(kubectl).get(node)
+    return now is not None and uid(now) == uid(before) and restarts(now)[part] == restarts(before)[part] + 1
+
+
+def _a_new_pod_is_reached(kubectl: Kubectl, pods: list[Json]) -> None:
+    """What has been restarted works: a pod that starts now reaches the others."""
+    kubectl.apply(pod("late"))
+    try:
+        (late,) = kubectl.await_pods(1, "-l", "app=late")
+        said = ask(kubectl, "late", [(address(one), PORT) for one in pods])
+        assert said == [f"{name(one)} to {address(late)}" for one in pods]
+    finally:
+        kubectl("delete", "pod", "late", "--wait=true")
