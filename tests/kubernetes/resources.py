@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kubectl import Json, Kubectl, condition
-from workloads import SYSTEM
+from workloads import SYSTEM, name
 
 POOL = "default-ipv4-ippool"
 AGENTS = "app.kubernetes.io/name=bgpnet-node"
@@ -41,12 +41,14 @@ def restarts(pod: Json) -> dict[str, int]:
     return {one["name"]: one["restartCount"] for one in pod["status"]["containerStatuses"]}
 
 
-def container(pod: Json, name: str) -> str:
+def container(pod: Json, called: str) -> str:
     """The runtime's name of a pod's container."""
-    (found,) = (one for one in pod["status"]["containerStatuses"] if one["name"] == name)
+    (found,) = (one for one in pod["status"]["containerStatuses"] if one["name"] == called)
     return str(found["containerID"]).rpartition("/")[2]
 
 
 def ctl(kubectl: Kubectl, *argv: str) -> str:
-    """What bgpnetctl prints in an agent's container."""
-    return kubectl("exec", "-n", SYSTEM, "daemonset/bgpnet-node", "-c", "agent", "--", "bgpnetctl", *argv)
+    """What bgpnetctl prints in the agent's container of a node that is Ready."""
+    nodes = kubectl.nodes()
+    found = next(one for node, one in sorted(agents(kubectl).items()) if nodes.get(node))
+    return kubectl.exec(name(found), "bgpnetctl", *argv, namespace=SYSTEM)
