@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pod_image
 import pytest
 from agents import eventually
+from bgpnet_network import Bgpnet
 from kube_cluster import ADDRESS, PLANE, KubeCluster
 from kubectl import Json, Kubectl
 from resources import POOL
@@ -35,7 +36,7 @@ def nodes(kubectl: Kubectl) -> Iterator[list[Json]]:
 
 
 @pytest.fixture
-def unmasked(kubectl: Kubectl) -> Iterator[None]:
+def unmasked(kubectl: Kubectl, bgpnet: Bgpnet) -> Iterator[None]:
     """While the pool does not ask for natOutgoing."""
     _mask(kubectl, on=False)
     yield
@@ -66,7 +67,7 @@ def test_every_pod_reaches_every_node(kubectl: Kubectl, pods: list[Json], nodes:
 
 
 def test_nat_is_seen_outside_and_only_where_asked(
-    kubectl: Kubectl, pods: list[Json], outside: str, request: pytest.FixtureRequest
+    kubectl: Kubectl, pods: list[Json], outside: str, bgpnet: Bgpnet, request: pytest.FixtureRequest
 ) -> None:
     """A pool with natOutgoing: pods have their node's address outside, and their own among themselves."""
     (far,) = {

@@ -9,7 +9,12 @@ from kubectl import Kubectl
 from resources import POOL, ctl
 from workloads import name
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.root,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("bgpnet"),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,17 +6,26 @@ from collections.abc import Iterator
 
 import pytest
 from agents import eventually
+from bgpnet_network import IMAGE, Bgpnet
 from kube_cluster import KubeCluster
 from kube_node import KubeNode
 from kubectl import Json, Kubectl
-from resources import agents, container, ready, restarts
+from resources import POOL, agents, container, ready, restarts
 from traffic import unharmed
-from workloads import PORT, SYSTEM, address, ask, deployment, name, pod, uid
+from workloads import PORT, address, ask, deployment, name, pod, uid
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.root,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("bgpnet"),
+]
 
 PODS = 4
 PATIENCE = 180.0
+LIBRARY = "docker.io/library/"
+"""What a container runtime puts before a name without a registry."""
+NEXT = "bgpnet:next"
 
 
 @pytest.fixture(scope="module")
@@ -54,24 +63,33 @@ def test_the_control_plane_is_killed(lab: KubeCluster, kubectl: Kubectl, pods: l
     _a_new_pod_is_reached(kubectl, pods)
 
 
-def test_the_daemon_set_is_upgraded(lab: KubeCluster, kubectl: Kubectl, pods: list[Json]) -> None:
-    """One node after the other gets a new pod: the old one, its agent and its ExaBGP, has ended before."""
-    before = {uid(one) for one in agents(kubectl).values()}
+def test_an_upgrade_loses_no_packet_and_changes_no_pool(
+    lab: KubeCluster, kubectl: Kubectl, pods: list[Json], bgpnet: Bgpnet
+) -> None:
+    """The manifests with another image: one node after the other gets a new pod, once the old one has ended."""
+    for node in lab.nodes.values():
+        node.run(_ctr(node), "-n", "k8s.io", "images", "tag", "--force", f"{LIBRARY}{IMAGE}", f"{LIBRARY}{NEXT}")
+    kubectl("patch", "ippool", POOL, "--type=merge", "-p", '{"spec": {"allowedUses": ["Workload"]}}')
+    pool, before = kubectl.get("ippool", POOL), {uid(one) for one in agents(kubectl).values()}
     with unharmed(lab, pods):
-        kubectl("-n", SYSTEM, "rollout", "restart", "daemonset/bgpnet-node")
-        kubectl(
-            "-n", SYSTEM, "rollout", "status", "daemonset/bgpnet-node", f"--timeout={PATIENCE:g}s", seconds=PATIENCE
-        )
+        kubectl.apply(*bgpnet.manifests(kubectl, image=NEXT))
+        bgpnet.await_rollout(kubectl)
     after = agents(kubectl)
     assert set(after) == set(lab.nodes)
     assert not before & {uid(one) for one in after.values()}
+    assert {each["image"] for one in after.values() for each in one["spec"]["containers"]} == {NEXT}
+    now = kubectl.get("ippool", POOL)
+    assert (uid(now), now["spec"]) == (uid(pool), pool["spec"])
     _a_new_pod_is_reached(kubectl, pods)
+
+
+def _ctr(node: KubeNode) -> str:
+    return str(node.bin / "ctr")
 
 
 def _kill(node: KubeNode, identity: str) -> None:
     """kill -9 of all that is in a container."""
-    ctr = str(node.bin / "ctr")
-    node.run(ctr, "-n", "k8s.io", "tasks", "kill", "--all", "--signal", "SIGKILL", identity)
+    node.run(_ctr(node), "-n", "k8s.io", "tasks", "kill", "--all", "--signal", "SIGKILL", identity)
 
 
 def _again(kubectl: Kubectl, node: str, before: Json, part: str) -> bool:

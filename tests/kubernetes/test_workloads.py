@@ -10,7 +10,12 @@ from workloads import PORT, address, ask, deployment, job, name, pod, service, s
 
 from bgpnet import annotations
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.kubernetes,
+    pytest.mark.root,
+    pytest.mark.timeout(600),
+    pytest.mark.usefixtures("bgpnet"),
+]
 
 PODS = 4
 KEPT = {annotations.KEEP: "true"}
