@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from agents import eventually
@@ -69,18 +70,29 @@ def test_an_upgrade_loses_no_packet_and_changes_no_pool(
     """The manifests with another image: one node after the other gets a new pod, once the old one has ended."""
     for node in lab.nodes.values():
         node.run(_ctr(node), "-n", "k8s.io", "images", "tag", "--force", f"{LIBRARY}{IMAGE}", f"{LIBRARY}{NEXT}")
-    kubectl("patch", "ippool", POOL, "--type=merge", "-p", '{"spec": {"allowedUses": ["Workload"]}}')
-    pool, before = kubectl.get("ippool", POOL), {uid(one) for one in agents(kubectl).values()}
-    with unharmed(lab, pods):
-        kubectl.apply(*bgpnet.manifests(kubectl, image=NEXT))
-        bgpnet.await_rollout(kubectl)
+    before = {uid(one) for one in agents(kubectl).values()}
+    with changed_pool(kubectl) as pool:
+        with unharmed(lab, pods):
+            kubectl.apply(*bgpnet.manifests(kubectl, image=NEXT))
+            bgpnet.await_rollout(kubectl)
+        now = kubectl.get("ippool", POOL)
+        assert (uid(now), now["spec"]) == (uid(pool), pool["spec"])
     after = agents(kubectl)
     assert set(after) == set(lab.nodes)
     assert not before & {uid(one) for one in after.values()}
     assert {each["image"] for one in after.values() for each in one["spec"]["containers"]} == {NEXT}
-    now = kubectl.get("ippool", POOL)
-    assert (uid(now), now["spec"]) == (uid(pool), pool["spec"])
     _a_new_pod_is_reached(kubectl, pods)
+
+
+@contextmanager
+def changed_pool(kubectl: Kubectl) -> Iterator[Json]:
+    """The first pool, which somebody has changed since it was made."""
+    patch = ("patch", "ippool", POOL, "--type=merge", "-p")
+    kubectl(*patch, '{"spec": {"natOutgoing": false}}')
+    try:
+        yield kubectl.get("ippool", POOL)
+    finally:
+        kubectl(*patch, '{"spec": {"natOutgoing": true}}')
 
 
 def _ctr(node: KubeNode) -> str:
