@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench cni image labimage install manifests
+.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench bench-kubernetes cni image labimage install manifests
 .PHONY: format clean
 
 help: ## list the targets
@@ -46,6 +46,9 @@ bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare
 	@$(PY) -m benchmarks.store
 	@$(PY) -m benchmarks.ipam
 	@$(PY) -m benchmarks.bgp
+
+bench-kubernetes: .cluster-ready cni ## 100 pods on one node of a real cluster beside ptp + host-local; memory, idle CPU (build/bench.json)
+	@$(PY) -m benchmarks.kubernetes
 
 cni: build/cni/bgpnet ## the program that container runtimes execute
 
