@@ -1,8 +1,8 @@
 """100 pods scheduled on one node until they run, beside ptp + host-local, and what our programs take on that node.
 
-Two clusters of one node each (tests/support/kube_cluster.py), both there all the time; round by round, in random order,
-each is given a Deployment of pods that only wait, and rid of it. `make bench-kubernetes` runs it; nothing passes or
-fails here.
+Two clusters of two nodes each (tests/support/kube_cluster.py), so that ours have a BGP session, both there all the
+time; round by round, in random order, each is given a Deployment of pods that only wait, all on its first node, and rid
+of it. `make bench-kubernetes` runs it; nothing passes or fails here.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Site:
 
     def __init__(self, cluster: KubeCluster) -> None:
         self._kubectl = cluster.kubectl
-        self.node: KubeNode = cluster[NODE]
+        self.nodes = list(cluster.nodes.values())
+        self.node = cluster[NODE]
         self._usual = self._sandboxes()
 
     def come(self, pods: int) -> float:
@@ -100,16 +101,16 @@ def spent(node: KubeNode, number: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def appetite(node: KubeNode, pods: int, seconds: float) -> list[Row]:
-    """Memory of the agent and the speaker, and the idle CPU of all, on a node that has so many pods."""
-    ours = processes(node)
-    memory = {word: sum(pss_mib(node, one) for one in ours[word]) for word in ("agent", "speaker", "relay")}
-    before = {word: sum(spent(node, one) for one in numbers) for word, numbers in ours.items()}
+def appetite(site: Site, pods: int, seconds: float) -> list[Row]:
+    """Memory of the agent and the speaker on the node that has so many pods, and the idle CPU of all."""
+    ours = processes(site.node)
+    memory = {word: sum(pss_mib(site.node, one) for one in ours[word]) for word in ("agent", "speaker", "relay")}
+    everywhere = [(node, processes(node)) for node in site.nodes]
+    controllers = [(node, one) for node, found in everywhere for one in found.get("controller", [])]
+    watched = {"controller": controllers} | {word: [(site.node, one) for one in ours[word]] for word in memory}
+    before = {word: sum(spent(*one) for one in each) for word, each in watched.items()}
     time.sleep(seconds)  # what is measured is this time
-    idle = {
-        word: (sum(spent(node, one) for one in numbers) - before[word]) / seconds * 100
-        for word, numbers in ours.items()
-    }
+    idle = {word: (sum(spent(*one) for one in each) - before[word]) / seconds * 100 for word, each in watched.items()}
     print("PSS: " + ", ".join(f"{word} {one:.1f} MiB" for word, one in memory.items()))
     print(f"CPU in {seconds:g} s: " + ", ".join(f"{word} {one:.2f} %" for word, one in idle.items()))
     metric = f"agent and speaker PSS, {pods} pods on the node"
@@ -127,7 +128,7 @@ def run(pods: int, rounds: int, idle: float) -> list[Row]:
         for number, (name, network) in enumerate(PEERS.items()):
             own = folder / str(number)
             own.mkdir()
-            sites[name] = Site(stack.enter_context(kube_cluster(own, network, count=1)))
+            sites[name] = Site(stack.enter_context(kube_cluster(own, network)))
         took: dict[str, list[float]] = {name: [] for name in sites}
         for number in range(rounds):
             for name in random.sample(list(sites), len(sites)):
@@ -137,7 +138,7 @@ def run(pods: int, rounds: int, idle: float) -> list[Row]:
         sites[OURS].come(pods)
         mine, peer = (percentile(took[name], 0.5) for name in (OURS, PTP))
         first = Row(f"{pods} pods on one node, until all are Running", mine, peer, PTP, "s", 1.05)
-        return [first, *appetite(sites[OURS].node, pods, idle)]
+        return [first, *appetite(sites[OURS], pods, idle)]
 
 
 def main() -> None:
