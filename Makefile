@@ -3,7 +3,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench cni image labimage install manifests
+.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench bench-kubernetes cni image labimage install manifests
 .PHONY: format clean
 
 help: ## list the targets
@@ -22,9 +22,8 @@ check: .test-ready ## the quick checks: format, types, import contracts, unit te
 	@lint-imports
 	@$(PY) -m pytest tests/unit -q
 
-test: .building check cni .built-ready ## everything that CI runs: the quick checks, then real kernels, speakers, datastores, Kubernetes
+test: .building check cni .built-ready ## everything that CI runs: the quick checks, then real kernels, speakers, datastores
 	@$(PY) -m pytest tests/contract tests/integration tests/chaos -q --durations=10
-	@$(MAKE) --no-print-directory test-kubernetes
 
 test-kubernetes: .cluster-ready cni ## a real Kubernetes on this machine, or the cluster that BGPNET_KUBECONFIG names
 	@$(PY) -m pytest tests/kubernetes -q --durations=10
@@ -46,6 +45,9 @@ bench: .test-ready cni ## CNI beside ptp + host-local, bgpnetctl beside the bare
 	@$(PY) -m benchmarks.store
 	@$(PY) -m benchmarks.ipam
 	@$(PY) -m benchmarks.bgp
+
+bench-kubernetes: .cluster-ready cni ## 100 pods on one node of a real cluster beside ptp + host-local; memory, idle CPU (build/bench.json)
+	@$(PY) -m benchmarks.kubernetes
 
 cni: build/cni/bgpnet ## the program that container runtimes execute
 
@@ -88,13 +90,14 @@ clean: ## what make made
 .building: .test-ready
 	@scripts/install kubernetes
 	@mkdir -p build
-	@(for name in $(BUILT) $(CLUSTER); do nice -n 19 scripts/gobuild $$name || exit 1; done) >build/gobuild.log 2>&1 &
+	@(for name in $(BUILT) $(API); do nice -n 19 scripts/gobuild $$name || exit 1; done) >build/gobuild.log 2>&1 &
 
 BUILT := etcd containerd cnitool
+API := "kubernetes kube-apiserver kubectl kube-proxy"
 CLUSTER := kubernetes coredns e2e
 
 .built-ready:
-	@for name in $(BUILT) "kubernetes kube-apiserver kubectl"; do scripts/gobuild $$name >/dev/null || exit 1; done
+	@for name in $(BUILT) $(API); do scripts/gobuild $$name >/dev/null || exit 1; done
 
 .cluster-ready: .test-ready
 	@scripts/install kubernetes

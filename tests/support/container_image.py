@@ -160,7 +160,7 @@ def build(docker: Docker, targets: Sequence[str] = ("node",)) -> dict[str, str]:
             docker("import", str(archive), mark)
         docker("tag", mark, name)
     env = {"DOCKER_HOST": docker.host, "ENGINE": docker.program, "BASE": BASE, "BUILD_BASE": BUILD_BASE}
-    flags = {"BUILD_FLAGS": "--network host --force-rm"}
-    said = {one: run("scripts/image", one, **env, **flags).splitlines()[-1] for one in targets}
+    env["BUILD_FLAGS"] = "--network host --force-rm"
+    said = {one: run("scripts/image", one, seconds=SLOW, **env).splitlines()[-1] for one in targets}
     docker("image", "prune", "--force", "--filter", "until=24h")
     return said
