@@ -48,6 +48,10 @@ class Bgpnet:
     def install(self, kubectl: Kubectl, nodes: Sequence[Place]) -> None:
         """`kubectl apply -k manifests/` with the first pool's modes; waits for all agents."""
         kubectl.apply(*self.manifests(kubectl))
+        self.await_rollout(kubectl)
+
+    def await_rollout(self, kubectl: Kubectl) -> None:
+        """Wait until agents and controller are as they were applied, and ready."""
         for one in ("daemonset/bgpnet-node", "deployment/bgpnet-controller"):
             wait = ["-n", NAMESPACE, "rollout", "status", one, f"--timeout={ROLLOUT:g}s"]
             done = kubectl.try_(*wait, seconds=2 * ROLLOUT)
@@ -62,9 +66,10 @@ class Bgpnet:
         ]
         return "\n".join([pods, *told])
 
-    def manifests(self, kubectl: Kubectl) -> list[Json]:
-        """The objects of manifests/, as kubectl renders them."""
-        found: list[Json] = list(yaml.safe_load_all(kubectl("kustomize", str(ROOT / "manifests"))))
+    def manifests(self, kubectl: Kubectl, image: str = IMAGE) -> list[Json]:
+        """The objects of manifests/, as kubectl renders them, with that image."""
+        text = kubectl("kustomize", str(ROOT / "manifests")).replace(f"image: {IMAGE}", f"image: {image}")
+        found: list[Json] = list(yaml.safe_load_all(text))
         wanted = {"BGPNET_IPV4POOL_CIDR": self.cidr, "BGPNET_IPV4POOL_IPIP": self.ipip}
         wanted |= {"BGPNET_IPV4POOL_VXLAN": self.vxlan}
         controller = next(one for one in found if (one["kind"], one["metadata"]["name"]) == CONTROLLER)

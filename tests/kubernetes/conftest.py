@@ -11,6 +11,7 @@ from pathlib import Path
 
 import networks
 import pytest
+from bgpnet_network import Bgpnet
 from kube_cluster import KubeCluster, kube_cluster
 from kubectl import Kubectl, outside
 from workloads import COREDNS
@@ -19,12 +20,12 @@ GIVEN = os.environ.get("BGPNET_KUBECONFIG", "")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With somebody's cluster, the tests that take one of ours apart are not asked for."""
-    if not GIVEN:
-        return
-    ours = [one for one in items if "lab" in getattr(one, "fixturenames", ())]
-    config.hook.pytest_deselected(items=ours)
-    items[:] = [one for one in items if one not in ours]
+    """Somebody's cluster is not taken apart; another network has no tests of bgpnet."""
+    unwanted = {"lab"} if GIVEN else set()
+    unwanted |= set() if isinstance(networks.chosen(), Bgpnet) else {"bgpnet"}
+    out = [one for one in items if unwanted & set(getattr(one, "fixturenames", ()))]
+    config.hook.pytest_deselected(items=out)
+    items[:] = [one for one in items if one not in out]
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +34,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeCluster]:
     with kube_cluster(tmp_path_factory.mktemp("kubernetes"), networks.chosen()) as made:
         made.kubectl.apply(COREDNS)
         yield made
+
+
+@pytest.fixture(scope="session")
+def bgpnet() -> Bgpnet:
+    """The cluster's network, for tests of no other one."""
+    network = networks.chosen()
+    assert isinstance(network, Bgpnet)
+    return network
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from kubectl import Kubectl
 
 Json = dict[str, Any]
 PORT = 8080
+SYSTEM = "bgpnet-system"
+"""The namespace of bgpnet's own pods."""
 COREDNS = Path(__file__).parent / "coredns.yaml"
 
 
@@ -35,15 +37,53 @@ def deployment(name: str, replicas: int, **spec: Any) -> Json:
         "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": labels},
     }
+    return _of_pods("Deployment", name, {"replicas": replicas}, pod_spec(topologySpreadConstraints=[spread], **spec))
+
+
+def pod(name: str, annotations: dict[str, str] | None = None, **spec: Any) -> Json:
+    """One of these pods."""
+    metadata = {"name": name, "labels": {"app": name}, "annotations": annotations or {}}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec(**spec)}
+
+
+def on_nodes(name: str, port: int) -> Json:
+    """A DaemonSet on the nodes' own network, which answers on that port with "NODE" and the caller's address."""
+    spec = pod_spec(hostNetwork=True, tolerations=[{"operator": "Exists"}])
+    container = spec["containers"][0]
+    container["args"] = ["serve", str(port), "$(NAME)"]
+    container["env"] = [{"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
+    container["readinessProbe"] = {"tcpSocket": {"port": port}, "periodSeconds": 1}
+    return _of_pods("DaemonSet", name, {}, spec)
+
+
+def job(name: str, completions: int, *argv: str) -> Json:
+    """A Job: so many pods that execute this, all at once."""
+    container = {"name": "box", "image": BOX, "command": list(argv)}
+    spec = {
+        "completions": completions,
+        "parallelism": completions,
+        "backoffLimit": 3,
+        "template": {"spec": {"containers": [container], "restartPolicy": "Never"}},
+    }
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
+
+
+def stateful_set(name: str, replicas: int, annotations: dict[str, str], **spec: Any) -> Json:
+    """A StatefulSet of these pods, all started at once, with annotations."""
+    more = {"replicas": replicas, "serviceName": name, "podManagementPolicy": "Parallel"}
+    made = _of_pods("StatefulSet", name, more, pod_spec(**spec))
+    made["spec"]["template"]["metadata"]["annotations"] = annotations
+    return made
+
+
+def _of_pods(kind: str, name: str, more: Json, spec: Json) -> Json:
+    labels = {"app": name}
+    template = {"metadata": {"labels": labels}, "spec": spec}
     return {
         "apiVersion": "apps/v1",
-        "kind": "Deployment",
+        "kind": kind,
         "metadata": {"name": name},
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod_spec(topologySpreadConstraints=[spread], **spec)},
-        },
+        "spec": {"selector": {"matchLabels": labels}, "template": template, **more},
     }
 
 
@@ -72,3 +112,8 @@ def address(pod: Json) -> str:
 def name(thing: Json) -> str:
     """An object's name."""
     return str(thing["metadata"]["name"])
+
+
+def uid(thing: Json) -> str:
+    """What tells an object from a later one of its name."""
+    return str(thing["metadata"]["uid"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,8 @@ from pathlib import Path
 SOURCE = Path(__file__).with_suffix(".c")
 WITHIN = 120.0
 """Seconds in which every flow has to have a packet through, and later the report has to be there."""
+NEAR = 0.05
+"""Seconds around a lost packet in which the control flow tells whether the machine lost it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,27 @@ def flowing(program: Path, rate: int, *groups: Sequence[End]) -> Iterator[Report
             process.kill()
     assert process.returncode == 0, f"the sender ended with {process.returncode}"
     _read(report, text)
+
+
+def told_apart(report: Report, node_of: Mapping[str, str]) -> tuple[list[Lost], list[Lost]]:
+    """What pods lost to route changes, and what the machine lost. node_of: the node's address by the pod's.
+
+    The flows between the nodes' own addresses, which are in the report, too, are those that tell: a pod's packet counts
+    as lost to the machine only if they lost some on the same way within NEAR of it.
+    """
+    control = [one for one in report.lost if one.source not in node_of]
+    lost: list[Lost] = []
+    by_machine: list[Lost] = []
+    for one in report.lost:
+        if one.source in node_of:
+            pair = node_of[one.source], node_of[one.target]
+            excused = any((other.source, other.target) == pair and _near(other, one) for other in control)
+            (by_machine if excused else lost).append(one)
+    return lost, by_machine
+
+
+def _near(one: Lost, other: Lost) -> bool:
+    return one.since - NEAR <= other.until and other.since <= one.until + NEAR
 
 
 def _read(report: Report, text: str) -> None:

@@ -22,13 +22,11 @@ from pathlib import Path
 from time import monotonic
 
 from agents import Cluster, Machine, Pod, eventually
-from packets import End, Lost, Report, build, flowing
+from packets import End, Lost, Report, build, flowing, told_apart
 
 from bgpnet.agent.learn import SETTLE
 from bgpnet.errors import AgentAway
 
-NEAR = 0.05
-"""Seconds around a lost packet in which the control flow tells whether the machine lost it."""
 GAPS = (0.3, 5.0)
 """Seconds between a restart and the next one, where there are two within ten: from, to."""
 MOST_LOST = 0.01
@@ -203,15 +201,10 @@ class Gate:
     def _count(self, outcome: Outcome, report: Report, told: Sequence[str]) -> None:
         nodes = {machine.name: machine.address for machine in self.made.machines}
         node_of = {pod.address: nodes[pod.node] for pod in self.pods}
-        control = [lost for lost in report.lost if lost.source not in node_of]
-        for lost in report.lost:
-            if lost.source in node_of:
-                pair = node_of[lost.source], node_of[lost.target]
-                excused = any((one.source, one.target) == pair and _near(one, lost) for one in control)
-                (outcome.lost_by_machine if excused else outcome.lost).append(lost)
+        outcome.lost, outcome.lost_by_machine = told_apart(report, node_of)
         outcome.sent = sum(count for pair, count in report.sent.items() if pair[0] in node_of)
         outcome.control_sent = sum(report.sent.values()) - outcome.sent
-        outcome.control_lost = sum(lost.count for lost in control)
+        outcome.control_lost = sum(lost.count for lost in report.lost if lost.source not in node_of)
         outcome.unreachable = {pair: count for pair, count in report.unreachable.items() if pair[0] in node_of}
         routes = [line for line in told if re.search(r"\bproto bgpnet", line)]
         outcome.deleted = [line for line in routes if line.startswith("Deleted")]
@@ -239,10 +232,6 @@ def end_speaker(machine: Machine, how: int) -> None:
         machine.kill_speaker()
     else:
         machine.speaker.end(how)
-
-
-def _near(one: Lost, other: Lost) -> bool:
-    return one.since - NEAR <= other.until and other.since <= one.until + NEAR
 
 
 def _is_well(machine: Machine, others: int) -> bool:

@@ -283,6 +283,7 @@ def test_the_agent_reads_what_it_needs_and_writes_what_is_its_own() -> None:
     found = rules("bgpnet-node")
     for kind in NEEDED:
         assert found[f"bgpnet.io/{kind.plural}"] >= READ, kind.plural
+    assert found["bgpnet.io/clusterinformations"] == READ  # for `bgpnetctl ipam check` and `get` in its container
     assert written("bgpnet-node") == {
         "ipamblocks": {"create", "patch", "delete"},
         "nodes": {"create", "patch"},
