@@ -211,7 +211,9 @@ class KubeNode:
             "kind": "KubeProxyConfiguration",
             "clientConnection": {"kubeconfig": str(kubeconfig)},
             "clusterCIDR": self.cidr,
-            "conntrack": {"maxPerCore": 0},
+            # The control plane reaches all pods through one node, which sees one direction of the others' connections:
+            # without this, kube-proxy's iptables mode drops that as INVALID.
+            "conntrack": {"maxPerCore": 0, "tcpBeLiberal": True},
             "hostnameOverride": self.name,
             "mode": self.mode,
             "oomScoreAdj": 0,
