@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from agents import eventually
-from kubectl import Kubectl, condition
-from resources import held
+from kubectl import Json, Kubectl, condition
+from resources import POOL, held
 from workloads import PORT, address, ask, deployment, job, name, pod, service, stateful_set, uid
 
 from bgpnet import annotations
@@ -65,10 +65,12 @@ def test_a_pod_that_asks_for_what_it_cannot_have_has_an_event(kubectl: Kubectl) 
     """With our sentence, which names the annotation, its value, and what to do; corrected, it runs."""
     kubectl.apply(pod("asking", {annotations.ADDRESSES: '["10.9.8.7"]'}))
     try:
-        eventually(lambda: told(kubectl, "asking"), lambda: kubectl("describe", "pod", "asking"), 120)
-        said = told(kubectl, "asking")[0]
-        assert annotations.ADDRESSES in said
-        assert "10.9.8.7" in said
+        asking = kubectl.get("pod", "asking")
+        eventually(lambda: told(kubectl, asking) != [], lambda: kubectl("describe", "pod", "asking"), 120)
+        said = told(kubectl, asking)[0]
+        assert f"annotation {annotations.ADDRESSES} of pod default/asking = 10.9.8.7 is outside every IP pool" in said
+        assert f"there is {POOL} (" in said
+        assert said in kubectl("describe", "pod", "asking")
         assert not condition(kubectl.get("pod", "asking"), "Ready")
     finally:
         kubectl("delete", "pod", "asking", "--ignore-not-found", "--wait=true")
@@ -77,7 +79,7 @@ def test_a_pod_that_asks_for_what_it_cannot_have_has_an_event(kubectl: Kubectl) 
     kubectl("delete", "pod", "asking", "--wait=false")
 
 
-def told(kubectl: Kubectl, pod: str) -> list[str]:
-    """The messages of our events of a pod."""
-    chosen = f"reason=NoAddress,involvedObject.kind=Pod,involvedObject.name={pod}"
+def told(kubectl: Kubectl, asking: Json) -> list[str]:
+    """The messages of our events of a pod, as `kubectl describe` looks for them."""
+    chosen = f"reason=NoAddress,involvedObject.kind=Pod,involvedObject.uid={uid(asking)}"
     return [str(one["message"]) for one in kubectl.items("events", "--field-selector", chosen)]
