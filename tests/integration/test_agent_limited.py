@@ -32,7 +32,16 @@ def two(tmp_path: Path) -> Iterator[Cluster]:
             machine.agent.start()
         for machine in made.machines:
             machine.ready()
+        eventually(lambda: all(has_identity(made, machine.name) for machine in made.machines), made.blocks, SOON)
         yield made
+
+
+def has_identity(made: Cluster, name: str) -> bool:
+    """Whether the node's agent has written its Node."""
+    repo = made.repo()
+    node = repo.find(kinds.NODE, name)
+    repo.store.close()
+    return isinstance(node, Node) and node.status is not None and node.status.identity is not None
 
 
 def status(machine: Machine, twin: bool = False) -> tuple[int, str]:

@@ -17,7 +17,14 @@ from bgpnet.model.resource import Metadata
 from bgpnet.store.factory import open_store
 from bgpnet.store.repo import Repo
 
-POOL = "apiVersion: bgpnet.io/v1\nkind: IPPool\nmetadata: {name: NAME}\nspec: {cidr: CIDR, natOutgoing: true}\n---\n"
+POOL = """\
+apiVersion: bgpnet.io/v1
+kind: IPPool
+metadata: {name: NAME}
+spec: {cidr: CIDR, allowedUses: [LoadBalancer]}
+---
+"""
+"""Of a pool that agents do nothing with: each write of it is warned of."""
 
 
 @pytest.fixture
