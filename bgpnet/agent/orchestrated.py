@@ -1,31 +1,20 @@
 """What follows from Kubernetes for this node: its Node object, what to follow, what must not be withdrawn. Pure.
 
-The agent writes its own Node, as everything in it: the labels of its Kubernetes Node, its addresses and its name there.
-Labels that came from Kubernetes are named in an annotation, so that those that people gave stay (Calico's node
-controller does the same).
+The agent writes its own Node as its Kubernetes Node has it (kubenode.py), so that no controller is needed for that; the
+controller makes the same of it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from msgspec import structs
-
+from bgpnet import kubenode
 from bgpnet.agent import peers, policies
 from bgpnet.agent.world import World
 from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.peering import Peerings
-from bgpnet.kubeobjects import NodeSeen
 from bgpnet.model import ip
-from bgpnet.model.node import Node, NodeAddress, OrchRef
-from bgpnet.model.resource import Metadata
-
-LABELS = "bgpnet.io/kube-labels"
-"""The annotation of our Node that has the labels which came from Kubernetes, as a JSON object."""
-ORCHESTRATOR = "k8s"
-INTERNAL, EXTERNAL = "InternalIP", "ExternalIP"
+from bgpnet.model.node import Node
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,30 +52,7 @@ def recorded(world: World, node: Node) -> Node:
     seen = world.kubernetes.node if world.kubernetes is not None else None
     if seen is None:
         return node
-    others = [one for one in node.spec.addresses if one.type not in (INTERNAL, EXTERNAL)]
-    internal = [NodeAddress(address=one, type=INTERNAL) for one in seen.internal_ips]
-    external = [NodeAddress(address=one, type=EXTERNAL) for one in seen.external_ips]
-    refs = [one for one in node.spec.orchRefs if one.orchestrator != ORCHESTRATOR]
-    ours = OrchRef(nodeName=seen.name, orchestrator=ORCHESTRATOR)
-    spec = structs.replace(node.spec, addresses=(*others, *internal, *external), orchRefs=(*refs, ours))
-    return Node(metadata=_labelled(node.metadata, seen), spec=spec, status=node.status)
-
-
-def _labelled(metadata: Metadata, seen: NodeSeen) -> Metadata:
-    """The labels of Kubernetes, and those that people gave: what came from there before and is gone there, goes."""
-    before = _remembered(metadata.annotations.get(LABELS, ""))
-    people = {name: text for name, text in metadata.labels.items() if before.get(name) != text}
-    text = json.dumps(dict(sorted(seen.labels.items())), separators=(",", ":"))
-    labels, notes = {**people, **seen.labels}, {**metadata.annotations, LABELS: text}
-    return structs.replace(metadata, labels=labels, annotations=notes)
-
-
-def _remembered(text: str) -> Mapping[str, object]:
-    try:
-        found = json.loads(text or "{}")
-    except ValueError:  # somebody wrote it by hand: what is there counts as given by people
-        return {}
-    return found if isinstance(found, dict) else {}
+    return kubenode.like(node, seen)
 
 
 def disagreements(world: World) -> list[str]:

@@ -25,13 +25,14 @@ from bgpnet.agent.kubeevents import (
     SecretHeard,
     ServicesHeard,
 )
-from bgpnet.agent.orchestrated import LABELS, Wanted
+from bgpnet.agent.orchestrated import Wanted
 from bgpnet.agent.plan import plan
 from bgpnet.agent.status import status
 from bgpnet.agent.world import CLAIM_PATIENCE, Kubernetes, World
 from bgpnet.annotations import POOLS, Meta
 from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.secret import Secrets, secret
+from bgpnet.kubenode import KUBE_LABELS
 from bgpnet.kubeobjects import NodeSeen
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
@@ -198,7 +199,7 @@ def test_the_own_node_says_what_kubernetes_says_of_it() -> None:
     world = run(cluster(), OwnNodeHeard(SEEN))
     written = recorded(world)
     assert written.metadata.labels == {"rack": "a"}
-    assert written.metadata.annotations == {LABELS: '{"rack":"a"}'}
+    assert written.metadata.annotations == {KUBE_LABELS: '{"rack":"a"}'}
     assert written.spec.orchRefs == (OrchRef(nodeName="node1", orchestrator="k8s"),)
     assert written.spec.addresses == (
         NodeAddress(address="192.0.2.1", type="InternalIP"),
@@ -220,7 +221,7 @@ def test_labels_that_people_gave_stay_and_those_that_went_in_kubernetes_go() -> 
 def test_a_note_that_somebody_spoilt_makes_all_labels_those_of_people() -> None:
     world = run(cluster(), OwnNodeHeard(SEEN))
     one = recorded(world)
-    spoilt = structs.replace(one.metadata, labels={"mine": "yes"}, annotations={LABELS: "[oops"})
+    spoilt = structs.replace(one.metadata, labels={"mine": "yes"}, annotations={KUBE_LABELS: "[oops"})
     world = stored(world, structs.replace(one, metadata=spoilt))
     assert recorded(world).metadata.labels == {"mine": "yes", "rack": "a"}
 
