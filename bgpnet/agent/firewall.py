@@ -12,9 +12,9 @@ from dataclasses import replace
 from time import monotonic
 
 from bgpnet.agent.events import FirewallLooked
-from bgpnet.agent.threads import start
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.packets import NOTHING, Barrier, Firewall, PacketRules
+from bgpnet.threads import start
 
 log = logging.getLogger("bgpnet.agent")
 

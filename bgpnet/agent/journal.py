@@ -34,10 +34,10 @@ from bgpnet.agent.contents import came as came
 from bgpnet.agent.contents import decode as decode
 from bgpnet.agent.contents import encode as encode
 from bgpnet.agent.contents import restore as restore
-from bgpnet.agent.threads import start
 from bgpnet.agent.world import Pod
 from bgpnet.errors import JournalFailed
 from bgpnet.model.ipamblock import IPAMBlock
+from bgpnet.threads import start
 
 HISTORY = 1000
 """Lines beyond four times what it had when it was written last before the file is rewritten.

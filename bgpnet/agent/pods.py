@@ -46,7 +46,6 @@ from bgpnet.agent.events import (
     WirePod,
 )
 from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodWent, came
-from bgpnet.agent.threads import loudly, start
 from bgpnet.agent.watched import Netns as Sighted
 from bgpnet.agent.world import Pod
 from bgpnet.cnispec import Attachment
@@ -55,6 +54,7 @@ from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import Wiring
 from bgpnet.model.instant import stamp
 from bgpnet.store.repo import Repo
+from bgpnet.threads import loudly, start
 
 Emit = Callable[[Event], None]
 Netns = Callable[[int], int | None]

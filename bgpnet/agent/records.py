@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from time import monotonic
 
 from bgpnet.agent.events import Changed, Event, Gone, StoreAway
-from bgpnet.agent.threads import start
 from bgpnet.errors import AlreadyExists, Conflict, Invalid, NotFound, StoreError
 from bgpnet.model.kinds import Resource, kind_of
 from bgpnet.store.repo import Repo
+from bgpnet.threads import start
 
 log = logging.getLogger("bgpnet.agent")
 

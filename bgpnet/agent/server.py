@@ -22,9 +22,9 @@ from typing import Protocol
 
 from bgpnet import cnispec, wire
 from bgpnet.agent.events import Asked, CniAsked, Event
-from bgpnet.agent.threads import start
 from bgpnet.cnispec import BAD_ENVIRONMENT, TRY_AGAIN
 from bgpnet.errors import CniError, UsageError
+from bgpnet.threads import start
 
 log = logging.getLogger("bgpnet.agent")
 

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
-from bgpnet.agent.threads import start
 from bgpnet.bgp.conf import SpeakerConf, render
 from bgpnet.bgp.export import Advert
 from bgpnet.bgp.speaker import Speaker
 from bgpnet.errors import SpeakerAway
 from bgpnet.model.ip import Address, Network
+from bgpnet.threads import start
 
 log = logging.getLogger("bgpnet.agent")
 

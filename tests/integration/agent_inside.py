@@ -26,7 +26,6 @@ from bgpnet.agent.records import Records
 from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.status import NEEDED
-from bgpnet.agent.threads import start
 from bgpnet.agent.world import Me, World
 from bgpnet.bgp.speaker import Speaker
 from bgpnet.client import AgentClient
@@ -38,6 +37,7 @@ from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.store.api import Entry as Entry
 from bgpnet.store.api import Event, Listing, Revision, Store
 from bgpnet.store.repo import Repo
+from bgpnet.threads import start
 
 
 class Counting:
