@@ -60,8 +60,9 @@ class Store(Protocol):
         """
 
     def delete(self, key: str, expected: Revision | None) -> Revision:
-        """Delete; returns the deletion's revision, or ABSENT where the datastore does not tell it (Kubernetes).
+        """Delete; returns the deletion's revision, or ABSENT where the datastore does not tell it.
 
+        Kubernetes never does; etcd does not where it lost the answer and then compacted the history.
         Raises NotFound, or Conflict when the stored revision is another.
         """
 

@@ -26,6 +26,7 @@ HISTORY = 50_000
 """Revisions kept for watches: minutes at hundreds of writes a second; bounds etcd's database at about 1 GB."""
 _TRIM = 1_000  # revisions between compactions
 _PAGE = 500  # entries that a list reads at once
+_UNTOLD = 0  # the revision of a deletion whose answer was lost and whose history is compacted
 
 
 class EtcdStore:
@@ -133,7 +134,7 @@ class EtcdStore:
             if change:
                 return replace(swapped, done=True, revision=change.revision) if change.value == value else swapped
         if (found.value if found else None) == value:
-            return replace(swapped, done=True, revision=found.revision if found else swapped.revision)
+            return replace(swapped, done=True, revision=found.revision if found else _UNTOLD)
         raise StoreUnreachable(
             f"{key}: {self._cluster.options} lost the answer to a write, and others wrote since; read it again"
         )
@@ -184,7 +185,7 @@ class EtcdStore:
         return Entry(row.key, row.value or b"", self._revision(row.revision))
 
     def _revision(self, number: int) -> Revision:
-        return keys.revision(self._identity, number)
+        return ABSENT if number == _UNTOLD else keys.revision(self._identity, number)
 
 
 def _not_found(key: str) -> NotFound:

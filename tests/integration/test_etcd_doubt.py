@@ -86,6 +86,24 @@ def test_a_deletion_has_found_what_it_deleted(doubt: Doubt) -> None:
         doubt.store.delete(KEY, first)
 
 
+def test_a_deletion_tells_no_revision_but_its_own(doubt: Doubt) -> None:
+    """The history alone knows it once others have written; compacted, nobody does."""
+    first = doubt.straight.put(KEY, b"first", ABSENT)
+    later: list[Revision] = []
+    told = doubt.lost(
+        lambda: doubt.store.delete(KEY, first), then=lambda: later.append(doubt.straight.put("/t/other", b"", ABSENT))
+    )
+    assert told not in (ABSENT, first, *later)
+
+    def others_write_and_compact() -> None:
+        later.append(doubt.straight.put("/t/another", b"", ABSENT))
+        doubt.straight.compact()
+
+    second = doubt.straight.put(KEY, b"second", ABSENT)
+    assert doubt.lost(lambda: doubt.store.delete(KEY, second), then=others_write_and_compact) == ABSENT
+    assert doubt.straight.get(KEY) is None
+
+
 def test_a_replacement_that_others_replaced_was_done(doubt: Doubt) -> None:
     """The key's history tells."""
     first = doubt.straight.put(KEY, b"first", ABSENT)
