@@ -22,8 +22,9 @@ check: .test-ready ## the quick checks: format, types, import contracts, unit te
 	@lint-imports
 	@$(PY) -m pytest tests/unit -q
 
-test: .building check cni .built-ready ## everything that CI runs: the quick checks, then real kernels, speakers, datastores
+test: .building check cni .built-ready ## everything that CI runs: quick checks, then real kernels, speakers, datastores, Kubernetes
 	@$(PY) -m pytest tests/contract tests/integration tests/chaos -q --durations=10
+	@$(MAKE) --no-print-directory test-kubernetes
 
 test-kubernetes: .cluster-ready cni ## a real Kubernetes on this machine, or the cluster that BGPNET_KUBECONFIG names
 	@$(PY) -m pytest tests/kubernetes -q --durations=10
@@ -86,11 +87,12 @@ clean: ## what make made
 	@scripts/install test
 	@$(MAKE) --no-print-directory $(VENV)/installed-dev
 
-# Kubernetes and its tests take ten minutes to build where they are not built yet: behind the other tests.
+# Kubernetes and its tests take ten minutes to build where they are not built yet: behind the other tests, which need
+# some of it and come first.
 .building: .test-ready
 	@scripts/install kubernetes
 	@mkdir -p build
-	@(for name in $(BUILT) $(API); do nice -n 19 scripts/gobuild $$name || exit 1; done) >build/gobuild.log 2>&1 &
+	@(for name in $(BUILT) $(API) $(CLUSTER); do nice -n 19 scripts/gobuild $$name || exit 1; done) >build/gobuild.log 2>&1 &
 
 BUILT := etcd containerd cnitool
 API := "kubernetes kube-apiserver kubectl kube-proxy"
