@@ -1,11 +1,13 @@
-"""World -> what is to become of packets: whom natOutgoing masquerades, and who may send tunnelled packets. Pure."""
+"""World -> what is to become of packets: whom natOutgoing masquerades, who may send tunnelled packets, and for which
+Services' addresses a packet must not go back to the router that sent it. Pure.
+"""
 
 from __future__ import annotations
 
 from ipaddress import IPv4Address
 
 from bgpnet import names
-from bgpnet.agent import facts
+from bgpnet.agent import facts, policies
 from bgpnet.agent.world import World
 from bgpnet.kernel.packets import NOTHING, PacketRules, collapsed
 from bgpnet.model import ip, kinds
@@ -13,13 +15,13 @@ from bgpnet.model.ippool import AllowedUse, Encap
 
 
 def rules(world: World) -> PacketRules | None:
-    """The wish; None while the nodes or the pools are not known: what is there stays.
+    """The wish; None while the nodes, the pools or the configuration are not known: what is there stays.
 
     As Calico (reference 4.6): disabled pools count like all others, and pools for load balancers alone do not.
     """
     if not world.me.firewall:
         return NOTHING
-    if not world.is_synced(kinds.IPPOOL, kinds.NODE):
+    if not world.is_synced(kinds.IPPOOL, kinds.NODE, kinds.BGPCONFIGURATION):
         return None
     pools = facts.lingering_pools(world)
     nodes = _nodes(world)
@@ -33,7 +35,12 @@ def rules(world: World) -> PacketRules | None:
         inside += [ip.host(node) for node in nodes]
     used = frozenset(name for name, is_used in tunnels.items() if is_used)
     return PacketRules(
-        masquerade=outgoing, inside=collapsed(inside), nodes=nodes, tunnels=used, nat=bool(outgoing or used)
+        masquerade=outgoing,
+        inside=collapsed(inside),
+        nodes=nodes,
+        tunnels=used,
+        nat=bool(outgoing or used),
+        services=collapsed(policies.ranges(world).all()),
     )
 
 

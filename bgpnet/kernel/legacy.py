@@ -26,6 +26,7 @@ TABLES = ("raw", "filter", "nat")
 PODS = f"{POD_LINK_PREFIX}+"
 MARK = "-m comment --comment bgpnet"
 PODS_CHAIN, INPUT, NODES, NAT = "BGPNET-PODS", "BGPNET-INPUT", "BGPNET-NODES", "BGPNET-NAT"
+SERVICES = "BGPNET-SERVICES"
 _MASQUERADE = "-j MASQUERADE --random-fully"
 _SERVICE = (
     f"-m conntrack --ctstate DNAT -m addrtype --src-type LOCAL -m addrtype ! --src-type LOCAL --limit-iface-out"
@@ -34,10 +35,11 @@ _SERVICE = (
 _JUMPS = {
     PODS_CHAIN: ("raw", f"PREROUTING -i {PODS} {MARK} -j {PODS_CHAIN}"),
     INPUT: ("filter", f"INPUT {MARK} -j {INPUT}"),
+    SERVICES: ("filter", f"FORWARD ! -i {PODS} {MARK} -j {SERVICES}"),
     NAT: ("nat", f"POSTROUTING {MARK} -j {NAT}"),
 }
 """By chain of ours: in which table it is, and who leads there."""
-_TABLE_OF = {PODS_CHAIN: "raw", NODES: "filter", INPUT: "filter", NAT: "nat"}
+_TABLE_OF = {PODS_CHAIN: "raw", NODES: "filter", INPUT: "filter", SERVICES: "filter", NAT: "nat"}
 _PROTOCOL = re.compile(r"-p (ipencap|ipip)\b")
 """What the machine's /etc/protocols calls it, where there is one."""
 
@@ -94,6 +96,7 @@ def parse(have: Tables) -> PacketRules | None:
         nodes=frozenset(IPv4Address(one) for one in _found(r"-s (\S+)/32 -j RETURN", _of(NODES, lines))),
         tunnels=frozenset(_found(rf"-o (\S+) {re.escape(_SERVICE)}", nat)),
         nat=NAT in chains,
+        services=collapsed(IPv4Network(one) for one in _found(r"(?:-d (\S+) )?-j DROP", _of(SERVICES, lines))),
     )
     wish = _chains(found)
     same = wish == {chain: tuple(_of(chain, lines)) for chain in chains}
@@ -137,6 +140,8 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
         NODES: (*(f"-s {node}/32 -j RETURN" for node in nodes), "-j DROP"),
         INPUT: tuple(arriving),
     }
+    if rules.services:
+        chains[SERVICES] = tuple(f"{_match('-d', net)}-j DROP" for net in sorted(rules.services))
     if rules.nat:
         chains[NAT] = (
             "-o lo -j RETURN",

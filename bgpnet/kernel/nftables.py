@@ -34,13 +34,17 @@ _SETS = {
     "inside": "type ipv4_addr; flags interval;",
     "nodes": "type ipv4_addr;",
     "tunnels": "type ifname;",
+    "services": "type ipv4_addr; flags interval;",
 }
 _HOOKS = {
     "prerouting": ("filter", "prerouting", -300),
     "input": ("filter", "input", 0),
+    "forward": ("filter", "forward", 50),
     "postrouting": ("nat", "postrouting", 100),
 }
-"""By chain: type, hook and priority (before connection tracking; as iptables' filter; as its source NAT)."""
+"""By chain: type, hook and priority (before connection tracking; as iptables' filter; after that, so that kube-proxy
+refuses what has no endpoint; as iptables' source NAT).
+"""
 _TRANSLATIONS = (
     ('oifname "lo" return', "stays here"),
     (f"oifname {PODS} return", "stays here"),
@@ -169,6 +173,7 @@ def parse(listing: bytes) -> PacketRules | None:
             nodes=frozenset(IPv4Address(_value(one)) for one in sets["nodes"]),
             tunnels=frozenset(str(_value(one)) for one in sets["tunnels"]),
             nat="postrouting" in chains,
+            services=collapsed(_networks(sets["services"])),
         )
     except ValueError:
         return None
@@ -236,6 +241,8 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
         "prerouting": (_rule(f"iifname {PODS} jump pods", "from pods"),),
         "input": tuple(arriving),
     }
+    if rules.services:
+        chains["forward"] = (_rule(f"iifname != {PODS} ip daddr @services counter drop", "nobody's Service"),)
     if rules.nat:
         chains["postrouting"] = tuple(_rule(text, why) for text, why in _TRANSLATIONS)
     return chains
@@ -268,6 +275,7 @@ def _elements(rules: PacketRules) -> Mapping[str, frozenset[IPv4Network] | froze
         "inside": rules.inside,
         "nodes": rules.nodes,
         "tunnels": rules.tunnels,
+        "services": rules.services,
     }
 
 

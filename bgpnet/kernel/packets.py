@@ -1,4 +1,5 @@
-"""What is to become of packets, as values: whose sources are masqueraded, who may send tunnelled packets. Pure.
+"""What is to become of packets, as values: whose sources are masqueraded, who may send tunnelled packets, and which
+Services' addresses lead nowhere. Pure.
 
 One value, `PacketRules`, has two renderings: nft's table `inet bgpnet` (kernel/nftables.py), and for kernels without
 nftables chains of iptables-legacy (kernel/legacy.py). IPv4 only: pods have no other addresses.
@@ -30,6 +31,8 @@ class PacketRules:
     tunnelled packets to this node. tunnels: our devices that are in use; what the node itself sends over them to a
     Service's pod gets the device's address, so that answers come back through it. nat: whether the kernel translates
     addresses at all; it is left so once it was, because with its last rule the kernel forgets established connections.
+    services: the announced ranges of Services, collapsed: what comes for one of them from elsewhere than a pod, and was
+    not redirected on its way, would go back to the router that sent it, to and fro until its TTL ends.
     """
 
     masquerade: Networks = frozenset()
@@ -37,6 +40,7 @@ class PacketRules:
     nodes: frozenset[IPv4Address] = frozenset()
     tunnels: frozenset[str] = frozenset()
     nat: bool = False
+    services: Networks = frozenset()
 
 
 NOTHING = PacketRules()

@@ -37,6 +37,8 @@ def test_nothing_is_known_before_nodes_and_pools_are() -> None:
     world = run(world, events.Listed(kinds.IPPOOL, (OUT,)))
     assert plan(world).packets is None
     world = run(world, events.Listed(kinds.NODE, ()))
+    assert plan(world).packets is None
+    world = run(world, events.Listed(kinds.BGPCONFIGURATION, ()))
     assert said(rules(world).nodes) == "192.0.2.1"
 
 
@@ -117,6 +119,7 @@ table inet bgpnet {
 	set inside { type ipv4_addr; flags interval; elements = { 10.1.0.0/16 }; }
 	set nodes { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2, 203.0.113.7 }; }
 	set tunnels { type ifname; }
+	set services { type ipv4_addr; flags interval; }
 	chain pods {
 		meta l4proto 4 counter drop comment "bgpnet 11694c24: IP in IP from a pod"
 		meta nfproto ipv4 fib saddr . iif oif missing counter drop comment "bgpnet 7d90a877: not the pod's own address"
@@ -155,7 +158,7 @@ def test_other_rules_take_their_place_without_the_table_being_deleted() -> None:
     script = nftables.script(after, before)
     assert "delete table" not in script
     assert "flush set" not in script
-    assert script.count("flush chain") == 4
+    assert script.count("flush chain") == 5
     assert "IP in IP, not from a node" in script
 
 
