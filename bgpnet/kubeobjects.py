@@ -130,6 +130,8 @@ def node(document: Json) -> NodeSeen:
     )
 
 
+HEADLESS = "None"
+"""The clusterIP of a Service that has none (core/v1, ClusterIPNone)."""
 SERVICE_NAME = "kubernetes.io/service-name"
 """The label of an EndpointSlice that names its Service (discovery.k8s.io/v1)."""
 
@@ -149,16 +151,20 @@ def meta(document: Json) -> Meta:
 
 
 def service(document: Json) -> Service:
-    """A Service (core/v1); a balancer that is known by a host name only has no address."""
+    """A Service (core/v1). Without addresses are a headless one, whose clusterIP is `None`, a balancer that is known by
+    a host name only, and one that does not leave its address to the nodes (ipMode Proxy: no kube-proxy takes it).
+    """
     spec, status = _object(document, "spec"), _object(document, "status")
     ingress = _objects(_object(status, "loadBalancer"), "ingress")
     local = _text(spec, "externalTrafficPolicy") == TrafficPolicy.LOCAL
     one, several = _text(spec, "clusterIP"), _strings(spec, "clusterIPs")
     return Service(
         type=_service_type(_text(spec, "type")),
-        cluster_ips=several or ((one,) if one else ()),
+        cluster_ips=tuple(each for each in several or (one,) if each not in ("", HEADLESS)),
         external_ips=_strings(spec, "externalIPs"),
-        load_balancer_ips=tuple(address for point in ingress if (address := _text(point, "ip"))),
+        load_balancer_ips=tuple(
+            address for point in ingress if (address := _text(point, "ip")) and _text(point, "ipMode") != "Proxy"
+        ),
         policy=TrafficPolicy.LOCAL if local else TrafficPolicy.CLUSTER,
     )
 

@@ -106,13 +106,14 @@ class PodWired:
 
 @dataclass(frozen=True, slots=True)
 class PodRefused:
-    """The pod could not be journalled or wired; nothing of it is left in the kernel. again: see WirePod."""
+    """The pod could not be journalled or wired; nothing of it is left in the kernel. again, uid: see WirePod."""
 
     number: int
     attachment: Attachment
     version: str
     reason: str
     again: bool = False
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +273,16 @@ class JournalTold:
 
 @dataclass(frozen=True, slots=True)
 class WirePod:
-    """Journal the allocation, wire the pod, report PodWired or PodRefused. again: the pod had its address before."""
+    """Journal the allocation, wire the pod, report PodWired or PodRefused. again: the pod had its address before.
+
+    uid: the pod's in Kubernetes, for those who tell of it.
+    """
 
     number: int
     pod: Pod
     version: str
     again: bool = False
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,9 +112,7 @@ def test_what_is_no_service_goes_to_and_fro_until_the_ranges_are_configured(made
     n1, _, outside = made.machines
     outside.run("ip", "route", "add", RANGE, "via", n1.address)
     for machine in (n1, outside):
-        machine.run(
-            "sh", "-c", "cd /proc/sys/net/ipv4; echo 1 >ip_forward; for i in conf/*/rp_filter; do echo 0 >$i; done"
-        )
+        machine.run("sh", "-c", FORWARDS)
     assert visits(made) > 20
     n1.ctl("apply", "-f", "-", stdin=CONFIGURATION)
     for machine in made.machines[:2]:
@@ -122,6 +120,10 @@ def test_what_is_no_service_goes_to_and_fro_until_the_ranges_are_configured(made
     assert visits(made) == 1
 
 
+FORWARDS = (
+    "cd /proc/sys/net/ipv4; echo 1 >ip_forward; for i in conf/*; do echo 0 | tee $i/rp_filter >$i/send_redirects; done"
+)
+"""Each redirect would make the kernel withhold its other words to that address, kube-proxy's refusals, for a second."""
 WATCH = """
 table ip watch
 delete table ip watch

@@ -15,6 +15,7 @@ from bgpnet.agent import events, orchestrated
 from bgpnet.agent.events import Answer, Warn, WirePod
 from bgpnet.agent.kubeevents import (
     NAMESPACES,
+    NOT_WIRED,
     DescribePod,
     EndpointsHeard,
     Grievance,
@@ -177,6 +178,18 @@ def test_so_is_the_owner_of_one_that_waited_in_vain_and_nobody_else() -> None:
         one for one in effects(run(cluster(), SHOP), asked(annotations={POOLS: "x"}))[1] if isinstance(one, Answer)
     ]
     assert answer.grievance is None  # the runtime did not say which pod it is
+
+
+def test_the_owner_of_one_that_the_kernel_refuses_is_told_too() -> None:
+    world, found = effects(run(cluster(), SHOP), asked(annotations=NONE, uid="u-1"))
+    [wire] = [one for one in found if isinstance(one, WirePod)]
+    assert wire.uid == "u-1"
+    refused = events.PodRefused(1, wire.pod.attachment, "1.0.0", "eth0 is there already", uid=wire.uid)
+    _, found = effects(world, refused)
+    [answer] = [one for one in found if isinstance(one, Answer)]
+    assert answer.grievance == Grievance(POD, "u-1", "eth0 is there already", NOT_WIRED)
+    _, found = effects(world, replace(refused, uid=""))
+    assert [one.grievance for one in found if isinstance(one, Answer)] == [None]
 
 
 # the own Node
