@@ -72,7 +72,7 @@ class Kubernetes:
             self._end("Services", ServicesHeard(None))
             self._end("EndpointSlices", EndpointsHeard(None))
         for name in sorted(wanted.secrets - before.secrets):
-            feed = SecretFeed(self._emit, self._namespace, name, self._denied)
+            feed = SecretFeed(self._emit, self._namespace, name, self.denied)
             path = f"/api/v1/namespaces/{self._namespace}/secrets"
             self._follow(f"Secret {name}", path, feed.told, fields=f"metadata.name={name}")
         for name in sorted(before.secrets - wanted.secrets):
@@ -82,10 +82,13 @@ class Kubernetes:
         """Ask about a pod; the answer is an event."""
         self._askers.submit(loudly(describe), self._api, question, self._emit)
 
-    def _denied(self, name: str) -> str:
-        """Why the Secret may not be read, for good; nothing when it may, or nobody can say."""
+    def denied(self, name: str) -> str:
+        """Why the Secret may not be followed, for good; nothing when it may, or nobody can say.
+
+        Listed, as it is followed: a Role that permits `get` alone is a refusal.
+        """
         try:
-            self._api.get(f"/api/v1/namespaces/{self._namespace}/secrets/{name}")
+            self._api.list(f"/api/v1/namespaces/{self._namespace}/secrets", fields=f"metadata.name={name}")
         except Refused as refused:
             return str(refused)
         except BgpnetError:

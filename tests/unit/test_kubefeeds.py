@@ -27,6 +27,7 @@ from bgpnet.annotations import POOLS, Meta
 from bgpnet.bgp import services
 from bgpnet.bgp.services import Ranges
 from bgpnet.kube.client import Api, Json
+from bgpnet.kube.errors import Refused
 from bgpnet.kube.reflector import Away, Gone, Listed, Put
 from bgpnet.model import ip
 from bgpnet.model.service import Endpoint, Service, ServiceType, TrafficPolicy
@@ -176,6 +177,27 @@ def test_a_secret_is_told_as_passwords() -> None:
     feed.told(Gone({}))
     assert said[1:] == [SecretHeard("bgp", {}, "Secret net/bgp does not exist")]
     assert "s3cret" not in repr(said)
+
+
+class Denying:
+    """An API server that lets a Secret be read, and not be listed, which following it begins with."""
+
+    def get(self, path: str) -> Json | None:
+        return {"metadata": {"name": "bgp"}, "data": {}}
+
+    def list(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Json], str]:
+        raise Refused(f"may not list {path} {fields}", 403, "Forbidden", "")
+
+
+def test_a_secret_that_may_be_read_and_not_be_followed_is_refused_or_all_sessions_would_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    feeds = kubefeeds.Kubernetes(cast("Api", Denying()), "n1", "net", tmp_path, lambda event: None, threading.Event())
+    said: list[Event] = []
+    feed = kubetold.SecretFeed(said.append, "net", "bgp", feeds.denied)
+    feed.doubt()
+    reason = "may not list /api/v1/namespaces/net/secrets metadata.name=bgp"
+    assert said == [SecretHeard("bgp", {}, reason)]
 
 
 def test_away_is_said_after_and_back_once() -> None:
