@@ -169,6 +169,38 @@ def service(document: Json) -> Service:
     )
 
 
+def only_service(document: Json) -> dict[str, Any]:
+    """Of a Service what `key` and `service` read."""
+    return {**_only(document, _SERVICE)}
+
+
+def only_endpoints(document: Json, node: str) -> dict[str, Any]:
+    """Of an EndpointSlice what `key` and `endpoints` read: for this node it says the same."""
+    _, which = endpoints(document, node)
+    return {**_only(document, _SLICE), "endpoints": [{"nodeName": one.node} for one in which]}
+
+
+_Shape = Mapping[str, Any]
+_NAMES: _Shape = {"name": None, "namespace": None}
+_SERVICE: _Shape = {
+    "metadata": _NAMES,
+    "spec": dict.fromkeys(("type", "clusterIP", "clusterIPs", "externalIPs", "externalTrafficPolicy")),
+    "status": {"loadBalancer": {"ingress": {"ip": None, "ipMode": None}}},
+}
+_SLICE: _Shape = {"metadata": {**_NAMES, "labels": {SERVICE_NAME: None}}}
+
+
+def _only(found: Any, shape: _Shape | None) -> Any:
+    """What a shape names of an object, or of each in a list; None: all of it."""
+    if shape is None:
+        return found
+    if isinstance(found, list | tuple):
+        return [_only(one, shape) for one in found]
+    if not isinstance(found, Mapping):
+        return found
+    return {name: _only(found[name], inner) for name, inner in shape.items() if name in found}
+
+
 def endpoints(document: Json, node: str) -> tuple[str, tuple[Endpoint, ...]]:
     """Of an EndpointSlice (discovery.k8s.io/v1) its Service, and whether it has ready endpoints here and elsewhere.
 

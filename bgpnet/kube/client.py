@@ -32,7 +32,7 @@ QUIET = 90.0
 """Seconds without a byte after which the server of a watch counts as hung; bookmarks come every 60."""
 LASTING = 300
 """Seconds after which the API server is to end a watch, which then goes on in a new one."""
-_PAGE = 500
+_PAGE, _SHORT_PAGE = 500, 200  # objects in one answer; fewer where little of each is kept, so that little is needed
 _STRICT = {"fieldValidation": "Strict"}  # a field that the API server does not know is refused, not dropped in silence
 _RENEWAL = 5.0  # seconds between two readings of the credentials
 _PATCHES = {
@@ -90,13 +90,18 @@ class Api:
                 return None
             raise
 
-    def list(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Json], str]:
-        """All objects there that the selectors choose, and the resourceVersion to watch from. Raises Expired rarely."""
+    def list(
+        self, path: str, *, labels: str = "", fields: str = "", keep: Callable[[Json], Json] | None = None
+    ) -> tuple[list[Json], str]:
+        """All objects there that the selectors choose, and the resourceVersion to watch from. Raises Expired rarely.
+
+        keep: what to keep of each, page by page: thousands of whole ones at once are memory that never comes back.
+        """
         items: list[Json] = []
-        params = {**access.selectors(labels, fields), "limit": str(_PAGE)}
+        params = {**access.selectors(labels, fields), "limit": str(_PAGE if keep is None else _SHORT_PAGE)}
         while True:
             page = self._page(path, params)
-            items += [_bare(item) for item in page.get("items") or ()]
+            items += [_bare(item) if keep is None else keep(item) for item in page.get("items") or ()]
             onward = page["metadata"].get("continue")
             if not onward:
                 return items, str(page["metadata"]["resourceVersion"])

@@ -57,16 +57,18 @@ def follow(
     *,
     labels: str = "",
     fields: str = "",
+    keep: Callable[[Json], Json] | None = None,
 ) -> None:
     """Tells of every change of the objects at `path` that the selectors choose, until stop() (noticed within a second).
 
+    keep: what is wanted of each object that is listed; of those that a watch tells of, one at a time, all is there.
     A watch that the API server ends goes on; one that breaks is listed anew, with pauses of up to 5 s while it is away.
     """
     pause, said = _SHORTEST, ""
     while not stop():
         began = monotonic()
         try:
-            for told in _once(api, path, stop, labels, fields):
+            for told in _once(api, path, stop, labels, fields, keep):
                 said = ""
                 tell(told)
                 del told  # a list may be large, and the next event may be hours away
@@ -82,9 +84,11 @@ def follow(
             pause = min(pause * 2, _LONGEST)
 
 
-def _once(api: Api, path: str, stop: Callable[[], bool], labels: str, fields: str) -> Iterator[Told]:
+def _once(
+    api: Api, path: str, stop: Callable[[], bool], labels: str, fields: str, keep: Callable[[Json], Json] | None
+) -> Iterator[Told]:
     """One list, and what a watch from there tells, until it breaks."""
-    objects, revision = api.list(path, labels=labels, fields=fields)
+    objects, revision = api.list(path, labels=labels, fields=fields, keep=keep)
     listed = Listed(tuple(objects))
     del objects
     yield listed

@@ -214,7 +214,7 @@ class Collections:
     def __init__(self) -> None:
         self.paths: list[tuple[str, str]] = []
 
-    def list(self, path: str, *, labels: str, fields: str) -> tuple[list[Json], str]:
+    def list(self, path: str, *, labels: str, fields: str, keep: Any) -> tuple[list[Json], str]:
         self.paths.append((path, fields))
         return [named("x", "a")], "1"
 
