@@ -226,9 +226,13 @@ class LinksLooked:
 
 @dataclass(frozen=True, slots=True)
 class ConflistLooked:
-    """What is wrong with the CNI configuration that container runtimes read, each a sentence."""
+    """What is wrong with the CNI configuration that container runtimes read, each a sentence.
+
+    missing: why there is none of ours, nor will be; without it no pod comes to this node's agent.
+    """
 
     warnings: tuple[str, ...]
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
