@@ -87,6 +87,12 @@ def test_the_watch_may_be_quicker_than_the_answer() -> None:
     assert effects(world, PodDescribed(POD, None, Meta()))[1] == []
 
 
+def test_an_answer_that_comes_after_the_watch_is_the_older_one() -> None:
+    world, _ = effects(cluster(), asked(annotations=NONE))
+    world = run(world, Namespaces({"shop": Meta({}, {POOLS: '["blue"]'})}), PodDescribed(POD, None, Meta()))
+    assert given(effects(world, asked("c2", number=2, pod="shop/b", annotations=NONE))[1]) == "10.250.0.1"
+
+
 def test_a_runtime_that_passes_no_annotations_has_the_pod_asked_about_each_time() -> None:
     world, found = effects(run(cluster(), SHOP), asked())
     assert (found, world.waiting[1].reason) == ([DescribePod(POD, True, False)], f"pod {POD} is not known yet")
