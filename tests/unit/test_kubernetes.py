@@ -315,6 +315,24 @@ def test_a_secret_that_is_referred_to_is_followed_and_nothing_is_said_before_it_
     assert passwords(run(world, SecretHeard("bgp", None))) is None
 
 
+def test_a_new_peers_secret_that_is_not_heard_of_keeps_no_other_session_waiting() -> None:
+    from worlds import found, state
+
+    others = synced(pool(), BLUE, nodes=(node("node2", f"{PEER}/24"),), blocks=(block(),))
+    world = run(kubernetes(others), events.Changed(kinds.BGPPEER, TOR), events.SecretsLooked(Secrets("/run/s")))
+    assert plan(world).peerings is None  # nobody knows what the speaker has
+    world = run(world, found(state()))
+    assert [str(one.address) for one in peerings(world).neighbours] == [str(PEER)]
+    warned = "Secret bgpnet-system/bgp has not been heard of yet"
+    assert any(warned in one for one in status(world, plan(world))["warnings"])  # type: ignore[attr-defined]  # a list
+    assert orchestrated.wanted(world).secrets == {"bgp"}
+    heard = run(world, SecretHeard("bgp", {"tor": secret(b"s3cret")}))
+    assert {one.password for one in peerings(heard).neighbours} == {None, "s3cret"}
+    has_it = run(world, found(state(), state(ip.address("192.0.2.9"))))
+    assert plan(has_it).peerings is None  # it would lose a session that it may have
+    assert plan(has_it).announcements is None
+
+
 @pytest.mark.parametrize(
     ("heard", "words"),
     [
