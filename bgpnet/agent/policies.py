@@ -125,7 +125,7 @@ def offer(world: World, found: Peerings, taken: Imported | None) -> Offer:
     return Offer(
         blocks=frozenset(world.blocks),
         pools=tuple((pool.network, not pool.spec.disableBGPExport) for pool in _pools(world)),
-        services=frozenset() if _excluded(world) else told,
+        services=frozenset() if excluded(world) else told,
         marked=marked(configuration(world)),
         learned=_learned(world, found, taken) if taken else {},
         reflection=reflection(world, found),
@@ -133,7 +133,7 @@ def offer(world: World, found: Peerings, taken: Imported | None) -> Offer:
     )
 
 
-def _excluded(world: World) -> bool:
+def excluded(world: World) -> bool:
     """Whether this node announces no services: as its Node says, or its Kubernetes Node, which ours follows."""
     seen = world.kubernetes.node if world.kubernetes is not None else None
     return "true" in (facts.labels(world).get(EXCLUDED), seen.labels.get(EXCLUDED) if seen is not None else None)

@@ -431,6 +431,12 @@ def test_a_node_that_its_kubernetes_node_excludes_announces_no_services() -> Non
     assert "10.96.0.0/16" in told(stored(world, recorded(world), 3))
 
 
+def test_an_excluded_node_holds_nothing_back_though_it_may_not_hear_of_services() -> None:
+    seen = replace(SEEN, labels={"node.kubernetes.io/exclude-from-external-load-balancers": "true"})
+    wish = plan(run(announcing(), OwnNodeHeard(seen)))
+    assert (wish.held, wish.unsettled) == (frozenset(), frozenset())
+
+
 def test_services_are_gone_through_once_and_not_for_every_plan() -> None:
     world = run(announcing(), ServicesHeard({"a/web": LOCAL}, whole=True), EndpointsHeard({}, whole=True))
     found = policies.offer(world, peerings(world), None).services
