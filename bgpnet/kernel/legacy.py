@@ -32,6 +32,7 @@ _SERVICE = (
     f"-m conntrack --ctstate DNAT -m addrtype --src-type LOCAL -m addrtype ! --src-type LOCAL --limit-iface-out"
     f" {_MASQUERADE}"
 )
+_UNSERVED = "-m conntrack --ctdir ORIGINAL -j DROP"
 _JUMPS = {
     PODS_CHAIN: ("raw", f"PREROUTING -i {PODS} {MARK} -j {PODS_CHAIN}"),
     INPUT: ("filter", f"INPUT {MARK} -j {INPUT}"),
@@ -96,7 +97,7 @@ def parse(have: Tables) -> PacketRules | None:
         nodes=frozenset(IPv4Address(one) for one in _found(r"-s (\S+)/32 -j RETURN", _of(NODES, lines))),
         tunnels=frozenset(_found(rf"-o (\S+) {re.escape(_SERVICE)}", nat)),
         nat=NAT in chains,
-        services=collapsed(IPv4Network(one) for one in _found(r"(?:-d (\S+) )?-j DROP", _of(SERVICES, lines))),
+        services=collapsed(IPv4Network(one) for one in _found(rf"(?:-d (\S+) )?{_UNSERVED}", _of(SERVICES, lines))),
     )
     wish = _chains(found)
     same = wish == {chain: tuple(_of(chain, lines)) for chain in chains}
@@ -141,7 +142,8 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
         INPUT: tuple(arriving),
     }
     if rules.services:
-        chains[SERVICES] = tuple(f"{_match('-d', net)}-j DROP" for net in sorted(rules.services))
+        unserved = (f"{_match('-d', net)}{_UNSERVED}" for net in sorted(rules.services))
+        chains[SERVICES] = ("-m conntrack --ctstate DNAT -j RETURN", *unserved)
     if rules.nat:
         chains[NAT] = (
             "-o lo -j RETURN",

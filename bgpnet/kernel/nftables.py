@@ -45,6 +45,10 @@ _HOOKS = {
 """By chain: type, hook and priority (before connection tracking; as iptables' filter; after that, so that kube-proxy
 refuses what has no endpoint; as iptables' source NAT).
 """
+_UNSERVED = (
+    ("ct status dnat return", "a Service's, and its answers"),
+    (f"iifname != {PODS} ct direction original ip daddr @services counter drop", "nobody's Service"),
+)
 _TRANSLATIONS = (
     ('oifname "lo" return', "stays here"),
     (f"oifname {PODS} return", "stays here"),
@@ -242,7 +246,7 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
         "input": tuple(arriving),
     }
     if rules.services:
-        chains["forward"] = (_rule(f"iifname != {PODS} ip daddr @services counter drop", "nobody's Service"),)
+        chains["forward"] = tuple(_rule(text, why) for text, why in _UNSERVED)
     if rules.nat:
         chains["postrouting"] = tuple(_rule(text, why) for text, why in _TRANSLATIONS)
     return chains

@@ -108,15 +108,26 @@ def _count(n1: Machine) -> int:
     return int(found[1]) if found else 0
 
 
-def test_what_is_no_service_goes_to_and_fro_until_the_ranges_are_configured(made: Cluster) -> None:
+@pytest.fixture(scope="module")
+def routed(made: Cluster) -> None:
+    """The outside is the nodes' router, and has the Services' range by n1."""
     n1, _, outside = made.machines
     outside.run("ip", "route", "add", RANGE, "via", n1.address)
     for machine in (n1, outside):
         machine.run("sh", "-c", FORWARDS)
-    assert visits(made) > 20
-    n1.ctl("apply", "-f", "-", stdin=CONFIGURATION)
+
+
+def configure(made: Cluster) -> None:
+    """The range is one of Services, and the nodes know it."""
+    made[0].ctl("apply", "-f", "-", stdin=CONFIGURATION)
     for machine in made.machines[:2]:
         has(machine, "nobody's Service")
+
+
+@pytest.mark.usefixtures("routed")
+def test_what_is_no_service_goes_to_and_fro_until_the_ranges_are_configured(made: Cluster) -> None:
+    assert visits(made) > 20
+    configure(made)
     assert visits(made) == 1
 
 
@@ -138,10 +149,12 @@ spec: {{serviceClusterIPs: [{{cidr: {RANGE}}}]}}
 """
 
 
+@pytest.mark.usefixtures("routed")
 @pytest.mark.parametrize("mode", ["iptables", "nftables"])
 def test_services_beside_kube_proxy(made: Cluster, pods: list[Pod], server: ApiServer, mode: str) -> None:
     n1, n2, outside = made.machines
     web, shop = pods
+    configure(made)
     with kube_proxy(server, n1, mode, made.folder), kube_proxy(server, n2, mode, made.folder):
         both = {f"shop sees {n1.address}", f"web sees {n1.address}"}
         # to itself: through the node, or the pod would see itself and answer past it

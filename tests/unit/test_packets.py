@@ -14,7 +14,9 @@ from bgpnet.agent.world import World
 from bgpnet.kernel import legacy, nftables
 from bgpnet.kernel.packets import NOTHING, PacketRules
 from bgpnet.model import kinds
+from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
 from bgpnet.model.ippool import AllowedUse, Encap
+from bgpnet.model.resource import Metadata
 
 NODES = (node("node2", "192.0.2.2/24"), node("node3", "203.0.113.7/24"))
 OUT = pool("out", "10.1.0.0/16", natOutgoing=True)
@@ -147,6 +149,32 @@ def test_the_whole_table() -> None:
     assert nftables.table(rules(synced(OUT, nodes=NODES))) == TABLE
 
 
+def serving() -> World:
+    ranges = BGPConfigurationSpec(
+        serviceClusterIPs=(CidrBlock(cidr="10.96.0.0/16"), CidrBlock(cidr="fd00:96::/112")),
+        serviceExternalIPs=(CidrBlock(cidr="203.0.113.0/25"),),
+        serviceLoadBalancerIPs=(CidrBlock(cidr="203.0.113.128/25"),),
+    )
+    return run(
+        synced(OUT),
+        events.Changed(kinds.BGPCONFIGURATION, BGPConfiguration(metadata=Metadata(name="default"), spec=ranges)),
+    )
+
+
+def test_what_comes_for_an_address_that_no_service_has_is_dropped_where_ranges_are_announced() -> None:
+    found = rules(serving())
+    assert said(found.services) == "10.96.0.0/16 203.0.113.0/24"
+    chain = nftables.table(found).partition("\tchain forward {\n")[2].partition("\t}\n")[0]
+    assert [line.strip().partition(" comment")[0] for line in chain.splitlines()] == [
+        "type filter hook forward priority 50; policy accept;",
+        "ct status dnat return",
+        'iifname != "cali*" ct direction original ip daddr @services counter drop',
+    ]
+    assert "-A BGPNET-SERVICES -d 203.0.113.0/24 -m conntrack --ctdir ORIGINAL -j DROP" in legacy.script(found, {})
+    assert "chain forward" not in nftables.table(rules(synced(OUT)))
+    assert "delete chain inet bgpnet forward" in nftables.script(rules(synced(OUT)), found)
+
+
 def test_a_node_more_is_an_element_more() -> None:
     before, after = rules(synced(OUT, nodes=NODES[:1])), rules(synced(OUT, nodes=NODES))
     assert nftables.script(after, before) == "add element inet bgpnet nodes { 203.0.113.7 }\n"
@@ -172,9 +200,10 @@ def test_iptables_legacy_keeps_what_is_not_ours() -> None:
     assert legacy.script(NOTHING, have) == ""
 
 
+@pytest.mark.parametrize("world", [synced(OUT), serving()], ids=["plain", "serving"])
 @pytest.mark.parametrize("extra", ["-A BGPNET-NAT -j ACCEPT", "-A OUTPUT -m comment --comment bgpnet -j ACCEPT"])
-def test_iptables_legacy_with_a_strangers_rule_among_ours_is_not_ours(extra: str) -> None:
-    wish = rules(synced(OUT))
+def test_iptables_legacy_with_a_strangers_rule_among_ours_is_not_ours(extra: str, world: World) -> None:
+    wish = rules(world)
     lines = [line for line in legacy.script(wish, {}).splitlines() if line.startswith(("*", ":", "-"))]
     saved = "\n".join(line.replace("-I PREROUTING", "-A PREROUTING") for line in lines)
     saved = saved.replace("-I ", "-A ")
