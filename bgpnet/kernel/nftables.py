@@ -39,7 +39,7 @@ _SETS = {
 _HOOKS = {
     "prerouting": ("filter", "prerouting", -300),
     "input": ("filter", "input", 0),
-    "forward": ("filter", "forward", 50),
+    "unserved": ("filter", "forward", 50),
     "postrouting": ("nat", "postrouting", 100),
 }
 """By chain: type, hook and priority (before connection tracking; as iptables' filter; after that, so that kube-proxy
@@ -246,7 +246,7 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
         "input": tuple(arriving),
     }
     if rules.services:
-        chains["forward"] = tuple(_rule(text, why) for text, why in _UNSERVED)
+        chains["unserved"] = tuple(_rule(text, why) for text, why in _UNSERVED)
     if rules.nat:
         chains["postrouting"] = tuple(_rule(text, why) for text, why in _TRANSLATIONS)
     return chains

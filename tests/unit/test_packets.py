@@ -164,15 +164,15 @@ def serving() -> World:
 def test_what_comes_for_an_address_that_no_service_has_is_dropped_where_ranges_are_announced() -> None:
     found = rules(serving())
     assert said(found.services) == "10.96.0.0/16 203.0.113.0/24"
-    chain = nftables.table(found).partition("\tchain forward {\n")[2].partition("\t}\n")[0]
+    chain = nftables.table(found).partition("\tchain unserved {\n")[2].partition("\t}\n")[0]
     assert [line.strip().partition(" comment")[0] for line in chain.splitlines()] == [
         "type filter hook forward priority 50; policy accept;",
         "ct status dnat return",
         'iifname != "cali*" ct direction original ip daddr @services counter drop',
     ]
     assert "-A BGPNET-SERVICES -d 203.0.113.0/24 -m conntrack --ctdir ORIGINAL -j DROP" in legacy.script(found, {})
-    assert "chain forward" not in nftables.table(rules(synced(OUT)))
-    assert "delete chain inet bgpnet forward" in nftables.script(rules(synced(OUT)), found)
+    assert "chain unserved" not in nftables.table(rules(synced(OUT)))
+    assert "delete chain inet bgpnet unserved" in nftables.script(rules(synced(OUT)), found)
 
 
 def test_a_node_more_is_an_element_more() -> None:
