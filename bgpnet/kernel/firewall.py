@@ -46,11 +46,12 @@ class LinuxFirewall:
         have = _legacy_tables(needed=not self._nft)
         barriers = [legacy.barrier(have)]
         if not self._nft:
-            return PacketState(legacy.parse(have), tuple(one for one in barriers if one))
-        rules = _table()
+            return PacketState(legacy.parse(have), tuple(one for one in barriers if one), legacy.tunnels(have))
+        listing = _nft_listing("table", nftables.TABLE)
+        rules, tunnels = _rules(listing), nftables.tunnels(listing)
         if forward := _nft_listing("chain", f"{nftables.FILTER} {nftables.CHAIN}"):
             barriers.append(_barrier(forward))
-        return PacketState(rules, (*(one for one in barriers if one), *self._others()))
+        return PacketState(rules, (*(one for one in barriers if one), *self._others()), tunnels)
 
     def put(self, rules: PacketRules, have: PacketRules | None) -> None:
         """See kernel.packets.Firewall.put."""
@@ -59,7 +60,7 @@ class LinuxFirewall:
             return
         try:
             _nft_script(nftables.script(rules, have))
-            if have is not None or _table() == rules:
+            if have is not None or _rules(_nft_listing("table", nftables.TABLE)) == rules:
                 return
         except KernelRefused:
             if have == NOTHING:
@@ -93,9 +94,10 @@ class LinuxFirewall:
         return self._by_nft
 
     def _others(self) -> tuple[Barrier, ...]:
-        if monotonic() - self._looked >= FOREIGN:
+        if self._foreign or monotonic() - self._looked >= FOREIGN:  # what was complained of may be mended by now
             done = _run("nft", "list", "chains", package="nftables")
-            self._foreign = nftables.foreign(done.stdout) if done.returncode == 0 else ()
+            places = nftables.foreign(done.stdout) if done.returncode == 0 else ()
+            self._foreign = tuple(one for one in map(_strangers, places) if one)
             self._looked = monotonic()
         return self._foreign
 
@@ -125,8 +127,7 @@ def _nft_listing(kind: str, name: str) -> bytes:
     raise _refusal("nft", f"list {kind} {name}", done)
 
 
-def _table() -> PacketRules | None:
-    listing = _nft_listing("table", nftables.TABLE)
+def _rules(listing: bytes) -> PacketRules | None:
     try:
         return nftables.parse(listing) if listing else NOTHING
     except MsgspecError:
@@ -141,6 +142,16 @@ def _barrier(listing: bytes) -> Barrier | None:
             f"nft prints what is not understood of chain {nftables.CHAIN} in table {nftables.FILTER} ({problem}): "
             "see it with nft list chain, and use nftables 1.0 or newer"
         ) from problem
+
+
+def _strangers(place: tuple[str, str]) -> Barrier | None:
+    """None, too, where nft prints what is not understood: it is somebody else's, and only a warning hangs on it."""
+    listing = _nft_listing("chain", " ".join(place))
+    try:
+        found = nftables.strangers(place, listing) if listing else None
+    except MsgspecError:
+        return None
+    return None if found is None or nftables.knows_pods(_nft_listing("table", place[0])) else found
 
 
 def _nft_script(script: str) -> None:

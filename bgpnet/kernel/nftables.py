@@ -17,6 +17,7 @@ from bgpnet.kernel.packets import (
     ACCEPTED,
     IPIP,
     NOTHING,
+    RULE,
     Barrier,
     PacketRules,
     collapsed,
@@ -38,9 +39,14 @@ _SETS = {
 _HOOKS = {
     "prerouting": ("filter", "prerouting", -300),
     "input": ("filter", "input", 0),
+    "forward": ("filter", "forward", 0),
+    "output": ("filter", "output", -300),
     "postrouting": ("nat", "postrouting", 100),
 }
-"""By chain: type, hook and priority (before connection tracking; as iptables' filter; as its source NAT)."""
+"""By chain: type, hook and priority (before connection tracking; as iptables' filter; as its source NAT).
+
+What VXLAN sends is not tracked, as in Calico: its source ports differ by flow and direction, so that each flow would be
+two entries that nobody answers, and nobody's masquerading is to find it."""
 _TRANSLATIONS = (
     ('oifname "lo" return', "stays here"),
     (f"oifname {PODS} return", "stays here"),
@@ -179,6 +185,16 @@ def parse(listing: bytes) -> PacketRules | None:
     return found if _skeleton(found) == {name: _shape(chains[name], rules[name]) for name in chains} else None
 
 
+def tunnels(listing: bytes) -> frozenset[str]:
+    """The tunnels that the table is about, whatever else is in it; none where it cannot be read."""
+    try:
+        items = msgspec.json.decode(listing, type=_Listing).nftables
+    except msgspec.MsgspecError:
+        return frozenset()
+    found = [item.set.elem for item in items if item.set and item.set.name == "tunnels"]
+    return frozenset(str(_value(one)) for elements in found for one in elements)
+
+
 def barrier(listing: bytes) -> Barrier | None:
     """The chain of iptables-nft, if it drops what is forwarded, by its policy or by a rule for everything."""
     items = msgspec.json.decode(listing, type=_Listing).nftables
@@ -205,9 +221,9 @@ def accept(listing: bytes) -> str:
     return "\n".join([*lines, ""])
 
 
-def foreign(listing: str) -> tuple[Barrier, ...]:
-    """The other chains that drop what is forwarded, from the text of `nft list chains`; ours to put nothing in."""
-    found: list[Barrier] = []
+def foreign(listing: str) -> tuple[tuple[str, str], ...]:
+    """The other chains, with their tables, that what is forwarded passes, from the text of `nft list chains`."""
+    found: list[tuple[str, str]] = []
     table_name = chain = ""
     for line in listing.splitlines():
         words = line.split()
@@ -215,26 +231,48 @@ def foreign(listing: str) -> tuple[Barrier, ...]:
             table_name = f"{words[1]} {words[2]}"
         elif words[:1] == ["chain"]:
             chain = words[1]
-        elif "hook forward " in line and "policy drop" in line and (table_name, chain) != (FILTER, CHAIN):
-            found += [Barrier("nft", table_name, chain, ours=False)] if table_name.startswith(("ip ", "inet ")) else []
+        elif "hook forward " in line and (table_name, chain) != (FILTER, CHAIN) and table_name != TABLE:
+            found += [(table_name, chain)] if table_name.startswith(("ip ", "inet ")) else []
     return tuple(found)
+
+
+def strangers(place: tuple[str, str], listing: bytes) -> Barrier | None:
+    """A chain of another table, if it drops what is forwarded; we put nothing there."""
+    items = msgspec.json.decode(listing, type=_Listing).nftables
+    if any(item.chain and item.chain.policy == "drop" for item in items):
+        return Barrier("nft", *place, ours=False)
+    return Barrier("nft", *place, ours=False, by=RULE) if _wall(_rules(items)) else None
+
+
+def knows_pods(listing: bytes) -> bool:
+    """Whether a rule names pods' links: such a table is believed to let them pass, for where its chains lead to (zones
+    of firewalld, say) is not followed."""
+    return f"{POD_LINK_PREFIX}*".encode() in listing
 
 
 def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
     """Every chain's rules, in their order, each with its comment."""
     vxlan = VXLAN in rules.tunnels
-    pods = [_rule(f"meta l4proto {IPIP} counter drop", "IP in IP from a pod")]
-    pods += [_rule(f"udp dport {VXLAN_PORT} ip daddr @nodes counter drop", "VXLAN from a pod")] if vxlan else []
-    pods += [_rule("meta nfproto ipv4 fib saddr . iif oif missing counter drop", "not the pod's own address")]
-    arriving = []
+    pods = (
+        _rule(f"meta l4proto {IPIP} counter drop", "IP in IP from a pod"),
+        _rule("fib saddr . iif oif missing counter drop", "not the pod's own address"),
+    )
+    from_pods = [_rule(f"iifname {PODS} jump pods", "from pods")]
+    arriving, passing, leaving = [], [], []
     if TUNNEL in rules.tunnels:
         arriving += [_rule(f"ip protocol {IPIP} ip saddr != @nodes counter drop", "IP in IP, not from a node")]
     if vxlan:
         arriving += [_rule(f"udp dport {VXLAN_PORT} ip saddr != @nodes counter drop", "VXLAN, not from a node")]
+        # Behind all translation of where it goes, and wherever that is: masqueraded, it would pass for this node's.
+        passing += [_rule(f"iifname {PODS} udp dport {VXLAN_PORT} counter drop", "VXLAN from a pod")]
+        from_pods += [_rule(f"udp dport {VXLAN_PORT} ip saddr @nodes fib daddr type local notrack", "VXLAN")]
+        leaving += [_rule(f"udp dport {VXLAN_PORT} ip daddr @nodes notrack", "VXLAN")]
     chains = {
-        "pods": tuple(pods),
-        "prerouting": (_rule(f"iifname {PODS} jump pods", "from pods"),),
+        "pods": pods,
+        "prerouting": tuple(from_pods),
         "input": tuple(arriving),
+        "forward": tuple(passing),
+        "output": tuple(leaving),
     }
     if rules.nat:
         chains["postrouting"] = tuple(_rule(text, why) for text, why in _TRANSLATIONS)

@@ -18,6 +18,9 @@ IPIP = 4
 ACCEPTED = "bgpnet: pods"
 """The comment of our rule in a chain of somebody else's."""
 
+POLICY, RULE = "policy drop", "a rule for everything"
+"""What of a chain drops."""
+
 Networks = frozenset[IPv4Network]
 
 
@@ -27,9 +30,10 @@ class PacketRules:
 
     masquerade: the pools with natOutgoing: what goes from them to elsewhere than `inside` gets the address of the link
     that it leaves by. Both are collapsed (`collapsed`): disjoint, and none the half of another. nodes: who may send
-    tunnelled packets to this node. tunnels: our devices that are in use; what the node itself sends over them to a
-    Service's pod gets the device's address, so that answers come back through it. nat: whether the kernel translates
-    addresses at all; it is left so once it was, because with its last rule the kernel forgets established connections.
+    tunnelled packets to this node. tunnels: our devices that are in use, or were: they stay up; what the node itself
+    sends over them to a Service's pod gets the device's address, so that answers come back through it. nat: whether the
+    kernel translates addresses at all; it is left so once it was, because with its last rule the kernel forgets
+    established connections.
     """
 
     masquerade: Networks = frozenset()
@@ -48,7 +52,7 @@ class Barrier:
     """A chain of somebody else's that drops forwarded packets which nobody before it accepts.
 
     tool: with what it is changed. open: it accepts pods' packets, by our rule. ours: the rule is ours to put; else the
-    status says what to do.
+    status says what to do. by: what drops, its policy or a rule of it.
     """
 
     tool: str
@@ -56,25 +60,31 @@ class Barrier:
     chain: str
     open: bool = False
     ours: bool = True
+    by: str = POLICY
 
     @property
     def complaint(self) -> str:
         """What is wrong, and how it is put right."""
+        verb = "add" if self.by == POLICY else "insert"
         adds = [
-            f"{self.tool} add rule {self.table} {self.chain} {way} 'cali*' accept" for way in ("iifname", "oifname")
+            f"{self.tool} {verb} rule {self.table} {self.chain} {way} 'cali*' accept" for way in ("iifname", "oifname")
         ]
         return (
             f"{self.tool} table {self.table} chain {self.chain} drops packets that are forwarded to and from pods "
-            f"(policy drop): let it accept them: {'; '.join(adds)}"
+            f"({self.by}): let it accept them: {'; '.join(adds)}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PacketState:
-    """What is there. rules: None when something of ours is there, but not as it would be put."""
+    """What is there. rules: None when something of ours is there, but not as it would be put.
+
+    tunnels: the devices that it is about, even then.
+    """
 
     rules: PacketRules | None
     barriers: tuple[Barrier, ...] = ()
+    tunnels: frozenset[str] = frozenset()
 
 
 class Firewall(Protocol):

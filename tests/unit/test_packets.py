@@ -119,7 +119,7 @@ table inet bgpnet {
 	set tunnels { type ifname; }
 	chain pods {
 		meta l4proto 4 counter drop comment "bgpnet 11694c24: IP in IP from a pod"
-		meta nfproto ipv4 fib saddr . iif oif missing counter drop comment "bgpnet 7d90a877: not the pod's own address"
+		fib saddr . iif oif missing counter drop comment "bgpnet f0c82568: not the pod's own address"
 	}
 	chain prerouting {
 		type filter hook prerouting priority -300; policy accept;
@@ -127,6 +127,12 @@ table inet bgpnet {
 	}
 	chain input {
 		type filter hook input priority 0; policy accept;
+	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+	}
+	chain output {
+		type filter hook output priority -300; policy accept;
 	}
 	chain postrouting {
 		type nat hook postrouting priority 100; policy accept;
@@ -155,7 +161,7 @@ def test_other_rules_take_their_place_without_the_table_being_deleted() -> None:
     script = nftables.script(after, before)
     assert "delete table" not in script
     assert "flush set" not in script
-    assert script.count("flush chain") == 4
+    assert script.count("flush chain") == 6
     assert "IP in IP, not from a node" in script
 
 
