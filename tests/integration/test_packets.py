@@ -132,19 +132,26 @@ def test_a_pod_sends_under_its_own_address_only(made: Cluster, pods: list[Pod]) 
     assert "not the pod's own address" in n1.run("nft", "list", "chain", "inet", "bgpnet", "pods")
 
 
+VXLAN = datagram(4789, b"\x08\0\0\0\0\x10\0\0")
+"""The beginning of a packet of VNI 4096."""
+
+
 @pytest.mark.parametrize(
-    ("mode", "protocol", "payload"),
-    [("ipipMode", IPIP, b"\0" * 20), ("vxlanMode", UDP, datagram(4789, b"\x08\0\0\0\0\x10\0\0"))],
+    ("mode", "protocol", "payload", "rule"),
+    [
+        ("ipipMode", IPIP, b"\0" * 20, "IP in IP, not from a node"),
+        ("vxlanMode", UDP, VXLAN, "VXLAN, not from a node"),
+    ],
     ids=["IP in IP", "VXLAN"],
 )
 def test_only_nodes_send_tunnelled_packets(
-    made: Cluster, pods: list[Pod], mode: str, protocol: int, payload: bytes
+    made: Cluster, pods: list[Pod], mode: str, protocol: int, payload: bytes, rule: str
 ) -> None:
     n1, n2, outside = made.machines
     put_pool(n1, "tunnelled", "10.9.0.0/24", f"disabled: true, {mode}: Always")
     try:
         for machine in (n1, n2):
-            has(machine, "not from a node")
+            has(machine, rule)
         assert arrives(n2.place, n2.address, n1.place, protocol, payload, witness=n2.place) == n2.address
         assert arrives(outside.place, outside.address, n1.place, protocol, payload, witness=n2.place) == ""
         assert arrives(outside.place, "203.0.113.66", n1.place, protocol, payload, witness=n2.place) == ""
@@ -153,7 +160,48 @@ def test_only_nodes_send_tunnelled_packets(
             assert arrives(n1.pod_place(pods[0]), pods[0].address, receiver, protocol, payload, witness) == ""
     finally:
         put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true")
-    has(n1, absent="not from a node")
+    # The device stays up for those who have not heard of it: it is still for nodes alone.
+    n1.ctl("apply", "-f", "-", stdin=NODE)
+    has(n1, rule, "192.0.2.77")
+    assert arrives(outside.place, outside.address, n1.place, protocol, payload, witness=n2.place) == ""
+    n1.ctl("delete", "node", "far")
+
+
+def test_vxlan_of_a_pod_never_passes_for_its_nodes(made: Cluster, pods: list[Pod]) -> None:
+    """Neither to an address of a node that its Node does not have, which natOutgoing masquerades, nor by a Service."""
+    n1, n2, _ = made.machines
+    put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true, vxlanMode: Always")
+    put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true")
+    other, service = "203.0.113.200", "10.96.0.9"
+    n2.run("ip", "address", "add", f"{other}/32", "dev", "lo")
+    n1.run("ip", "route", "add", other, "via", n2.address)
+    n1.run("ip", "route", "add", service, "via", n2.address)
+    n1.run("nft", "-f", "-", stdin=SERVICE_TO_A_NODE.format(service=service, node=n2.address))
+    web = n1.pod_place(pods[0])
+    try:
+        has(n1, "VXLAN from a pod")
+        for address, port in ((other, 4789), (service, 53)):
+            far = Place("far", n2.place.netns, address, is_pod=False)
+            plain = datagram(9999, b"") if port == 4789 else datagram(54, b"")
+            assert arrives(web, web.address, far, UDP, plain, witness=n1.place) == n1.address
+            packet = datagram(port, VXLAN[8:])
+            assert arrives(web, web.address, far, UDP, packet, witness=n1.place) == ""
+    finally:
+        n1.run("nft", "delete", "table", "ip", "services")
+        n1.run("ip", "route", "del", other)
+        n1.run("ip", "route", "del", service)
+
+
+SERVICE_TO_A_NODE = """
+table ip services {{
+    chain prerouting {{
+        type nat hook prerouting priority -100;
+        ip daddr {service} udp dport 53 dnat to {node}:4789
+        ip daddr {service} udp dport 54 dnat to {node}:9999
+    }}
+    chain output {{ type nat hook output priority -100; ip daddr {service} udp dport 53-54 dnat to {node}:4789; }}
+}}
+"""
 
 
 def test_a_new_node_is_known_and_a_deleted_one_is_not(made: Cluster, pods: list[Pod]) -> None:
