@@ -66,13 +66,16 @@ LISTING = f"""\
 -P INPUT ACCEPT
 -P FORWARD DROP
 -P OUTPUT ACCEPT
+-N BGPNET-FORWARD
 -N BGPNET-INPUT
 -N BGPNET-NODES
 -A INPUT -m comment --comment bgpnet -j BGPNET-INPUT
+-A FORWARD -m comment --comment bgpnet -j BGPNET-FORWARD
 -A FORWARD -s 203.0.113.0/24 -j ACCEPT
 -A FORWARD -i cali+ -m comment --comment "bgpnet: pods" -j ACCEPT
 -A FORWARD -o cali+ -m comment --comment "bgpnet: pods" -j ACCEPT
 -A FORWARD -j REJECT --reject-with icmp-port-unreachable
+-A BGPNET-FORWARD -i cali+ -p udp -m udp --dport 4789 -j DROP
 -A BGPNET-INPUT -p 4 -j BGPNET-NODES
 -A BGPNET-INPUT -p udp -m udp --dport 4789 -j BGPNET-NODES
 -A BGPNET-NODES -s 192.0.2.1/32 -j RETURN
@@ -98,7 +101,5 @@ LISTING = f"""\
 -N BGPNET-PODS
 -A PREROUTING -i cali+ -m comment --comment bgpnet -j BGPNET-PODS
 -A BGPNET-PODS -p 4 -j DROP
--A BGPNET-PODS -d 192.0.2.1/32 -p udp -m udp --dport 4789 -j DROP
--A BGPNET-PODS -d 203.0.113.7/32 -p udp -m udp --dport 4789 -j DROP
 -A BGPNET-PODS -m rpfilter --invert -j DROP
 """
