@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from bgpnet.errors import KernelRefused
@@ -40,6 +40,11 @@ class FakeFirewall:
         self._may()
         self.log.append(f"accept {barrier.chain}")
         self.barriers = [replace(one, open=True) if one == barrier else one for one in self.barriers]
+
+    def dropped(self) -> Mapping[str, int]:
+        """See kernel.packets.Firewall.dropped."""
+        self._may()
+        return {}
 
     def follow(self, changed: Callable[[], None], stop: Callable[[], bool]) -> None:
         """See kernel.packets.Firewall.follow."""

@@ -11,7 +11,7 @@ import select
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
@@ -73,6 +73,14 @@ class LinuxFirewall:
             _restore(legacy.accept(_legacy_tables(needed=True)))
         elif forward := _nft_listing("chain", f"{nftables.FILTER} {nftables.CHAIN}"):
             _nft_script(nftables.accept(forward))
+
+    def dropped(self) -> Mapping[str, int]:
+        """See kernel.packets.Firewall.dropped."""
+        listing = _nft_listing("table", nftables.TABLE) if self._nft else b""
+        try:
+            return nftables.dropped(listing) if listing else {}
+        except MsgspecError:
+            return {}
 
     def follow(self, changed: Callable[[], None], stop: Callable[[], bool]) -> None:
         """See kernel.packets.Firewall.follow."""

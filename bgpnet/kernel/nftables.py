@@ -185,6 +185,17 @@ def parse(listing: bytes) -> PacketRules | None:
     return found if _skeleton(found) == {name: _shape(chains[name], rules[name]) for name in chains} else None
 
 
+def dropped(listing: bytes) -> dict[str, int]:
+    """What the rules that drop have counted, by their comments. Raises msgspec's errors."""
+    found: dict[str, int] = {}
+    for rule in _rules(msgspec.json.decode(listing, type=_Listing).nftables):
+        counters = [one["counter"] for one in rule.expr if "counter" in one]
+        if counters and any("drop" in one for one in rule.expr):
+            reason = rule.comment.partition(": ")[2]
+            found[reason] = found.get(reason, 0) + int(counters[0]["packets"])
+    return found
+
+
 def tunnels(listing: bytes) -> frozenset[str]:
     """The tunnels that the table is about, whatever else is in it; none where it cannot be read."""
     try:

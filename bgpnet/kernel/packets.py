@@ -6,7 +6,7 @@ nftables chains of iptables-legacy (kernel/legacy.py). IPv4 only: pods have no o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Protocol
@@ -98,6 +98,12 @@ class Firewall(Protocol):
 
     def accept(self, barrier: Barrier) -> None:
         """Let the chain accept pods' packets, behind whatever others want of them. Raises KernelRefused."""
+
+    def dropped(self) -> Mapping[str, int]:
+        """How many packets our rules dropped, by the reason; counted anew when rules are. Raises KernelRefused.
+
+        Empty where the rules are those of iptables-legacy, which counts in its own way (iptables-legacy -nvL).
+        """
 
     def follow(self, changed: Callable[[], None], stop: Callable[[], bool]) -> None:
         """Block until stop(), at most a second longer; call changed() when our rules, or a chain FORWARD, changed.

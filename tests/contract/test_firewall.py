@@ -202,8 +202,18 @@ def test_a_pod_has_no_ipv6_address_but_that_of_its_link() -> None:
             assert eventually(lambda: bool(_link_local("eth0")), 30)
             ip_command(f"-6 route add default via {near} dev eth0")
         assert eventually(lambda: _comes(pod, outside, "fd00::77", "fd00::2"), 30)
-        LinuxFirewall().put(VALUES["one pool"], NOTHING)
+        wall = LinuxFirewall()
+        assert wall.dropped() == {}
+        wall.put(VALUES["over vxlan"], NOTHING)
+        before = wall.dropped()
+        assert before.keys() == {
+            "IP in IP from a pod",
+            "not the pod's own address",
+            "VXLAN from a pod",
+            "VXLAN, not from a node",
+        }
         assert not _comes(pod, outside, "fd00::77", "fd00::2")
+        assert wall.dropped()["not the pod's own address"] > before["not the pod's own address"]
         with netns.inside(pod):
             own = _link_local("eth0")[0]
         here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
