@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import shutil
 import socket
+import struct
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,8 +31,9 @@ LOOK = 500
 """Milliseconds after which `stop` is looked at."""
 NETLINK_NETFILTER, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 12, 270, 1
 NFNLGRP_NFTABLES = 7
-TOLD_OF = (b"bgpnet\0", b"FORWARD\0")
-"""What a notification about our table, or about a chain FORWARD, has in it."""
+TOLD_OF = re.compile(rb"bgpnet\0|" + re.escape(struct.pack("=H", 4 + len(b"FORWARD\0"))) + rb"..FORWARD\0", re.DOTALL)
+"""What a notification about our table, or about a chain FORWARD, has in it: a netlink attribute with its length, for
+kube-proxy rewrites its KUBE-FORWARD time and again."""
 
 
 class LinuxFirewall:
@@ -116,7 +119,7 @@ def _hears_of_us(heard: socket.socket) -> bool:
     try:
         while True:
             said = heard.recv(1 << 18, socket.MSG_DONTWAIT)
-            found = found or any(word in said for word in TOLD_OF)
+            found = found or TOLD_OF.search(said) is not None
     except BlockingIOError:
         return found
     except OSError as problem:

@@ -93,7 +93,7 @@ def test_changes_of_our_table_and_of_forward_are_told_and_no_others(nft: LinuxWa
     thread = threading.Thread(target=nft.firewall.follow, args=(heard.release, over.is_set))
     thread.start()
     try:
-        nudge = "add table ip other\nadd chain ip other c\n"
+        nudge = "add table ip other\nadd chain ip other c\nadd chain ip other KUBE-FORWARD\n"
         assert eventually(lambda: _told(heard, "delete table inet bgpnet\n", "add table inet bgpnet\n"), 30)
         while heard.acquire(timeout=1):
             pass
