@@ -12,6 +12,7 @@ from bgpnet.agent.same import Same, latest
 from bgpnet.agent.world import Departed, World
 from bgpnet.kernel.packets import NOTHING, Networks, PacketRules, collapsed
 from bgpnet.model import ip, kinds
+from bgpnet.model.bgpconfiguration import DEFAULT_PORT
 from bgpnet.model.ippool import AllowedUse, Encap
 from bgpnet.model.node import Node
 
@@ -40,6 +41,7 @@ def rules(world: World) -> PacketRules | None:
         nodes=nodes,
         tunnels=used,
         nat=bool(outgoing or used),
+        bgp=_ports(world),
     )
 
 
@@ -54,6 +56,12 @@ def warnings(world: World) -> list[str]:
         f"natOutgoing of {', '.join(outgoing)} is not acted on here, because the agent's setting firewall is off: "
         "set firewall to required"
     ]
+
+
+def _ports(world: World) -> frozenset[int]:
+    """Where nodes listen for BGP."""
+    own = {spec.listenPort for spec in facts.configured(world).values() if spec.listenPort}
+    return frozenset({*own, facts.bgp(world).listenPort or DEFAULT_PORT})
 
 
 @latest

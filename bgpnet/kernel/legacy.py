@@ -28,6 +28,7 @@ MARK = "-m comment --comment bgpnet"
 PODS_CHAIN, INPUT, NODES, NAT = "BGPNET-PODS", "BGPNET-INPUT", "BGPNET-NODES", "BGPNET-NAT"
 PASSING = "BGPNET-FORWARD"
 _MASQUERADE = "-j MASQUERADE --random-fully"
+_TO_BGP = "-p tcp -m tcp --dport "
 _SERVICE = (
     f"-m conntrack --ctstate DNAT -m addrtype --src-type LOCAL -m addrtype ! --src-type LOCAL --limit-iface-out"
     f" {_MASQUERADE}"
@@ -96,6 +97,7 @@ def parse(have: Tables) -> PacketRules | None:
         nodes=frozenset(IPv4Address(one) for one in _found(r"-s (\S+)/32 -j RETURN", _of(NODES, lines))),
         tunnels=tunnels(have),
         nat=NAT in chains,
+        bgp=frozenset(int(one) for one in _found(rf"-d \S+ {_TO_BGP}(\d+) -j RETURN", nat)),
     )
     wish = _chains(found)
     same = wish == {chain: tuple(_of(chain, lines)) for chain in chains}
@@ -148,6 +150,7 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
             "-o lo -j RETURN",
             f"-o {PODS} -j RETURN",
             *(f"-o {tunnel} {_SERVICE}" for tunnel in sorted(rules.tunnels)),
+            *(f"-d {node}/32 {_TO_BGP}{port} -j RETURN" for node in nodes for port in sorted(rules.bgp)),
             *(f"{_match('-d', net)}-j RETURN" for net in sorted(rules.inside)),
             *(f"{_match('-s', net)}{_MASQUERADE}" for net in sorted(rules.masquerade)),
         )

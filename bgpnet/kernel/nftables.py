@@ -35,6 +35,7 @@ _SETS = {
     "inside": "type ipv4_addr; flags interval;",
     "nodes": "type ipv4_addr;",
     "tunnels": "type ifname;",
+    "bgp": "type inet_service;",
 }
 _HOOKS = {
     "prerouting": ("filter", "prerouting", -300),
@@ -55,6 +56,7 @@ _TRANSLATIONS = (
         "counter masquerade fully-random",
         "this node to a Service, through the tunnel",
     ),
+    ("ip daddr @nodes tcp dport @bgp return", "BGP, under its own address"),
     ("ip saddr @outgoing ip daddr != @inside counter masquerade fully-random", "natOutgoing"),
 )
 
@@ -89,6 +91,7 @@ class _Listing(msgspec.Struct):
     nftables: list[_Item]
 
 
+_Elements = frozenset[IPv4Network] | frozenset[IPv4Address] | frozenset[str] | frozenset[int]
 _Skeleton = dict[str, tuple[tuple[str, str, int | str], tuple[str, ...]]]
 """By chain: its hook, and its rules' comments in order."""
 
@@ -175,6 +178,7 @@ def parse(listing: bytes) -> PacketRules | None:
             nodes=frozenset(IPv4Address(_value(one)) for one in sets["nodes"]),
             tunnels=frozenset(str(_value(one)) for one in sets["tunnels"]),
             nat="postrouting" in chains,
+            bgp=frozenset(int(_value(one)) for one in sets["bgp"]),
         )
     except ValueError:
         return None
@@ -311,12 +315,13 @@ def _shape(chain: _Chain, comments: Iterable[str]) -> tuple[tuple[str, str, int 
     return (chain.type, chain.hook, chain.prio), tuple(comments)
 
 
-def _elements(rules: PacketRules) -> Mapping[str, frozenset[IPv4Network] | frozenset[IPv4Address] | frozenset[str]]:
+def _elements(rules: PacketRules) -> Mapping[str, _Elements]:
     return {
         "outgoing": rules.masquerade,
         "inside": rules.inside,
         "nodes": rules.nodes,
         "tunnels": rules.tunnels,
+        "bgp": rules.bgp,
     }
 
 

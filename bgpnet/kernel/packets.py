@@ -30,10 +30,11 @@ class PacketRules:
 
     masquerade: the pools with natOutgoing: what goes from them to elsewhere than `inside` gets the address of the link
     that it leaves by. Both are collapsed (`collapsed`): disjoint, and none the half of another. nodes: who may send
-    tunnelled packets to this node. tunnels: our devices that are in use, or were: they stay up; what the node itself
-    sends over them to a Service's pod gets the device's address, so that answers come back through it. nat: whether the
-    kernel translates addresses at all; it is left so once it was, because with its last rule the kernel forgets
-    established connections.
+    tunnelled packets to this node. bgp: the ports on which these speak BGP; what goes there keeps its own address, so
+    that no pod passes for the peer that its node is. tunnels: our devices that are in use, or were: they stay up; what
+    the node itself sends over them to a Service's pod gets the device's address, so that answers come back through it.
+    nat: whether the kernel translates addresses at all; it is left so once it was, because with its last rule the
+    kernel forgets established connections.
     """
 
     masquerade: Networks = frozenset()
@@ -41,6 +42,7 @@ class PacketRules:
     nodes: frozenset[IPv4Address] = frozenset()
     tunnels: frozenset[str] = frozenset()
     nat: bool = False
+    bgp: frozenset[int] = frozenset()
 
 
 NOTHING = PacketRules()

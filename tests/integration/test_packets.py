@@ -120,6 +120,41 @@ def test_nodes_are_outside_unless_they_are_excluded(made: Cluster, pods: list[Po
     eventually_seen(web, n2.place, n1.address)
 
 
+def test_a_pod_never_passes_for_the_peer_that_its_node_is(made: Cluster, pods: list[Pod]) -> None:
+    """A node that takes connections from its peers' addresses would speak BGP with it."""
+    n1, _, outside = made.machines
+    web = n1.pod_place(pods[0])
+    outside.run("ip", "route", "add", "10.244.0.0/16", "via", n1.address)
+    assert asked_by(web, outside.place, 179) == n1.address
+    n1.ctl("apply", "-f", "-", stdin=NODE.replace("192.0.2.77", outside.address))
+    try:
+        has(n1, outside.address)
+        assert asked_by(web, outside.place, 179) == pods[0].address
+        assert asked_by(web, outside.place, 180) == n1.address
+    finally:
+        n1.ctl("delete", "node", "far")
+        outside.run("ip", "route", "del", "10.244.0.0/16")
+    has(n1, absent=outside.address)
+
+
+def asked_by(source: Place, target: Place, port: int) -> str:
+    """Whom the target sees ask for a TCP connection to the port, whether it answers or not."""
+    with (
+        run_inside(target.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)) as heard,
+        run_inside(source.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as asking,
+    ):
+        heard.settimeout(30)
+        asking.setblocking(False)
+        asking.connect_ex((target.address, port))
+        while True:
+            packet = heard.recv(65536)
+            if int.from_bytes(packet[22:24], "big") == port and packet[33] == TCP_SYN:
+                return socket.inet_ntoa(packet[12:16])
+
+
+TCP_SYN = 2
+
+
 def test_a_pod_sends_under_its_own_address_only(made: Cluster, pods: list[Pod]) -> None:
     n1, n2, outside = made.machines
     web = n1.pod_place(pods[0])

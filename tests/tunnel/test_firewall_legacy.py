@@ -93,6 +93,10 @@ LISTING = f"""\
 -A BGPNET-NAT -o cali+ -j RETURN
 -A BGPNET-NAT -o tunl0 {SERVICE}
 -A BGPNET-NAT -o vxlan.bgpnet {SERVICE}
+-A BGPNET-NAT -d 192.0.2.1/32 -p tcp -m tcp --dport 179 -j RETURN
+-A BGPNET-NAT -d 192.0.2.1/32 -p tcp -m tcp --dport 1790 -j RETURN
+-A BGPNET-NAT -d 203.0.113.7/32 -p tcp -m tcp --dport 179 -j RETURN
+-A BGPNET-NAT -d 203.0.113.7/32 -p tcp -m tcp --dport 1790 -j RETURN
 -A BGPNET-NAT -d 10.244.0.0/16 -j RETURN
 -A BGPNET-NAT -s 10.244.0.0/16 {MASQUERADE}
 

@@ -14,7 +14,9 @@ from bgpnet.agent.world import World
 from bgpnet.kernel import legacy, nftables
 from bgpnet.kernel.packets import NOTHING, PacketRules
 from bgpnet.model import kinds
+from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
 from bgpnet.model.ippool import AllowedUse, Encap
+from bgpnet.model.resource import Metadata
 
 NODES = (node("node2", "192.0.2.2/24"), node("node3", "203.0.113.7/24"))
 OUT = pool("out", "10.1.0.0/16", natOutgoing=True)
@@ -60,6 +62,14 @@ def test_masquerading_is_for_pools_that_ask_for_it_and_for_none_of_the_pools_add
     assert said(found.inside) == "10.1.0.0/16 10.2.0.0/15 10.4.0.0/16"
     assert said(found.nodes) == "192.0.2.1 192.0.2.2 203.0.113.7"
     assert (found.tunnels, found.nat) == (frozenset(), True)
+
+
+def test_bgp_is_spoken_where_the_configuration_says() -> None:
+    assert rules(synced(OUT, nodes=NODES)).bgp == {179}
+    cluster = BGPConfiguration(metadata=Metadata(name="default"), spec=BGPConfigurationSpec(listenPort=1790))
+    own = BGPConfiguration(metadata=Metadata(name="node.node2"), spec=BGPConfigurationSpec(listenPort=1791))
+    world = run(synced(OUT, nodes=NODES), events.Listed(kinds.BGPCONFIGURATION, (cluster, own)))
+    assert rules(world).bgp == {1790, 1791}
 
 
 def test_nodes_addresses_are_spared_where_the_agent_is_told_to() -> None:
@@ -117,6 +127,7 @@ table inet bgpnet {
 	set inside { type ipv4_addr; flags interval; elements = { 10.1.0.0/16 }; }
 	set nodes { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2, 203.0.113.7 }; }
 	set tunnels { type ifname; }
+	set bgp { type inet_service; elements = { 179 }; }
 	chain pods {
 		meta l4proto 4 counter drop comment "bgpnet 11694c24: IP in IP from a pod"
 		fib saddr . iif oif missing counter drop comment "bgpnet f0c82568: not the pod's own address"
@@ -140,6 +151,7 @@ table inet bgpnet {
 		oifname "cali*" return comment "bgpnet 373f3444: stays here"
 		oifname @tunnels ct status dnat fib saddr type local fib saddr . oif type != local \
 counter masquerade fully-random comment "bgpnet d0611d2a: this node to a Service, through the tunnel"
+		ip daddr @nodes tcp dport @bgp return comment "bgpnet d3396e87: BGP, under its own address"
 		ip saddr @outgoing ip daddr != @inside counter masquerade fully-random comment "bgpnet afe77974: natOutgoing"
 	}
 }
