@@ -303,6 +303,30 @@ def test_rules_outlive_the_agent_and_are_repaired_by_it(made: Cluster, pods: lis
     assert n1.status()["warnings"] == []
 
 
+def test_what_strangers_switch_off_is_on_again_long_before_the_next_look(made: Cluster, pods: list[Pod]) -> None:
+    n1, n2, _ = made.machines
+    put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true, vxlanMode: Always")
+
+    def entries() -> str:
+        return n1.run("bridge", "fdb", "show", "dev", "vxlan.bgpnet", check=False)
+
+    def forwards() -> str:
+        return n1.run("cat", "/proc/sys/net/ipv4/ip_forward").strip()
+
+    try:
+        eventually(lambda: f"dst {n2.address} self permanent" in entries(), entries)
+        n1.run("bridge", "fdb", "del", entries().split()[0], "dev", "vxlan.bgpnet")
+        eventually(lambda: f"dst {n2.address} self permanent" in entries(), entries, SOON)
+        n1.run("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward")
+        eventually(lambda: forwards() == "1", forwards, SOON)
+    finally:
+        put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true")
+
+
+SOON = 25.0
+"""Seconds: much less than the minute between two looks at everything."""
+
+
 def test_a_successor_writes_nothing_anew(made: Cluster, pods: list[Pod]) -> None:
     n1 = made[0]
     has(n1, "natOutgoing")
