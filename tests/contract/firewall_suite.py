@@ -24,7 +24,12 @@ def networks(*texts: str) -> frozenset[ip.Network]:
 
 
 def rules(
-    outgoing: str = "", inside: str = "", nodes: str = "192.0.2.1", tunnels: str = "", services: str = ""
+    outgoing: str = "",
+    inside: str = "",
+    nodes: str = "192.0.2.1",
+    tunnels: str = "",
+    bgp: tuple[int, ...] = (),
+    services: str = "",
 ) -> PacketRules:
     """From words."""
     used = frozenset(tunnels.split())
@@ -35,6 +40,7 @@ def rules(
         tunnels=used,
         nat=bool(outgoing or used),
         services=collapsed(ip.network(one) for one in services.split()),
+        bgp=frozenset(bgp),
     )
 
 
@@ -50,7 +56,7 @@ VALUES = {
     "over vxlan": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 192.0.2.2", VXLAN),
     "Services": rules(services="10.96.0.0/16 203.0.113.9/32"),
     "Services and a pool": rules("10.244.0.0/16", "10.244.0.0/16", services="10.96.0.0/12"),
-    "over both": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 203.0.113.7", f"tunl0 {VXLAN}"),
+    "over both": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 203.0.113.7", f"tunl0 {VXLAN}", (179, 1790)),
 }
 """Rules of every shape."""
 

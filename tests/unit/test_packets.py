@@ -66,6 +66,14 @@ def test_masquerading_is_for_pools_that_ask_for_it_and_for_none_of_the_pools_add
     assert (found.tunnels, found.nat) == (frozenset(), True)
 
 
+def test_bgp_is_spoken_where_the_configuration_says() -> None:
+    assert rules(synced(OUT, nodes=NODES)).bgp == {179}
+    cluster = BGPConfiguration(metadata=Metadata(name="default"), spec=BGPConfigurationSpec(listenPort=1790))
+    own = BGPConfiguration(metadata=Metadata(name="node.node2"), spec=BGPConfigurationSpec(listenPort=1791))
+    world = run(synced(OUT, nodes=NODES), events.Listed(kinds.BGPCONFIGURATION, (cluster, own)))
+    assert rules(world).bgp == {1790, 1791}
+
+
 def test_nodes_addresses_are_spared_where_the_agent_is_told_to() -> None:
     found = rules(synced(OUT, nodes=NODES, start=SPARING))
     assert said(found.inside) == "10.1.0.0/16 192.0.2.1/32 192.0.2.2/32 203.0.113.7/32"
@@ -122,9 +130,10 @@ table inet bgpnet {
 	set nodes { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2, 203.0.113.7 }; }
 	set tunnels { type ifname; }
 	set services { type ipv4_addr; flags interval; }
+	set bgp { type inet_service; elements = { 179 }; }
 	chain pods {
 		meta l4proto 4 counter drop comment "bgpnet 11694c24: IP in IP from a pod"
-		meta nfproto ipv4 fib saddr . iif oif missing counter drop comment "bgpnet 7d90a877: not the pod's own address"
+		fib saddr . iif oif missing counter drop comment "bgpnet f0c82568: not the pod's own address"
 	}
 	chain prerouting {
 		type filter hook prerouting priority -300; policy accept;
@@ -133,12 +142,19 @@ table inet bgpnet {
 	chain input {
 		type filter hook input priority 0; policy accept;
 	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+	}
+	chain output {
+		type filter hook output priority -300; policy accept;
+	}
 	chain postrouting {
 		type nat hook postrouting priority 100; policy accept;
 		oifname "lo" return comment "bgpnet 1f8d0340: stays here"
 		oifname "cali*" return comment "bgpnet 373f3444: stays here"
 		oifname @tunnels ct status dnat fib saddr type local fib saddr . oif type != local \
 counter masquerade fully-random comment "bgpnet d0611d2a: this node to a Service, through the tunnel"
+		ip daddr @nodes tcp dport @bgp return comment "bgpnet d3396e87: BGP, under its own address"
 		ip saddr @outgoing ip daddr != @inside counter masquerade fully-random comment "bgpnet afe77974: natOutgoing"
 	}
 }
@@ -186,7 +202,7 @@ def test_other_rules_take_their_place_without_the_table_being_deleted() -> None:
     script = nftables.script(after, before)
     assert "delete table" not in script
     assert "flush set" not in script
-    assert script.count("flush chain") == 5
+    assert script.count("flush chain") == 7
     assert "IP in IP, not from a node" in script
 
 
