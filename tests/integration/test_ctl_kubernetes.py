@@ -58,6 +58,11 @@ def test_the_life_of_a_pool(kubeconfig: Path) -> None:
     assert "update conflict: IPPool(blue)" in run("replace", "-f", "-", stdin=yaml.dump(stale), **at).stderr
     assert "overlaps with IPPool(blue)" in run("apply", "-f", "-", stdin=pool("red", "10.0.1.0/24"), **at).stderr
     assert run("apply", "-f", "-", stdin=pool("blue", "10.0.0.0/16"), **at).returncode == 0
+    for name in ("blue?x", "blue#x", "?x", "..", "%62lue"):  # none of them is blue, nor all pools, nor the API's root
+        for verb in ("get", "delete"):
+            asked = run(verb, "ippool", name, **at)
+            assert (asked.returncode, asked.stdout) == (1, ""), name
+            assert f"resource does not exist: IPPool({name})" in asked.stderr
     assert run("delete", "ippool", "blue", **at).returncode == 0
     assert "resource does not exist: IPPool(blue)" in run("delete", "ippool", "blue", **at).stderr
 
