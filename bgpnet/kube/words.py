@@ -10,6 +10,7 @@ from bgpnet.errors import one_line
 from bgpnet.kube.errors import Cause, Expired, KubeError, Refused, Unauthorised
 
 _OURS = "/apis/bgpnet.io/"
+_UNCHECKED = "some validation rules were not checked"  # a remark beside the causes, which names no field
 
 
 def unreachable(server: str, what: str, problem: str) -> str:
@@ -76,5 +77,5 @@ def _causes(given: dict[str, Any]) -> list[Cause]:
     return [
         Cause(str(each.get("field") or ""), one_line(str(each.get("message") or "")))
         for each in causes or ()
-        if isinstance(each, dict)
+        if isinstance(each, dict) and _UNCHECKED not in str(each.get("message"))
     ]

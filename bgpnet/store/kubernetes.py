@@ -17,7 +17,7 @@ from bgpnet import stored
 from bgpnet.errors import AlreadyExists, Compacted, Conflict, Invalid, NotFound, StoreError, StoreUnreachable
 from bgpnet.kube.access import is_revision
 from bgpnet.kube.client import Api
-from bgpnet.kube.errors import Expired, Refused, Unreachable
+from bgpnet.kube.errors import Cause, Expired, Refused, Unreachable
 from bgpnet.model.kinds import BGPCONFIGURATION, BGPFILTER, BGPPEER, IPPOOL, IPRESERVATION, Kind
 from bgpnet.rules import table
 from bgpnet.store import keys
@@ -203,7 +203,7 @@ class KubernetesStore:
         if refused.reason == "Conflict":
             return self._mismatch(place, key, expected)
         if refused.causes:
-            wrong = "; ".join(f"{cause.field}: {cause.message}" for cause in refused.causes)
+            wrong = "; ".join(f"{_field(cause)}: {cause.message}" for cause in refused.causes)
             return StoreError(f"{key}: {self.api} refuses {wrong}; correct that")
         return StoreError(f"{key}: {refused}")
 
@@ -240,6 +240,11 @@ def _usual(kind: Kind, value: bytes) -> bytes:
 
 def _revision(item: Json) -> Revision:
     return Revision(item["metadata"]["resourceVersion"])
+
+
+def _field(cause: Cause) -> str:
+    """A rule for the whole object is said to be of `<nil>`."""
+    return "the object" if cause.field in ("", "<nil>") else cause.field
 
 
 def _not_found(key: str) -> NotFound:

@@ -240,9 +240,8 @@ def kubeconfig(folder: Path, cluster: dict[str, str], user: dict[str, Any]) -> P
 
 def test_a_program_is_asked_again_when_its_token_is_refused(server: Server, tmp_path: Path) -> None:
     script = tmp_path / "login"
-    script.write_text(
-        f'#!/bin/sh\necho x >> {tmp_path}/asked\necho "{{\\"status\\": {{\\"token\\": \\"$(wc -l < {tmp_path}/asked)\\"}}}}"'
-    )
+    printed = f'{{\\"status\\": {{\\"token\\": \\"$(wc -l < {tmp_path}/asked)\\"}}}}'
+    script.write_text(f'#!/bin/sh\necho x >> {tmp_path}/asked\necho "{printed}"')
     script.chmod(0o755)
     user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "./login"}}
     api = connect(str(kubeconfig(tmp_path, {"server": server.url}, user)))

@@ -43,7 +43,7 @@ def program(folder: Path, *lines: str, seconds: float = 60.0) -> Program:
     return Program([str(path), "an argument"], {"REGION": "north"}, "client.authentication.k8s.io/v1", seconds)
 
 
-def prints(**status: str) -> str:
+def prints(status: dict[str, str]) -> str:
     return f"echo '{json.dumps({'kind': 'ExecCredential', 'status': status})}'"
 
 
@@ -52,7 +52,7 @@ def asked(folder: Path) -> int:
 
 
 def test_a_program_is_asked_once_and_told_which_version_it_is_to_speak(tmp_path: Path) -> None:
-    auth = program(tmp_path, f'echo "$1 $REGION $KUBERNETES_EXEC_INFO" > {tmp_path}/told', prints(token="one"))
+    auth = program(tmp_path, f'echo "$1 $REGION $KUBERNETES_EXEC_INFO" > {tmp_path}/told', prints({"token": "one"}))
     assert [shown(auth), shown(auth)] == ["Bearer one", "Bearer one"]
     assert asked(tmp_path) == 1
     words, _, info = (tmp_path / "told").read_text().partition(" {")
@@ -62,7 +62,7 @@ def test_a_program_is_asked_once_and_told_which_version_it_is_to_speak(tmp_path:
 
 @pytest.mark.parametrize(("seconds", "times"), [(3600.0, 1), (5.0, 2), (-5.0, 2)])
 def test_a_program_is_asked_again_before_its_token_ends(tmp_path: Path, seconds: float, times: int) -> None:
-    auth = program(tmp_path, prints(token="x", expirationTimestamp=instant.stamp(time.time() + seconds)))
+    auth = program(tmp_path, prints({"token": "x", "expirationTimestamp": instant.stamp(time.time() + seconds)}))
     assert {shown(auth), shown(auth)} == {"Bearer x"}
     assert asked(tmp_path) == times
 
@@ -73,8 +73,8 @@ def test_a_program_is_asked_again_before_its_token_ends(tmp_path: Path, seconds:
         ("echo 'no such profile' >&2; exit 3", "failed with status 3: no such profile"),
         ("echo hello", "printed no ExecCredential"),
         ("echo '[]'", "printed no ExecCredential"),
-        (prints(), "printed no token"),
-        (prints(clientCertificateData="x"), "gave a certificate and no token: not supported"),
+        (prints({}), "printed no token"),
+        (prints({"clientCertificateData": "x"}), "gave a certificate and no token: not supported"),
         ("exec sleep 60", "gave no token within 1 s"),
     ],
 )
