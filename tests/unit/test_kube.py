@@ -52,6 +52,21 @@ def test_the_first_that_says_where_it_is_counts(tmp_path: Path) -> None:
     assert access.find("", said) == Access(server="https://b", insecure=True)
 
 
+def test_a_context_holds_for_whichever_kubeconfig_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or somebody would change another cluster than the one that they named."""
+    home = tmp_path / ".kube" / "config"
+    home.parent.mkdir()
+    home.write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("K8S_CURRENT_CONTEXT", "CALICO_K8S_CURRENT_CONTEXT"):
+        assert access.find(str(home), {name: "x"}).context == "x"
+        assert access.find("", {name: "x"}) == Access(kubeconfig="~/.kube/config", context="x")
+        assert access.find("", {name: "x", "KUBECONFIG": str(home)}).context == "x"
+        pod = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443", name: "x"}
+        with pytest.raises(UsageError, match=f"{name} 'x': is for a kubeconfig, and the ServiceAccount in"):
+            access.find("", pod)
+
+
 @pytest.mark.parametrize(
     ("environ", "sentence"),
     [
@@ -71,7 +86,7 @@ def test_the_first_that_says_where_it_is_counts(tmp_path: Path) -> None:
         ({"K8S_API_ENDPOINT": "https://a", "K8S_KEY_FILE": "/k"}, "K8S_KEY_FILE: needs both a certificate and its key"),
         (
             {"K8S_API_ENDPOINT": "https://a", "K8S_CURRENT_CONTEXT": "x"},
-            "K8S_CURRENT_CONTEXT: is for a kubeconfig",
+            "K8S_CURRENT_CONTEXT 'x': is for a kubeconfig, and https://a is none",
         ),
     ],
 )
