@@ -28,6 +28,7 @@ from bgpnet.store.kubernetes_objects import Place
 LOST = 4.0
 """Seconds without a stream after which a watch is given up (StoreUnreachable)."""
 _PAUSE = 0.1
+_SETTLING = 2.0  # seconds in which a server that did not answer a write has to say what became of it
 _FORCED = 10.0  # seconds for which an unconditional write begins again where others write, too
 
 _BY_HAND = frozenset({IPPOOL, IPRESERVATION, BGPCONFIGURATION, BGPPEER, BGPFILTER})
@@ -86,6 +87,8 @@ class KubernetesStore:
         with _translated():
             try:
                 self.api.delete(place.path, resource_version=expected or "")
+            except Unreachable as lost:
+                self._settled(place, lost, lambda there: there is None)
             except Refused as refused:
                 raise self._refusal(refused, place, key, expected) from refused
         return ABSENT
@@ -148,6 +151,8 @@ class KubernetesStore:
     def _create(self, place: Place, key: str, item: Json) -> Revision:
         try:
             made = self.api.create(objects.collection(place.kind), item)
+        except Unreachable as lost:  # whose it is, if it is there, its uid says in the annotation
+            made = self._settled(place, lost, lambda there: _has_main_part(there, item)) or {}
         except Refused as refused:
             raise self._refusal(refused, place, key, ABSENT) from refused
         return self._status(place, key, item, made)
@@ -167,6 +172,8 @@ class KubernetesStore:
             return self._status(place, key, item, before)
         try:
             made = self.api.patch(place.path, objects.replacement(item, expected or ""), kind="json")
+        except Unreachable as lost:
+            made = self._settled(place, lost, lambda there: _has_main_part(there, item)) or {}
         except Refused as refused:
             raise self._refusal(refused, place, key, expected) from refused
         return self._status(place, key, item, made)
@@ -178,8 +185,20 @@ class KubernetesStore:
         patch = objects.status_replacement(item, _revision(there))
         try:
             return _revision(self.api.patch(f"{place.path}/status", patch, kind="json"))
+        except Unreachable as lost:
+            return _revision(self._settled(place, lost, lambda there: _has_status(there, item)) or {})
         except Refused as refused:
             raise self._refusal(refused, place, key, _revision(there)) from refused
+
+    def _settled(self, place: Place, lost: Unreachable, done: Callable[[Json | None], bool]) -> Json | None:
+        """What is there, where that shows that a write was carried out whose answer was lost; else raises `lost`."""
+        try:
+            there = self.api.get(place.path, seconds=_SETTLING)
+        except (Unreachable, Refused):
+            raise lost from None
+        if not done(there):
+            raise lost
+        return there
 
     def _force(self, place: Place, key: str, item: Json) -> Revision:
         """Whatever is there."""
@@ -245,6 +264,14 @@ def _revision(item: Json) -> Revision:
 def _field(cause: Cause) -> str:
     """A rule for the whole object is said to be of `<nil>`."""
     return "the object" if cause.field in ("", "<nil>") else cause.field
+
+
+def _has_main_part(there: Json | None, item: Json) -> bool:
+    return there is not None and objects.main_part(there) == objects.main_part(item)
+
+
+def _has_status(there: Json | None, item: Json) -> bool:
+    return _has_main_part(there, item) and there is not None and there.get("status") == item.get("status")
 
 
 def _not_found(key: str) -> NotFound:
