@@ -162,6 +162,8 @@ class Api:
                 raise Unreachable(f"{self}: the connection was closed; connect again")
             try:
                 answer = call(door, max(1.0, seconds - (monotonic() - began)))
+                if answer.status < 400:
+                    return answer
                 problem = f"{answer.status} {words.said(answer.body)}"
                 again = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
                 put_off = answer.retry_after or 0.0
