@@ -121,11 +121,16 @@ class Api:
         params = {**_STRICT, "fieldManager": "bgpnet", "force": "true"} if kind == "apply" else _STRICT
         return _bare(self._json("PATCH", path, params, body, _PATCHES[kind]))
 
-    def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> None:
-        """Deletes the object at `path`, if it is still that one; Refused with NotFound or Conflict."""
+    def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> tuple[str, ...]:
+        """Deletes the object at `path`, if it is still that one; Refused with NotFound or Conflict.
+
+        Returns the finalizers that it waits for: until those who set them take them off, it stays.
+        """
         conditions = {key: value for key, value in (("uid", uid), ("resourceVersion", resource_version)) if value}
         body = {"apiVersion": "v1", "kind": "DeleteOptions", **({"preconditions": conditions} if conditions else {})}
-        self._json("DELETE", path, {}, body)
+        answer = self._json("DELETE", path, {}, body)
+        metadata = answer.get("metadata") or {}  # a Status where it is gone, else the object
+        return tuple(metadata.get("finalizers") or ()) if metadata.get("deletionTimestamp") else ()
 
     def watch(
         self, path: str, after: str, *, labels: str = "", fields: str = "", stop: Callable[[], bool]

@@ -78,7 +78,10 @@ class KubernetesStore:
             return self._force(place, key, item)
 
     def delete(self, key: str, expected: Revision | None) -> Revision:
-        """Delete, as `Store.delete` says; returns ABSENT, as the deletion's revision is not told."""
+        """Delete, as `Store.delete` says; returns ABSENT, as the deletion's revision is not told.
+
+        Raises StoreError where others' finalizers keep it.
+        """
         place = objects.place(key)
         if place is None:
             raise _not_found(key)
@@ -86,7 +89,10 @@ class KubernetesStore:
             raise self._mismatch(place, key, expected)
         with _translated():
             try:
-                self.api.delete(place.path, resource_version=expected or "")
+                waits = self.api.delete(place.path, resource_version=expected or "")
+                if waits:
+                    problem = f"stays until those who set its finalizers take them off ({', '.join(waits)})"
+                    raise StoreError(f"{key}: is marked for deletion, and {problem}; `kubectl get -o yaml` shows them")
             except Unreachable as lost:
                 self._settled(place, lost, lambda there: there is None)
             except Refused as refused:

@@ -290,7 +290,11 @@ def test_what_others_put_on_an_object_stays(store: KubernetesStore) -> None:
     there = store.api.get(path)
     assert there
     assert there["metadata"]["finalizers"] == ["example.org/x"]
+    with pytest.raises(StoreError, match=r"is marked for deletion, and stays until .* \(example.org/x\); `kubectl"):
+        repo.delete(kinds.IPPOOL, "blue")
+    assert repo.get(kinds.IPPOOL, "blue").metadata.uid == written.metadata.uid
     store.api.patch(path, {"metadata": {"finalizers": None}})
+    assert repo.find(kinds.IPPOOL, "blue") is None
 
 
 def test_a_pool_is_not_moved_under_its_pods(store: KubernetesStore) -> None:

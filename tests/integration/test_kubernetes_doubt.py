@@ -33,9 +33,8 @@ class Losing(Api):
     def patch(self, path: str, body: Mapping[str, Any] | Sequence[dict[str, Any]], *, kind: str = "merge") -> Any:
         return self._lose(path, super().patch(path, body, kind=kind))
 
-    def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> None:
-        super().delete(path, uid=uid, resource_version=resource_version)
-        self._lose(path, None)
+    def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> Any:
+        return self._lose(path, super().delete(path, uid=uid, resource_version=resource_version))
 
     def _lose(self, path: str, answer: Any) -> Any:
         if self.then is None:
