@@ -172,7 +172,8 @@ class Api:
                 problem = f"{answer.status} {words.said(answer.body)}"
                 again = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
                 put_off = answer.retry_after or 0.0
-                known, patience = answer.status != 429 and answer.status < 500, seconds
+                known = answer.status != 429 and answer.status < 500
+                known, patience = known or words.is_too_large(answer.status, answer.body), seconds
                 stale = answer.status == 401
             except door_fault() as lost:
                 problem, again, known, patience = str(lost), lost.unsent or safe, False, PATIENCE

@@ -15,11 +15,12 @@ from msgspec import structs
 from programs import built
 
 from bgpnet import codec
-from bgpnet.errors import Conflict, StoreError
+from bgpnet.errors import Conflict, StoreError, StoreUnreachable
 from bgpnet.kube.access import Access
 from bgpnet.kube.client import Api, connect
 from bgpnet.kube.errors import Refused
 from bgpnet.model import kinds
+from bgpnet.model.bgpfilter import Action, BGPFilter, BGPFilterSpec, FilterRule
 from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec, Owner
 from bgpnet.model.ippool import IPPool, IPPoolStatus
 from bgpnet.model.kinds import BY_NAME, kind_of
@@ -323,6 +324,17 @@ def test_a_large_block_goes_in_and_nothing_is_noted_of_each_slot(store: Kubernet
     noted = json.loads(shown.stdout)["metadata"]["managedFields"]
     assert len(json.dumps(noted)) < 2000
     assert "f:allocations" in json.dumps(noted)
+
+
+@pytest.mark.parametrize("rules", [200, 400], ids=["for etcd", "for the API server"])
+def test_an_object_that_is_too_large_is_refused_and_nobody_is_said_to_be_away(
+    store: KubernetesStore, rules: int
+) -> None:
+    rule = FilterRule(action=Action.ACCEPT, asPathPrefix=tuple(range(2**32 - 901, 2**32 - 1)))
+    large = BGPFilter(metadata=Metadata(name="large"), spec=BGPFilterSpec(importV4=(rule,) * rules))
+    with pytest.raises(StoreError, match=r"is larger than the API server takes \(.*\); write less into it") as refused:
+        Repo(store).create(large)
+    assert not isinstance(refused.value, StoreUnreachable)
 
 
 def kubectl(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
