@@ -14,6 +14,7 @@ from time import monotonic
 
 from bgpnet.kube.client import Api, Json
 from bgpnet.kube.errors import Expired, KubeError
+from bgpnet.kube.stream import aside
 
 _SHORTEST, _LONGEST = 0.1, 5.0  # seconds between two attempts
 
@@ -88,9 +89,11 @@ def _once(
     api: Api, path: str, stop: Callable[[], bool], labels: str, fields: str, keep: Callable[[Json], Json] | None
 ) -> Iterator[Told]:
     """One list, and what a watch from there tells, until it breaks."""
-    objects, revision = api.list(path, labels=labels, fields=fields, keep=keep)
-    listed = Listed(tuple(objects))
-    del objects
+    found = aside(lambda: api.list(path, labels=labels, fields=fields, keep=keep), stop)
+    if found is None:
+        return
+    listed, revision = Listed(tuple(found[0])), found[1]
+    del found
     yield listed
     del listed  # it is its receiver's now
     for event in api.watch(path, revision, labels=labels, fields=fields, stop=stop):

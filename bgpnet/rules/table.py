@@ -24,6 +24,7 @@ from bgpnet.rules import (
     ipamconfiguration,
     ippool,
     ipreservation,
+    limits,
     node,
     releaserequest,
 )
@@ -71,6 +72,7 @@ def check(resource: Resource) -> Iterator[Finding]:
         problem = f"namespace should not be specified for a non-namespaced resource. {kind.name} is not a namespaced"
         yield Finding("metadata.namespace", meta.namespace, f"{problem} resource; remove it")
     yield from RULES[kind].check(resource)
+    yield from limits.check(resource)
 
 
 def not_built(resource: Resource, *, orchestrated: bool = False) -> Iterator[str]:
