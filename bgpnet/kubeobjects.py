@@ -130,6 +130,8 @@ def node(document: Json) -> NodeSeen:
     )
 
 
+HEADLESS = "None"
+"""The clusterIP of a Service that has none (core/v1, ClusterIPNone)."""
 SERVICE_NAME = "kubernetes.io/service-name"
 """The label of an EndpointSlice that names its Service (discovery.k8s.io/v1)."""
 
@@ -149,18 +151,54 @@ def meta(document: Json) -> Meta:
 
 
 def service(document: Json) -> Service:
-    """A Service (core/v1); a balancer that is known by a host name only has no address."""
+    """A Service (core/v1). Without addresses are a headless one, whose clusterIP is `None`, a balancer that is known by
+    a host name only, and one that does not leave its address to the nodes (ipMode Proxy: no kube-proxy takes it).
+    """
     spec, status = _object(document, "spec"), _object(document, "status")
     ingress = _objects(_object(status, "loadBalancer"), "ingress")
     local = _text(spec, "externalTrafficPolicy") == TrafficPolicy.LOCAL
     one, several = _text(spec, "clusterIP"), _strings(spec, "clusterIPs")
     return Service(
         type=_service_type(_text(spec, "type")),
-        cluster_ips=several or ((one,) if one else ()),
+        cluster_ips=tuple(each for each in several or (one,) if each not in ("", HEADLESS)),
         external_ips=_strings(spec, "externalIPs"),
-        load_balancer_ips=tuple(address for point in ingress if (address := _text(point, "ip"))),
+        load_balancer_ips=tuple(
+            address for point in ingress if (address := _text(point, "ip")) and _text(point, "ipMode") != "Proxy"
+        ),
         policy=TrafficPolicy.LOCAL if local else TrafficPolicy.CLUSTER,
     )
+
+
+def only_service(document: Json) -> dict[str, Any]:
+    """Of a Service what `key` and `service` read."""
+    return {**_only(document, _SERVICE)}
+
+
+def only_endpoints(document: Json, node: str) -> dict[str, Any]:
+    """Of an EndpointSlice what `key` and `endpoints` read: for this node it says the same."""
+    _, which = endpoints(document, node)
+    return {**_only(document, _SLICE), "endpoints": [{"nodeName": one.node} for one in which]}
+
+
+_Shape = Mapping[str, Any]
+_NAMES: _Shape = {"name": None, "namespace": None}
+_SERVICE: _Shape = {
+    "metadata": _NAMES,
+    "spec": dict.fromkeys(("type", "clusterIP", "clusterIPs", "externalIPs", "externalTrafficPolicy")),
+    "status": {"loadBalancer": {"ingress": {"ip": None, "ipMode": None}}},
+}
+_SLICE: _Shape = {"metadata": {**_NAMES, "labels": {SERVICE_NAME: None}}}
+
+
+def _only(found: Any, shape: _Shape | None) -> Any:
+    """What a shape names of an object, or of each in a list; None: all of it."""
+    if shape is None:
+        return found
+    if isinstance(found, list | tuple):
+        return [_only(one, shape) for one in found]
+    if not isinstance(found, Mapping):
+        return found
+    return {name: _only(found[name], inner) for name, inner in shape.items() if name in found}
 
 
 def endpoints(document: Json, node: str) -> tuple[str, tuple[Endpoint, ...]]:

@@ -57,10 +57,10 @@ class Outcome:
     warned: tuple[str, ...] = ()
 
 
-def warnings(resources: Iterable[Resource]) -> Iterator[str]:
-    """One sentence for each value that is stored but not acted on yet."""
+def warnings(resources: Iterable[Resource], datastore: str = "") -> Iterator[str]:
+    """One sentence for each value that is stored but not acted on yet. datastore: its URL."""
     for resource in resources:
-        yield from rules.not_built(resource)
+        yield from rules.not_built(resource, orchestrated=datastore.startswith("kubernetes:"))
 
 
 def write(repo: Repo, verb: Verb, resources: Sequence[Resource]) -> Outcome:

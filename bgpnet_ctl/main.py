@@ -54,6 +54,7 @@ class Root(click.Group):
     callback=given,
     help="A configuration file, as calicoctl's.  [default: /etc/bgpnet/bgpnetctl.cfg]",
 )
+@click.option("--context", metavar="NAME", callback=given, help="With kubernetes: the context of the kubeconfig.")
 @click.option(
     "--run-dir",
     metavar="DIR",
@@ -64,7 +65,7 @@ class Root(click.Group):
     help="Where this machine's agent has its socket.",
 )
 @click.pass_context
-def cli(ctx: click.Context, datastore: str | None, config: str | None, run_dir: str) -> None:
+def cli(ctx: click.Context, datastore: str | None, config: str | None, context: str | None, run_dir: str) -> None:
     """Manage a bgpnet network: its IP pools, BGP peers and nodes.
 
     \b
@@ -96,7 +97,7 @@ def cli(ctx: click.Context, datastore: str | None, config: str | None, run_dir: 
     """
     if os.environ.get("NO_COLOR"):
         ctx.color = False
-    ctx.obj = Session(datastore or "", run_dir, config or "")
+    ctx.obj = Session(datastore or "", run_dir, config or "", context or "")
     ctx.call_on_close(ctx.obj.close)
 
 

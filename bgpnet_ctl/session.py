@@ -40,12 +40,13 @@ class Misused(Refused):
 class Session:
     """One run of the program.
 
-    asked: the URL of `--datastore`, or "". config: the file of `-c`, or "".
+    asked: the URL of `--datastore`, or "". config: the file of `-c`, or "". context: a kubeconfig's, or "".
     """
 
     asked: str
     run_dir: str
     config: str = ""
+    context: str = ""
     _choice: Choice | None = field(default=None, init=False)
     _store: Store | None = field(default=None, init=False)
 
@@ -62,7 +63,7 @@ class Session:
             found = configuration.find(configuration.Asked(self.asked, self.config), os.environ)
             for warning in found.warnings:
                 warn(warning)
-            self._choice = found.choice
+            self._choice = _in_context(found.choice, self.context) if self.context else found.choice
         return self._choice
 
     def open(self, url: str) -> Store:
@@ -96,6 +97,20 @@ class Session:
         """Let go of the datastore."""
         if self._store is not None:
             self._store.close()
+
+
+def _in_context(choice: Choice, context: str) -> Choice:
+    """The same API server's kubeconfig in that context; raises UsageError where there is none."""
+    from bgpnet.errors import UsageError
+    from bgpnet.kube import access
+    from bgpnet.store.choice import KUBERNETES
+
+    if not choice.url.startswith(KUBERNETES):
+        problem = "is for a kubeconfig, and the datastore is another"
+        raise UsageError(f"--context {context!r}: {problem}; take it out, or write --datastore {KUBERNETES}")
+    path = choice.url.removeprefix(KUBERNETES).removeprefix("//")
+    named = choice.access if choice.access is not None and not path else access.find(path, os.environ)
+    return replace(choice, url=KUBERNETES, access=named.in_context(context, "--context"))
 
 
 def _existing(choice: Choice) -> Store:
@@ -145,8 +160,9 @@ def _override(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 def connected(command: F) -> F:
-    """Take `--datastore`, `-c` and `--run-dir` after the command, too: that is where people type them."""
-    for names, metavar in ((("--run-dir",), "DIR"), (("-c", "--config"), "FILE"), (("--datastore",), "URL")):
+    """Take `--datastore`, `-c`, `--context` and `--run-dir` after the command, too: that is where people type them."""
+    options = ((("--run-dir",), "DIR"), (("--context",), "NAME"), (("-c", "--config"), "FILE"))
+    for names, metavar in (*options, (("--datastore",), "URL")):
         command = click.option(
             *names, metavar=metavar, default=None, expose_value=False, callback=_override, help="As before the command."
         )(command)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bgpnet import cnispec
 from bgpnet.agent.events import Answer
-from bgpnet.agent.kubeevents import Grievance
+from bgpnet.agent.kubeevents import NO_ADDRESS, NOT_WIRED, Grievance
 from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World, replace
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import CniError, one_line
@@ -19,16 +19,23 @@ def answer(number: int, version: str, pod: Pod) -> Answer:
 def refuse(number: int, request: CniRequest, problem: CniError, *, waited: bool = False) -> Answer:
     """The specification's error object; the log has whose it is besides.
 
-    A pod that gets no address, or waited for it in vain, has its owner told, where there is somebody to tell.
+    A pod that gets no address, cannot be wired, or waited in vain has its owner told, where there is somebody to tell.
     """
     refused = refused_as(number, request.version, problem, request.attachment)
-    if not request.uid or not (waited or problem.code == cnispec.NO_ADDRESS):
+    final = waited or problem.code in (cnispec.NO_ADDRESS, cnispec.WIRING_REFUSED)
+    return aggrieved(refused, request.pod, request.uid, problem) if final else refused
+
+
+def aggrieved(refused: Answer, pod: str, uid: str, problem: CniError) -> Answer:
+    """The answer, and the pod's owner told of it; a runtime that does not say which pod it is has nobody told."""
+    if not pod or not uid:
         return refused
-    return replace(refused, grievance=Grievance(request.pod, request.uid, one_line(problem.message)))
+    reason = NOT_WIRED if problem.code == cnispec.WIRING_REFUSED else NO_ADDRESS
+    return replace(refused, grievance=Grievance(pod, uid, one_line(problem.message), reason))
 
 
 def refused_as(number: int, version: str, problem: CniError, attachment: Attachment | None = None) -> Answer:
-    """The same where there is no request to ask, or none that could be read."""
+    """The specification's error object where there is no request to ask, or none that could be read."""
     problem = CniError(problem.code, one_line(problem.message), problem.details)
     whose = f"container {attachment.container} interface {attachment.ifname}: " if attachment else ""
     return Answer(number, 1, cnispec.error(version, problem), f"{whose}{problem.message}")

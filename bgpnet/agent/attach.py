@@ -66,7 +66,7 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     if pod is None:
         world, effects = place(world, number, request, failed)
     else:
-        world, effects = _wire(world, number, replace(pod, netns=request.netns), request.version, again=True)
+        world, effects = _wire(world, number, replace(pod, netns=request.netns), request, again=True)
     return world, overtaken + effects
 
 
@@ -253,12 +253,14 @@ def refused(world: World, event: PodRefused) -> Step:
     The older sandbox whose link it was to have may have kept it; where it has not, the next look at the kernel says so.
     """
     problem = CniError(cnispec.WIRING_REFUSED, event.reason)
+    refusal = answers.refused_as(event.number, event.version, problem, event.attachment)
     if (pod := world.pods.get(event.attachment)) is not None:
         world = with_pod(world, replace(pod, phase=Phase.LOST)) if event.again else released(world, event.attachment)
         older = [one for one in rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
         if older:
             world = with_pod(world, replace(max(older, key=lambda one: one.since), phase=Phase.READY))
-    return world, [answers.refused_as(event.number, event.version, problem, event.attachment)]
+        refusal = answers.aggrieved(refusal, pod.pod, event.uid, problem)
+    return world, [refusal]
 
 
 def applied(world: World, event: KernelApplied) -> Step:
@@ -298,17 +300,17 @@ def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock,
         sequence=sequence,
         keep=request.keep,
     )
-    return _wire(with_block(world, block), number, pod, request.version)
+    return _wire(with_block(world, block), number, pod, request)
 
 
-def _wire(world: World, number: int, pod: Pod, version: str, *, again: bool = False) -> Step:
+def _wire(world: World, number: int, pod: Pod, request: CniRequest, *, again: bool = False) -> Step:
     """Have the pod wired. Whoever had the link before loses it by that, but not its address."""
     for rival in rivals(world, pod.link, pod.attachment):
         if rival.phase is Phase.READY:
             world = with_pod(world, replace(rival, phase=Phase.LOST))
     if pod.phase is not Phase.WIRING:
         pod = replace(pod, phase=Phase.WIRING)
-    return with_pod(world, pod), [WirePod(number, pod, version, again)]
+    return with_pod(world, pod), [WirePod(number, pod, request.version, again, request.uid)]
 
 
 def rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:

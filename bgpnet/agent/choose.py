@@ -6,16 +6,17 @@ While the pools are not known, every own block has to do; while a pod or its nam
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import cast
 
-from bgpnet import ipam, names, pools, reservations
+from bgpnet import ipam, names, pools, reservations, resting
 from bgpnet.agent import facts, overlaps
 from bgpnet.agent import recorded as blocks_of
 from bgpnet.agent.kubeevents import NAMESPACES
 from bgpnet.agent.same import Same, latest
 from bgpnet.agent.world import World
-from bgpnet.annotations import ADDRESSES, CONFIGURED, POOLS, Meta, Wish
+from bgpnet.annotations import ADDRESSES, CONFIGURED, KEEP, POOLS, Meta, Wish
 from bgpnet.annotations import wish as wished
 from bgpnet.cnispec import CniRequest
 from bgpnet.errors import AllocationRefused
@@ -94,8 +95,27 @@ def _leaves_no_choice(world: World, request: CniRequest) -> bool:
 def wish(world: World, request: CniRequest) -> Wish:
     """What the runtime, the pod and its namespace ask for; raises NoAddress when that cannot be read."""
     asked = Wish(request.pools, CONFIGURED if request.pools else "", request.address, request.address_by)
+    if not request.pod:
+        return asked
     of_pod = Meta(annotations=dict(request.annotations)) if request.annotations else None
-    return wished(asked, request.pod, of_pod, namespace(world, request), world.me.keep) if request.pod else asked
+    of_namespace = namespace(world, request)
+    found = wished(asked, request.pod, of_pod, of_namespace, world.me.keep)
+    if world.namespaces is None or of_namespace is not None or KEEP in (of_pod.annotations if of_pod else ()):
+        return found
+    return replace(found, keep=_kept(world, request))
+
+
+def _kept(world: World, request: CniRequest) -> int:
+    """For how many seconds a former sandbox of the pod had its address kept; 0 where it had not.
+
+    Its namespace, which nobody can be asked about, may have said so, and will hardly have changed its mind.
+    """
+    ifname = request.attachment.ifname
+    for block in world.blocks.values():
+        if (ordinal := resting.kept_for(block.spec, request.pod, ifname, world.now)) is not None:
+            return block.spec.allocations[ordinal].keep
+    former = (pod for pod in world.pods.values() if pod.pod == request.pod and pod.attachment.ifname == ifname)
+    return max((pod.keep for pod in former), default=0)
 
 
 def former(world: World, request: CniRequest, wanted: Wish) -> str:

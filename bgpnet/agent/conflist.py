@@ -52,7 +52,7 @@ class Keeper:
         self._place = place
         self._emit = emit
         self._asked: dict[Path, tuple[Stamp, tuple[str, ...] | str]] = {}
-        self._told: tuple[str, ...] = ()
+        self._told = ConflistLooked(())
 
     def run(self, stop: threading.Event) -> None:
         """Wait for the agent's own answer, and then look after the file until stopped."""
@@ -66,15 +66,15 @@ class Keeper:
 
     def look(self) -> None:
         """Write the list where it is not as it should be; tell of what is wrong when that is news."""
-        warnings = tuple(self._look())
-        for one in warnings:
-            if one not in self._told:
+        found = self._look()
+        for one in found.warnings:
+            if one not in self._told.warnings:
                 log.warning("%s", one)
-        if warnings != self._told:
-            self._emit(ConflistLooked(warnings))
-        self._told = warnings
+        if found != self._told:
+            self._emit(found)
+        self._told = found
 
-    def _look(self) -> list[str]:
+    def _look(self) -> ConflistLooked:
         place = self._place
         said = {entry["type"]: self._versions(place.plugins / entry["type"]) for entry in place.chain.entries}
         wish = conflist.build(place.chain, said, cnispec.VERSIONS, mtu=place.mtu, socket=place.socket)
@@ -90,8 +90,9 @@ class Keeper:
             refused = (
                 f"{path} cannot be written: {problem.strerror}; see to that directory, or name another cni_conf_dir"
             )
-            return [refused, *wish.left_out]
-        return [*(conflist.first_is(str(place.folder), one) for one in others), *wish.left_out, *self._without_ours()]
+            return ConflistLooked((refused, *wish.left_out), "" if os.path.isfile(path) else refused)
+        before = (conflist.first_is(str(place.folder), one) for one in others)
+        return ConflistLooked((*before, *wish.left_out, *self._without_ours()))
 
     def _without_ours(self) -> list[str]:
         ours = self._place.plugins / conflist.TYPE

@@ -106,13 +106,14 @@ class PodWired:
 
 @dataclass(frozen=True, slots=True)
 class PodRefused:
-    """The pod could not be journalled or wired; nothing of it is left in the kernel. again: see WirePod."""
+    """The pod could not be journalled or wired; nothing of it is left in the kernel. again, uid: see WirePod."""
 
     number: int
     attachment: Attachment
     version: str
     reason: str
     again: bool = False
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +226,13 @@ class LinksLooked:
 
 @dataclass(frozen=True, slots=True)
 class ConflistLooked:
-    """What is wrong with the CNI configuration that container runtimes read, each a sentence."""
+    """What is wrong with the CNI configuration that container runtimes read, each a sentence.
+
+    missing: why there is none of ours, nor will be; without it no pod comes to this node's agent.
+    """
 
     warnings: tuple[str, ...]
+    missing: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,12 +277,16 @@ class JournalTold:
 
 @dataclass(frozen=True, slots=True)
 class WirePod:
-    """Journal the allocation, wire the pod, report PodWired or PodRefused. again: the pod had its address before."""
+    """Journal the allocation, wire the pod, report PodWired or PodRefused. again: the pod had its address before.
+
+    uid: the pod's in Kubernetes, for those who tell of it.
+    """
 
     number: int
     pod: Pod
     version: str
     again: bool = False
+    uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)

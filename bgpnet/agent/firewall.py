@@ -39,6 +39,7 @@ class Guard:
         self._pause = pause
         self._wish: PacketRules | None = None
         self._have: PacketRules | None = None
+        self._kept: frozenset[str] = frozenset()
         self._barriers: tuple[Barrier, ...] = ()
         self._read = float("-inf")
         self._vain = 0
@@ -110,12 +111,19 @@ class Guard:
         state = self._firewall.read()
         self._read = monotonic()
         expected, self._have, self._barriers = self._have, state.rules, state.barriers
+        self._kept |= state.tunnels
         self._vain = self._vain + 1 if expected not in (None, self._have) else 0
 
     def _put(self, wish: PacketRules) -> None:
         have = self._have
-        if wish != NOTHING and (have is None or have.nat):  # None: what a stranger left of ours
-            wish = replace(wish, nat=True)  # with the last of it, established connections would lose their translation
+        if wish == NOTHING:
+            self._kept = frozenset()
+        else:
+            # A tunnel that no pool uses any more stays up, for others to send by: nobody else may because of that.
+            self._kept |= wish.tunnels
+            # With the last of it, established connections would lose their translation. None: what a stranger left.
+            nat = wish.nat or have is None or have.nat
+            wish = replace(wish, nat=nat, tunnels=self._kept)
         if have != wish:
             self._firewall.put(wish, have)
             self._have = wish

@@ -13,6 +13,9 @@ from bgpnet.model.service import Endpoint, Service
 NAMESPACES = "namespaces"
 """What is followed at all times: while it cannot be, nobody is asked about pods either."""
 
+NO_ADDRESS, NOT_WIRED = "NoAddress", "NotWired"
+"""Reasons of Events about pods."""
+
 
 @dataclass(frozen=True, slots=True)
 class Namespaces:
@@ -89,8 +92,12 @@ class DescribePod:
 
 @dataclass(frozen=True, slots=True)
 class Grievance:
-    """That a pod has no address, for its owner: a sentence that says what to do."""
+    """That a pod has no address, or could not be wired, for its owner: a sentence that says what to do.
+
+    reason: of its Event.
+    """
 
     pod: str
     uid: str
     sentence: str
+    reason: str = NO_ADDRESS

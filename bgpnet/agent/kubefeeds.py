@@ -11,6 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from bgpnet import kubeobjects
@@ -27,7 +28,7 @@ from bgpnet.agent.kubeevents import (
 from bgpnet.agent.kubetold import REMEMBERED, EndpointsFeed, NamespacesFeed, OwnNodeFeed, SecretFeed, ServicesFeed
 from bgpnet.agent.orchestrated import Wanted
 from bgpnet.errors import BgpnetError
-from bgpnet.kube.client import Api
+from bgpnet.kube.client import Api, Json
 from bgpnet.kube.errors import Refused
 from bgpnet.kube.reflector import Away, Told, follow
 from bgpnet.threads import loudly, start
@@ -66,13 +67,15 @@ class Kubernetes:
             return
         if wanted.services and not before.services:
             slices = EndpointsFeed(self._emit, self._node)
-            self._follow("Services", "/api/v1/services", ServicesFeed(self._emit).told)
-            self._follow("EndpointSlices", "/apis/discovery.k8s.io/v1/endpointslices", slices.told)
+            services, path = ServicesFeed(self._emit), "/apis/discovery.k8s.io/v1/endpointslices"
+            self._follow("Services", "/api/v1/services", services.told, keep=kubeobjects.only_service)
+            few = partial(kubeobjects.only_endpoints, node=self._node)
+            self._follow("EndpointSlices", path, slices.told, keep=few)
         if before.services and not wanted.services:
             self._end("Services", ServicesHeard(None))
             self._end("EndpointSlices", EndpointsHeard(None))
         for name in sorted(wanted.secrets - before.secrets):
-            feed = SecretFeed(self._emit, self._namespace, name, self._denied)
+            feed = SecretFeed(self._emit, self._namespace, name, self.denied)
             path = f"/api/v1/namespaces/{self._namespace}/secrets"
             self._follow(f"Secret {name}", path, feed.told, fields=f"metadata.name={name}")
         for name in sorted(before.secrets - wanted.secrets):
@@ -82,17 +85,28 @@ class Kubernetes:
         """Ask about a pod; the answer is an event."""
         self._askers.submit(loudly(describe), self._api, question, self._emit)
 
-    def _denied(self, name: str) -> str:
-        """Why the Secret may not be read, for good; nothing when it may, or nobody can say."""
+    def denied(self, name: str) -> str:
+        """Why the Secret may not be followed, for good; nothing when it may, or nobody can say.
+
+        Listed, as it is followed: a Role that permits `get` alone is a refusal.
+        """
         try:
-            self._api.get(f"/api/v1/namespaces/{self._namespace}/secrets/{name}")
+            self._api.list(f"/api/v1/namespaces/{self._namespace}/secrets", fields=f"metadata.name={name}")
         except Refused as refused:
             return str(refused)
         except BgpnetError:
             return ""
         return ""
 
-    def _follow(self, what: str, path: str, tell: Callable[[Told], None], *, fields: str = "") -> None:
+    def _follow(
+        self,
+        what: str,
+        path: str,
+        tell: Callable[[Told], None],
+        *,
+        fields: str = "",
+        keep: Callable[[Json], Json] | None = None,
+    ) -> None:
         ended = self._running[what] = threading.Event()
         there = Presence(what, self._emit, tell)
 
@@ -103,7 +117,7 @@ class Kubernetes:
         def over() -> bool:
             return ended.is_set() or self._stop.is_set()
 
-        start(f"kube-{what}", lambda: follow(self._api, path, say, over, fields=fields))
+        start(f"kube-{what}", lambda: follow(self._api, path, say, over, fields=fields, keep=keep))
 
     def _end(self, what: str, last: Event) -> None:
         self._running.pop(what).set()

@@ -57,7 +57,10 @@ def files(world: World, found: Secrets) -> World:
 
 
 def described(world: World, event: PodDescribed) -> Step:
-    """A pod was asked about: the ADDs that wait for it go on with what is known now, or wait for what is not."""
+    """A pod was asked about: the ADDs that wait for it go on with what is known now, or wait for what is not.
+
+    Of a namespace that the watch has told of meanwhile the answer may be older, and the watch will not say it again.
+    """
     known = _kubernetes(world)
     unanswered = {pod: one for pod, one in known.unanswered.items() if pod != event.pod}
     if event.problem:
@@ -65,7 +68,7 @@ def described(world: World, event: PodDescribed) -> Step:
     known = replace(known, asking=known.asking - {event.pod}, unanswered=unanswered)
     namespaces = world.namespaces
     if event.namespace is not None:
-        namespaces = {**(namespaces or {}), event.pod.partition("/")[0]: event.namespace}
+        namespaces = {event.pod.partition("/")[0]: event.namespace, **(namespaces or {})}
     waiting = {
         number: replace(one, request=replace(one.request, annotations=event.annotations))
         if event.annotations is not None and one.request.pod == event.pod and one.request.annotations is None

@@ -189,7 +189,7 @@ class SecretFeed:
             case Gone():
                 self._say(None)
             case Away() if not self._heard and self._refused is None:
-                self._refused = threading.Timer(DENIED, loudly(self._doubt))
+                self._refused = threading.Timer(DENIED, loudly(self.doubt))
                 self._refused.daemon = True
                 self._refused.start()
 
@@ -200,7 +200,7 @@ class SecretFeed:
         else:
             self._emit(SecretHeard(self._name, keys(document.get("data"))))
 
-    def _doubt(self) -> None:
+    def doubt(self) -> None:
         """An API server that is away tells nothing of the Secret; one that refuses it does."""
         self._refused = None
         if not self._heard and (reason := self._denied(self._name)) and not self._heard:

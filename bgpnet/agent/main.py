@@ -191,7 +191,9 @@ def _run(settings: config.Settings, uuid: str) -> str:
     start("links", feeds.links, kernel, me.uplink, subnets, me.uplink_mtu, loop.emit, stop)
     start("speaker", speaker.run, stop)
     if settings.metrics_port:
-        start("metrics", scrape.serve, settings.metrics_host, settings.metrics_port, settings.agent_socket, stop)
+        counted = LinuxFirewall().dropped if me.firewall else None
+        place = settings.metrics_host, settings.metrics_port
+        start("metrics", scrape.serve, *place, settings.agent_socket, stop, counted)
     if settings.health_port:
         start("health", scrape.health, settings.health_host, settings.health_port, settings.agent_socket, stop)
     outside = _outside(settings, api, me.node, loop.emit, stop) if api else None

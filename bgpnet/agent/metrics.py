@@ -13,9 +13,12 @@ from bgpnet.exposition import one as _one
 from bgpnet.model import instant
 
 
-def text(status: Mapping[str, Any]) -> str:
-    """The metrics of what the agent says of itself (agent/status.py)."""
-    return "".join(family(name, about, samples) for name, about, samples in _families(status))
+def text(status: Mapping[str, Any], dropped: Mapping[str, int] | None = None) -> str:
+    """The metrics of what the agent says of itself (agent/status.py), and of what its packet rules dropped."""
+    said = "".join(family(name, about, samples) for name, about, samples in _families(status))
+    counts = [({"reason": reason}, float(count)) for reason, count in sorted((dropped or {}).items())]
+    about = "Packets that the node's packet rules dropped since these were written."
+    return said + family("bgpnet_packets_dropped_total", about, counts, "counter") if counts else said
 
 
 def _families(status: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Sample]]]:

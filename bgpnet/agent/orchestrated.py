@@ -31,8 +31,13 @@ def wanted(world: World) -> Wanted:
 
 
 def held(world: World) -> frozenset[ip.Network]:
-    """Where nothing is withdrawn yet: service addresses, while it is not known who has them."""
+    """Where nothing is withdrawn yet: service addresses, while it is not known who has them.
+
+    Of a node that announces none it is known, whoever has them.
+    """
     if world.kubernetes is None or (world.services is not None and world.endpoints is not None):
+        return frozenset()
+    if policies.excluded(world):
         return frozenset()
     return frozenset(policies.ranges(world).all())
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 
 from bgpnet.agent import facts
 from bgpnet.agent.same import Same
-from bgpnet.agent.world import Me, World
+from bgpnet.agent.world import Me, Session, World
 from bgpnet.bgp.conf import SpeakerConf
 from bgpnet.bgp.member import Member, members
 from bgpnet.bgp.peering import Net, Peerings, needs_secrets, peerings, references
-from bgpnet.bgp.secret import Secrets, is_local
+from bgpnet.bgp.secret import Secret, Secrets, is_local
 from bgpnet.kernel.state import Hop, Route
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BindMode, LogSeverity
 from bgpnet.model.kinds import Resource
+from bgpnet.model.resource import SecretKeyRef
 
 KINDS = (kinds.NODE, kinds.BGPCONFIGURATION, kinds.BGPPEER)
 """What the sessions are made from."""
@@ -31,11 +33,18 @@ LOG_LEVELS = {
 
 
 def of(world: World) -> Peerings | None:
-    """The sessions; None while it is not known which they are, or with which password."""
+    """The sessions; None while it is not known which they are, or with which password.
+
+    Those that the speaker does not have yet wait for their passwords alone, and no other session waits for them: a peer
+    whose Secret cannot be read must not keep a node from what all others tell.
+    """
     if not world.is_synced(*KINDS):
         return None
     heard = tuple(Same(world.of_kind(kind)) for kind in KINDS)
-    return _of(world.me, heard, Same(world.departed), Same(world.secrets))
+    known = _of(world.me, heard, Same(world.departed), Same(world.secrets))
+    if known is not None or world.secrets is None or world.speaker_away:
+        return known
+    return _meanwhile(world.me, heard, Same(world.departed), Same(world.secrets), Same(world.sessions))
 
 
 def secrets_wanted(world: World) -> frozenset[str]:
@@ -56,9 +65,37 @@ def _of(me: Me, heard: _Heard, departed: _Departed, secrets: Same[Secrets | None
     net = _net(me, heard, departed, secrets)
     if secrets.value is None and needs_secrets(net.peers, net.configured):
         return None
-    if any(ref.name not in net.secrets.heard and not is_local(ref, net.secrets) for ref in references(net)):
+    return None if _unheard(net) else peerings(net)
+
+
+@lru_cache(maxsize=1)
+def _meanwhile(
+    me: Me,
+    heard: _Heard,
+    departed: _Departed,
+    secrets: Same[Secrets | None],
+    sessions: Same[Mapping[ip.Address, Session]],
+) -> Peerings | None:
+    """The sessions without those whose Secrets were not heard of; None where the speaker has one of these."""
+    net = _net(me, heard, departed, secrets)
+    unheard, known = _unheard(net), net.secrets
+    supposed = {f"{ref.name}/{ref.key}": Secret(_SUPPOSED) for ref in unheard}
+    names = {ref.name: "" for ref in unheard}
+    all_heard = replace(known, found={**known.found, **supposed}, heard={**known.heard, **names})
+    with_all = peerings(replace(net, secrets=all_heard)).neighbours
+    if any(one.password == _SUPPOSED and one.address in sessions.value for one in with_all):
         return None
-    return peerings(net)
+    why = {name: f"Secret {known.namespace}/{name} has not been heard of yet" for name in names}
+    return peerings(replace(net, secrets=replace(known, heard={**known.heard, **why})))
+
+
+_SUPPOSED = "\0"
+"""A password that none is."""
+
+
+def _unheard(net: Net) -> list[SecretKeyRef]:
+    """The passwords that sessions refer to and of which it is not known whether they are there."""
+    return [ref for ref in references(net) if ref.name not in net.secrets.heard and not is_local(ref, net.secrets)]
 
 
 @lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""Events of pods that get no address, for `kubectl describe pod`: what is wrong and what to do, in our own words.
+"""Events of pods that are refused, for `kubectl describe pod`: what is wrong and what to do, in our own words.
 
 Whoever refuses an ADD only drops the sentence here; a thread writes it, seldom and never twice: a kubelet asks for a
 refused pod again and again.
@@ -24,7 +24,6 @@ from bgpnet.model.instant import stamp
 
 log = logging.getLogger("bgpnet.agent")
 
-REASON = "NoAddress"
 COMPONENT = "bgpnet"
 AGAIN = 60.0
 """Seconds until the same sentence about the same pod is counted again in its Event."""
@@ -107,7 +106,7 @@ class PodEvents:
         path = f"/api/v1/namespaces/{namespace}/events"
         known, now = self._ledger.before(one), stamp(time())
         if known is None:
-            body = event(one, self._node, f"{one.pod.partition('/')[2][:200]}.{uuid.uuid4().hex[:16]}", now)
+            body = event(one, self._node, name(one.pod, uuid.uuid4().hex), now)
             self._api.create(path, body)
             self._ledger.wrote(one, str(body["metadata"]["name"]), 1, self._clock())
         else:
@@ -122,6 +121,13 @@ class PodEvents:
         return True
 
 
+def name(pod: str, unique: str) -> str:
+    """That of an Event, for which the API server takes what it takes for a pod's: no end of a label but a letter or
+    digit.
+    """
+    return f"{pod.partition('/')[2][:200].rstrip('-.')}.{unique[:16]}"
+
+
 def event(one: Grievance, node: str, name: str, now: str) -> Json:
     """An Event (core/v1) about the pod."""
     namespace, _, pod = one.pod.partition("/")
@@ -132,7 +138,7 @@ def event(one: Grievance, node: str, name: str, now: str) -> Json:
         "metadata": {"name": name, "namespace": namespace},
         "involvedObject": {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": pod, "uid": one.uid},
         "type": "Warning",
-        "reason": REASON,
+        "reason": one.reason,
         "message": message,
         "source": {"component": COMPONENT, "host": node},
         "reportingComponent": COMPONENT,

@@ -126,7 +126,7 @@ class Hands:
         except (JournalFailed, KernelRefused) as problem:
             if not work.again:
                 self._take_back(pod)
-            self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem), work.again))
+            self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem), work.again, work.uid))
             return
         self._emit(PodWired(work.number, pod.attachment, work.version, visible))
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from bgpnet import names
 from bgpnet.agent import facts, tunnels
-from bgpnet.agent.same import Same
+from bgpnet.agent.same import Same, latest
 from bgpnet.agent.world import World
 from bgpnet.bgp import services
 from bgpnet.bgp.export import Offer, Target
@@ -23,7 +23,7 @@ from bgpnet.kernel.state import Hop, Route
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
 from bgpnet.model.ippool import IPPool
-from bgpnet.model.service import EXCLUDED
+from bgpnet.model.service import EXCLUDED, Endpoint, Service
 
 
 def filters_known(world: World, found: Peerings) -> bool:
@@ -121,18 +121,33 @@ def overload(world: World, found: Peerings | None, taken: Imported | None) -> li
 
 def offer(world: World, found: Peerings, taken: Imported | None) -> Offer:
     """All that could be told: own blocks, service addresses, and of what was learned that which is used."""
-    node = facts.nodes(world).get(world.me.node)
-    excluded = node is not None and node.metadata.labels.get(EXCLUDED) == "true"
-    told = services.announced(ranges(world), world.me.node, world.services or {}, world.endpoints or {})
+    told = _announced(ranges(world), world.me.node, Same(world.services), Same(world.endpoints))
     return Offer(
         blocks=frozenset(world.blocks),
         pools=tuple((pool.network, not pool.spec.disableBGPExport) for pool in _pools(world)),
-        services=frozenset() if excluded else told,
+        services=frozenset() if excluded(world) else told,
         marked=marked(configuration(world)),
         learned=_learned(world, found, taken) if taken else {},
         reflection=reflection(world, found),
         ranges=(*ranges(world).external, *ranges(world).load_balancer) if found.cluster_id else (),
     )
+
+
+def excluded(world: World) -> bool:
+    """Whether this node announces no services: as its Node says, or its Kubernetes Node, which ours follows."""
+    seen = world.kubernetes.node if world.kubernetes is not None else None
+    return "true" in (facts.labels(world).get(EXCLUDED), seen.labels.get(EXCLUDED) if seen is not None else None)
+
+
+@latest
+def _announced(
+    ranges: services.Ranges,
+    node: str,
+    known: Same[Mapping[str, Service] | None],
+    endpoints: Same[Mapping[str, tuple[Endpoint, ...]] | None],
+) -> frozenset[ip.Network]:
+    """Kept, because every plan asks: thousands of Services take longer than all the rest of it."""
+    return services.announced(ranges, node, known.value or {}, endpoints.value or {})
 
 
 def _learned(world: World, found: Peerings, taken: Imported) -> Mapping[ip.Network, tuple[Path, str]]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from bgpnet.agent import metrics
 from bgpnet.client import AgentClient
-from bgpnet.errors import BgpnetError
+from bgpnet.errors import BgpnetError, KernelRefused
 from bgpnet.exposition import CONTENT_TYPE
 from bgpnet.port import Page, Port
 
@@ -23,11 +24,11 @@ ANSWER = 4.0
 """Seconds that the agent has for its answer: less than a probe waits."""
 
 Ask = Callable[[], Mapping[str, Any]]
-"""Gives the agent's status; raises BgpnetError."""
+"""Gives the agent's status, or counts; raises BgpnetError."""
 
 
 class Status:
-    """The agent's status, asked for when it is not fresh; of one thread."""
+    """What is asked for when it is not fresh: the agent's status; of one thread."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask
@@ -42,9 +43,16 @@ class Status:
         return self._kept
 
 
-def metrics_pages(status: Status) -> dict[str, Page]:
-    """What a scraper reads."""
-    return {"/metrics": Page(lambda: metrics.text(status.now()), CONTENT_TYPE)}
+def metrics_pages(status: Status, dropped: Status | None = None) -> dict[str, Page]:
+    """What a scraper reads. dropped: how many packets, by reason; where that is not to be had, the rest is there."""
+
+    def text() -> str:
+        counts: Mapping[str, int] = {}
+        with suppress(KernelRefused):
+            counts = dropped.now() if dropped is not None else {}
+        return metrics.text(status.now(), counts)
+
+    return {"/metrics": Page(text, CONTENT_TYPE)}
 
 
 def health_pages(status: Status) -> dict[str, Page]:
@@ -64,9 +72,10 @@ def ready(status: Mapping[str, Any]) -> str:
     return "ok\n"
 
 
-def serve(host: str, port: int, agent_socket: str, stop: threading.Event) -> None:
-    """The metrics of the agent that answers on that socket."""
-    Port(host, port, metrics_pages(_status(agent_socket)), "set metrics_host and metrics_port").run(stop)
+def serve(host: str, port: int, agent_socket: str, stop: threading.Event, dropped: Ask | None = None) -> None:
+    """The metrics of the agent that answers on that socket. dropped: see `metrics_pages`."""
+    pages = metrics_pages(_status(agent_socket), Status(dropped) if dropped is not None else None)
+    Port(host, port, pages, "set metrics_host and metrics_port").run(stop)
 
 
 def health(host: str, port: int, agent_socket: str, stop: threading.Event) -> None:

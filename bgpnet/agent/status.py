@@ -83,6 +83,8 @@ def not_ready(world: World) -> list[str]:
         reasons.append("there is no IPPool; create one with bgpnetctl create -f pool.yaml")
     if world.unjournalled:
         reasons.append(f"pods cannot be added: {world.unjournalled}")
+    if world.no_conflist:
+        reasons.append(f"runtimes know of no network: {world.no_conflist}")
     for name in facts.tunnels_used(world) if world.adopted else ():
         if facts.tunnel_address(world, name) is None:
             reasons.append(f"{name} has no address yet{': ' + world.no_address if world.no_address else ''}")

@@ -74,8 +74,8 @@ def step(world: World, event: Happening) -> Step:
             return sync.looked(world, event)
         case events.LinksLooked(subnets, mtu):
             return replace(world, subnets=subnets, me=replace(world.me, uplink_mtu=mtu)), []
-        case events.ConflistLooked(warnings):
-            return replace(world, conflist=warnings), []
+        case events.ConflistLooked(warnings, missing):
+            return replace(world, conflist=warnings, no_conflist=missing), []
         case events.FirewallLooked(warnings):
             return replace(world, firewall=warnings), []
         case events.SecretsLooked(secrets):

@@ -21,6 +21,8 @@ REMEMBERED = "internal-ip"
 """The file in the state directory with the InternalIP that Kubernetes named last, for a start without it."""
 ELSEWHERE = "kube-system"
 """The namespace of Secrets where the agent is in no pod."""
+PATIENCE = 3.0
+"""Seconds in which the API server has to answer what is remembered otherwise: no pod is wired before."""
 PORT = 80
 """A UDP socket is connected to this port of the host; nothing is sent (source: Calico's can-reach)."""
 
@@ -76,10 +78,11 @@ def reach(host: str) -> Address | str:
 
 def internal_ip(kubernetes: Api, node: str, file: Path) -> Address | str:
     """The Node's first IPv4 InternalIP; while the API server does not answer, the one it named last."""
+    known = _remembered(file)
     try:
-        document = kubernetes.get(f"/api/v1/nodes/{node}")
+        document = kubernetes.get(f"/api/v1/nodes/{node}", seconds=None if known is None else PATIENCE)
     except BgpnetError as problem:
-        if (known := _remembered(file)) is None:
+        if known is None:
             return str(problem)
         log.warning("the node's InternalIP is taken to be %s, as before: %s", known, problem)
         return known
@@ -87,7 +90,7 @@ def internal_ip(kubernetes: Api, node: str, file: Path) -> Address | str:
         return f"Kubernetes has no Node {node}, set --node to the node's name there"
     for text in kubeobjects.node(document).internal_ips:
         if (found := _four(text)) is not None:
-            if found != _remembered(file):
+            if found != known:
                 _remember(file, found)
             return found
     return f"Node {node} of Kubernetes has no IPv4 InternalIP yet"

@@ -207,7 +207,8 @@ class World:
     with the clock until which it lingers. unjournalled: why the disk refuses the journal; while it does, some of what
     is here is owed to it.
     secrets: the BGP passwords there are; None until they were looked for.
-    conflist: what is wrong with the CNI configuration that runtimes read. firewall: what is wrong with packet rules.
+    conflist: what is wrong with the CNI configuration that runtimes read; no_conflist: why there is none.
+    firewall: what is wrong with packet rules.
     subnets: the networks on this node's other links, each with its link.
     services, endpoints: of an orchestrator, by `namespace/name`; None while they are not known. kubernetes: None where
     there is no orchestrator.
@@ -251,6 +252,7 @@ class World:
     replaced: str = ""
     watch: Watch = field(default_factory=Watch)
     conflist: tuple[str, ...] = ()
+    no_conflist: str = ""
     firewall: tuple[str, ...] = ()
     services: Mapping[str, Service] | None = None
     endpoints: Mapping[str, tuple[Endpoint, ...]] | None = None

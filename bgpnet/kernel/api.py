@@ -141,8 +141,9 @@ class Kernel(Protocol):
         """Block until stop(), at most a second longer; call changed(reason) when somebody else changed something.
 
         That is: a link came, went, got another name, is up or down; an IPv4 address came or went; a route of ours went,
-        or a stranger's was put in the place of another; or notifications were lost ("overrun"). A hint to read again,
-        no more: it may come without need, and routes that a link loses by going down are told by the link alone.
+        or a stranger's was put in the place of another; a neighbour or forwarding entry of VXLAN went; forwarding is
+        off, a reverse path filter strict; or notifications were lost ("overrun"). A hint to read again, no more: it may
+        come without need, and routes that a link loses by going down are told by the link alone.
         """
 
     def close(self) -> None:

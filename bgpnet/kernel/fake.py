@@ -43,7 +43,7 @@ from bgpnet.kernel.state import (
     Wiring,
 )
 from bgpnet.model import ip
-from bgpnet.names import HOST_MAC, TUNNELS, Alias
+from bgpnet.names import HOST_MAC, TUNNELS, VXLAN, Alias
 
 KERNEL = 2
 LOOK = 0.1
@@ -421,6 +421,25 @@ class Strangers:
             gone = kernel.routes.pop((MAIN, dst))
             if gone.protocol in tuple(Owner):
                 kernel._tell(f"route {dst} went")
+
+    def drop_end(self, key: NeighbourKey | FdbKey) -> None:
+        """A neighbour, or a forwarding entry."""
+        kernel = self._kernel
+        with kernel._lock:
+            kernel.fdb = {one: to for one, to in kernel.fdb.items() if one != key}
+            kernel.neighbours = {one: mac for one, mac in kernel.neighbours.items() if one != key}
+            if key.dev == VXLAN:
+                kernel._tell(f"what leads to another node went from {VXLAN} (ip neigh, bridge fdb)")
+
+    def set_sysctl(self, name: str, value: str) -> None:
+        """As systemd-sysctl does."""
+        kernel = self._kernel
+        with kernel._lock:
+            kernel.sysctls[name] = value
+            if (name, value) == ("net/ipv4/ip_forward", "0"):
+                kernel._tell("net.ipv4.ip_forward is 0 now")
+            if name.endswith("/rp_filter") and value == "1":
+                kernel._tell(f"rp_filter of {name.split('/')[-2]} is 1 now")
 
 
 def _reaches(link: FakeLink, gateway: ip.Address) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from bgpnet.errors import KernelRefused
@@ -16,6 +16,7 @@ class FakeFirewall:
     def __init__(self) -> None:
         self.rules: PacketRules | None = NOTHING
         self.barriers: list[Barrier] = []
+        self.tunnels: frozenset[str] = frozenset()
         self.refuse = ""
         """Why everything is refused; nothing: it is not."""
         self.log: list[str] = []
@@ -25,7 +26,8 @@ class FakeFirewall:
         """See kernel.packets.Firewall.read."""
         self._may()
         self.log.append("read")
-        return PacketState(self.rules, tuple(self.barriers))
+        self.tunnels = self.rules.tunnels if self.rules is not None else self.tunnels
+        return PacketState(self.rules, tuple(self.barriers), self.tunnels)
 
     def put(self, rules: PacketRules, have: PacketRules | None) -> None:
         """See kernel.packets.Firewall.put."""
@@ -38,6 +40,11 @@ class FakeFirewall:
         self._may()
         self.log.append(f"accept {barrier.chain}")
         self.barriers = [replace(one, open=True) if one == barrier else one for one in self.barriers]
+
+    def dropped(self) -> Mapping[str, int]:
+        """See kernel.packets.Firewall.dropped."""
+        self._may()
+        return {}
 
     def follow(self, changed: Callable[[], None], stop: Callable[[], bool]) -> None:
         """See kernel.packets.Firewall.follow."""

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import select
 import shutil
 import socket
+import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
@@ -29,8 +31,9 @@ LOOK = 500
 """Milliseconds after which `stop` is looked at."""
 NETLINK_NETFILTER, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP = 12, 270, 1
 NFNLGRP_NFTABLES = 7
-TOLD_OF = (b"bgpnet\0", b"FORWARD\0")
-"""What a notification about our table, or about a chain FORWARD, has in it."""
+TOLD_OF = re.compile(rb"bgpnet\0|" + re.escape(struct.pack("=H", 4 + len(b"FORWARD\0"))) + rb"..FORWARD\0", re.DOTALL)
+"""What a notification about our table, or about a chain FORWARD, has in it: a netlink attribute with its length, for
+kube-proxy rewrites its KUBE-FORWARD time and again."""
 
 
 class LinuxFirewall:
@@ -46,11 +49,12 @@ class LinuxFirewall:
         have = _legacy_tables(needed=not self._nft)
         barriers = [legacy.barrier(have)]
         if not self._nft:
-            return PacketState(legacy.parse(have), tuple(one for one in barriers if one))
-        rules = _table()
+            return PacketState(legacy.parse(have), tuple(one for one in barriers if one), legacy.tunnels(have))
+        listing = _nft_listing("table", nftables.TABLE)
+        rules, tunnels = _rules(listing), nftables.tunnels(listing)
         if forward := _nft_listing("chain", f"{nftables.FILTER} {nftables.CHAIN}"):
             barriers.append(_barrier(forward))
-        return PacketState(rules, (*(one for one in barriers if one), *self._others()))
+        return PacketState(rules, (*(one for one in barriers if one), *self._others()), tunnels)
 
     def put(self, rules: PacketRules, have: PacketRules | None) -> None:
         """See kernel.packets.Firewall.put."""
@@ -59,7 +63,7 @@ class LinuxFirewall:
             return
         try:
             _nft_script(nftables.script(rules, have))
-            if have is not None or _table() == rules:
+            if have is not None or _rules(_nft_listing("table", nftables.TABLE)) == rules:
                 return
         except KernelRefused:
             if have == NOTHING:
@@ -72,6 +76,14 @@ class LinuxFirewall:
             _restore(legacy.accept(_legacy_tables(needed=True)))
         elif forward := _nft_listing("chain", f"{nftables.FILTER} {nftables.CHAIN}"):
             _nft_script(nftables.accept(forward))
+
+    def dropped(self) -> Mapping[str, int]:
+        """See kernel.packets.Firewall.dropped."""
+        listing = _nft_listing("table", nftables.TABLE) if self._nft else b""
+        try:
+            return nftables.dropped(listing) if listing else {}
+        except MsgspecError:
+            return {}
 
     def follow(self, changed: Callable[[], None], stop: Callable[[], bool]) -> None:
         """See kernel.packets.Firewall.follow."""
@@ -93,9 +105,10 @@ class LinuxFirewall:
         return self._by_nft
 
     def _others(self) -> tuple[Barrier, ...]:
-        if monotonic() - self._looked >= FOREIGN:
+        if self._foreign or monotonic() - self._looked >= FOREIGN:  # what was complained of may be mended by now
             done = _run("nft", "list", "chains", package="nftables")
-            self._foreign = nftables.foreign(done.stdout) if done.returncode == 0 else ()
+            places = nftables.foreign(done.stdout) if done.returncode == 0 else ()
+            self._foreign = tuple(one for one in map(_strangers, places) if one)
             self._looked = monotonic()
         return self._foreign
 
@@ -106,7 +119,7 @@ def _hears_of_us(heard: socket.socket) -> bool:
     try:
         while True:
             said = heard.recv(1 << 18, socket.MSG_DONTWAIT)
-            found = found or any(word in said for word in TOLD_OF)
+            found = found or TOLD_OF.search(said) is not None
     except BlockingIOError:
         return found
     except OSError as problem:
@@ -125,8 +138,7 @@ def _nft_listing(kind: str, name: str) -> bytes:
     raise _refusal("nft", f"list {kind} {name}", done)
 
 
-def _table() -> PacketRules | None:
-    listing = _nft_listing("table", nftables.TABLE)
+def _rules(listing: bytes) -> PacketRules | None:
     try:
         return nftables.parse(listing) if listing else NOTHING
     except MsgspecError:
@@ -141,6 +153,16 @@ def _barrier(listing: bytes) -> Barrier | None:
             f"nft prints what is not understood of chain {nftables.CHAIN} in table {nftables.FILTER} ({problem}): "
             "see it with nft list chain, and use nftables 1.0 or newer"
         ) from problem
+
+
+def _strangers(place: tuple[str, str]) -> Barrier | None:
+    """None, too, where nft prints what is not understood: it is somebody else's, and only a warning hangs on it."""
+    listing = _nft_listing("chain", " ".join(place))
+    try:
+        found = nftables.strangers(place, listing) if listing else None
+    except MsgspecError:
+        return None
+    return None if found is None or nftables.knows_pods(_nft_listing("table", place[0])) else found
 
 
 def _nft_script(script: str) -> None:

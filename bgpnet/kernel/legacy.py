@@ -26,18 +26,24 @@ TABLES = ("raw", "filter", "nat")
 PODS = f"{POD_LINK_PREFIX}+"
 MARK = "-m comment --comment bgpnet"
 PODS_CHAIN, INPUT, NODES, NAT = "BGPNET-PODS", "BGPNET-INPUT", "BGPNET-NODES", "BGPNET-NAT"
+SERVICES, PASSING = "BGPNET-SERVICES", "BGPNET-FORWARD"
 _MASQUERADE = "-j MASQUERADE --random-fully"
+_TO_BGP = "-p tcp -m tcp --dport "
 _SERVICE = (
     f"-m conntrack --ctstate DNAT -m addrtype --src-type LOCAL -m addrtype ! --src-type LOCAL --limit-iface-out"
     f" {_MASQUERADE}"
 )
+_UNSERVED = "-m conntrack --ctdir ORIGINAL -j DROP"
 _JUMPS = {
     PODS_CHAIN: ("raw", f"PREROUTING -i {PODS} {MARK} -j {PODS_CHAIN}"),
     INPUT: ("filter", f"INPUT {MARK} -j {INPUT}"),
+    SERVICES: ("filter", f"FORWARD ! -i {PODS} {MARK} -j {SERVICES}"),
+    PASSING: ("filter", f"FORWARD {MARK} -j {PASSING}"),
     NAT: ("nat", f"POSTROUTING {MARK} -j {NAT}"),
 }
 """By chain of ours: in which table it is, and who leads there."""
-_TABLE_OF = {PODS_CHAIN: "raw", NODES: "filter", INPUT: "filter", NAT: "nat"}
+_FILTER = dict.fromkeys((NODES, INPUT, SERVICES, PASSING), "filter")
+_TABLE_OF = {PODS_CHAIN: "raw", **_FILTER, NAT: "nat"}
 _PROTOCOL = re.compile(r"-p (ipencap|ipip)\b")
 """What the machine's /etc/protocols calls it, where there is one."""
 
@@ -92,13 +98,20 @@ def parse(have: Tables) -> PacketRules | None:
         masquerade=collapsed(IPv4Network(one) for one in _found(rf"(?:-s (\S+) )?{_MASQUERADE}", nat)),
         inside=collapsed(IPv4Network(one) for one in _found(r"(?:-d (\S+) )?-j RETURN", nat)),
         nodes=frozenset(IPv4Address(one) for one in _found(r"-s (\S+)/32 -j RETURN", _of(NODES, lines))),
-        tunnels=frozenset(_found(rf"-o (\S+) {re.escape(_SERVICE)}", nat)),
+        tunnels=tunnels(have),
         nat=NAT in chains,
+        services=collapsed(IPv4Network(one) for one in _found(rf"(?:-d (\S+) )?{_UNSERVED}", _of(SERVICES, lines))),
+        bgp=frozenset(int(one) for one in _found(rf"-d \S+ {_TO_BGP}(\d+) -j RETURN", nat)),
     )
     wish = _chains(found)
     same = wish == {chain: tuple(_of(chain, lines)) for chain in chains}
     jumps = sorted(f"-A {_JUMPS[chain][1]}" for chain in wish if chain in _JUMPS)
     return found if same and sorted(marked) == jumps else None
+
+
+def tunnels(have: Tables) -> frozenset[str]:
+    """The tunnels that the chains are about, whatever else is in them."""
+    return frozenset(_found(rf"-o (\S+) {re.escape(_SERVICE)}", list(_of(NAT, have.get("nat", ())))))
 
 
 def barrier(have: Tables) -> Barrier | None:
@@ -128,20 +141,23 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
     vxlan = VXLAN in rules.tunnels
     nodes = sorted(rules.nodes)
     udp = f"-p udp -m udp --dport {VXLAN_PORT}"
-    pods = [f"-p {IPIP} -j DROP"]
-    pods += [f"-d {node}/32 {udp} -j DROP" for node in nodes] if vxlan else []
     arriving = [f"-p {IPIP} -j {NODES}"] if TUNNEL in rules.tunnels else []
     arriving += [f"{udp} -j {NODES}"] if vxlan else []
     chains = {
-        PODS_CHAIN: (*pods, "-m rpfilter --invert -j DROP"),
+        PODS_CHAIN: (f"-p {IPIP} -j DROP", "-m rpfilter --invert -j DROP"),
         NODES: (*(f"-s {node}/32 -j RETURN" for node in nodes), "-j DROP"),
         INPUT: tuple(arriving),
+        PASSING: (f"-i {PODS} {udp} -j DROP",) if vxlan else (),
     }
+    if rules.services:
+        unserved = (f"{_match('-d', net)}{_UNSERVED}" for net in sorted(rules.services))
+        chains[SERVICES] = ("-m conntrack --ctstate DNAT -j RETURN", *unserved)
     if rules.nat:
         chains[NAT] = (
             "-o lo -j RETURN",
             f"-o {PODS} -j RETURN",
             *(f"-o {tunnel} {_SERVICE}" for tunnel in sorted(rules.tunnels)),
+            *(f"-d {node}/32 {_TO_BGP}{port} -j RETURN" for node in nodes for port in sorted(rules.bgp)),
             *(f"{_match('-d', net)}-j RETURN" for net in sorted(rules.inside)),
             *(f"{_match('-s', net)}{_MASQUERADE}" for net in sorted(rules.masquerade)),
         )

@@ -1,4 +1,4 @@
-"""What somebody else changed in the kernel: links, addresses, and routes of ours that went.
+"""What somebody else changed in the kernel: links, addresses, sysctls, and what went of our routes and of VXLAN's ends.
 
 Our own changes come back, too, and are told by the port of the socket that made them. Kernels before 6.2 do not say
 whose a link's change is: there, pod links are known by their group and alias while they come and go, and the agent
@@ -15,14 +15,17 @@ from collections.abc import Callable, Collection
 from bgpnet.kernel import encode, rtnl, table
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Owner
-from bgpnet.names import VXLAN, parse_alias
+from bgpnet.names import POD_LINK_PREFIX, VXLAN, parse_alias
 
 RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV4_ROUTE, RTMGRP_IPV6_ROUTE = 0x1, 0x10, 0x40, 0x400
-GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE
+RTMGRP_NEIGH, RTMGRP_IPV4_NETCONF = 0x4, 1 << 23
+GROUPS = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE | RTMGRP_NEIGH | RTMGRP_IPV4_NETCONF
 LOOK = 500
 """Milliseconds after which `stop` is looked at."""
 GATHER = 0.02
 """Seconds that notifications are left to gather: most are of a pod being wired, whose thread is in a hurry."""
+STRICT = 1
+"""An rp_filter that drops what comes another way than its answer would go."""
 STILL = 1.0
 """Seconds without a notification after which the next one wakes us; until then we look by ourselves."""
 
@@ -34,6 +37,8 @@ class Monitor:
         self._changed = changed
         self._own = own
         self._netlink = Netlink.open(GROUPS)
+        self._netlink.ignore(rtnl.RTM_NEWNEIGH)  # the machine's ordinary neighbours change their states all the time
+        self._ends_told = False
         self._links: dict[int, tuple[str, bool, str]] = {}
         self._look_around()
 
@@ -48,6 +53,7 @@ class Monitor:
                 if still < STILL or poll.poll(LOOK):
                     time.sleep(GATHER)  # nothing could wake us earlier for good
                     still += GATHER
+                    self._ends_told = False
                     while not stop() and poll.poll(0):
                         self._take()
                         still = 0.0
@@ -90,8 +96,31 @@ class Monitor:
                 return f"address {address} {'came' if one.kind == rtnl.RTM_NEWADDR else 'went'}"
             case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE:
                 return _route(one)
+            case rtnl.RTM_DELNEIGH:
+                return self._end(one)
+            case rtnl.RTM_NEWNETCONF:
+                return self._sysctl(one)
             case _:
                 return ""
+
+    def _end(self, one: rtnl.Message) -> str:
+        """Of a thousand that go with one link, once. Forwarding entries that we drop are told as a stranger's."""
+        index = rtnl.NEIGH.unpack_from(one.body)[1]
+        if self._ends_told or self._links.get(index, ("",))[0] != VXLAN:
+            return ""
+        self._ends_told = True
+        return f"what leads to another node went from {VXLAN} (ip neigh, bridge fdb)"
+
+    def _sysctl(self, one: rtnl.Message) -> str:
+        """What we never write: forwarding off, and a strict filter on another link than a pod's."""
+        told = {kind: rtnl.number(value) for kind, value in rtnl.attributes(one.body, rtnl.NETCONF).items()}
+        index = told.get(rtnl.NETCONFA_IFINDEX, 0)
+        if index == rtnl.NETCONFA_IFINDEX_ALL:
+            return "net.ipv4.ip_forward is 0 now" if told.get(rtnl.NETCONFA_FORWARDING) == 0 else ""
+        name = self._links.get(index, ("",))[0]
+        if told.get(rtnl.NETCONFA_RP_FILTER) != STRICT or not name or name.startswith(POD_LINK_PREFIX):
+            return ""
+        return f"rp_filter of {name} is {STRICT} now"
 
     def _link(self, link: table.Link) -> str:
         """Only names, up and down matter: the kernel also tells of every carrier and counter."""

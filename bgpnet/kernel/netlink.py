@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import socket
@@ -24,7 +25,10 @@ from bgpnet.kernel.rtnl import (
 )
 
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
-SO_RCVBUFFORCE = 33
+SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33
+BPF_KIND, BPF_IF, BPF_RETURN = 0x28, 0x15, 0x06
+"""Instructions of a socket's filter (linux/bpf_common.h): load two bytes; jump if equal; take so many bytes of it."""
+BPF_INSTRUCTION = struct.Struct("@HBBI")
 TIMEVAL = struct.Struct("@ll")
 DEADLINE = 10.0
 """Seconds the kernel has to answer; it normally takes microseconds, and 25 ms to delete a link."""
@@ -83,6 +87,18 @@ class Netlink:
     def fileno(self) -> int:
         """For poll."""
         return self._socket.fileno()
+
+    def ignore(self, kind: int) -> None:
+        """Hear no notification of this kind: the kernel drops them before they wake anybody (socket(7))."""
+        steps = (
+            (BPF_KIND, 0, 0, 4),  # nlmsg_type, which is in the machine's order and is loaded in the network's
+            (BPF_IF, 0, 1, socket.htons(kind)),
+            (BPF_RETURN, 0, 0, 0),
+            (BPF_RETURN, 0, 0, 0xFFFFFFFF),
+        )
+        program = ctypes.create_string_buffer(b"".join(BPF_INSTRUCTION.pack(*one) for one in steps))
+        pointer = struct.pack("@HP", len(steps), ctypes.addressof(program))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, pointer)
 
     def receive(self) -> list[Message]:
         """One datagram; raises OSError (ENOBUFS when notifications were lost, a time-out included)."""

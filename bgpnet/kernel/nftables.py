@@ -17,6 +17,7 @@ from bgpnet.kernel.packets import (
     ACCEPTED,
     IPIP,
     NOTHING,
+    RULE,
     Barrier,
     PacketRules,
     collapsed,
@@ -34,13 +35,26 @@ _SETS = {
     "inside": "type ipv4_addr; flags interval;",
     "nodes": "type ipv4_addr;",
     "tunnels": "type ifname;",
+    "services": "type ipv4_addr; flags interval;",
+    "bgp": "type inet_service;",
 }
 _HOOKS = {
     "prerouting": ("filter", "prerouting", -300),
     "input": ("filter", "input", 0),
+    "forward": ("filter", "forward", 0),
+    "unserved": ("filter", "forward", 50),
+    "output": ("filter", "output", -300),
     "postrouting": ("nat", "postrouting", 100),
 }
-"""By chain: type, hook and priority (before connection tracking; as iptables' filter; as its source NAT)."""
+"""By chain: type, hook and priority (before connection tracking; as iptables' filter; after that, so that kube-proxy
+refuses what has no endpoint; as iptables' source NAT).
+
+What VXLAN sends is not tracked, as in Calico: its source ports differ by flow and direction, so that each flow would be
+two entries that nobody answers, and nobody's masquerading is to find it."""
+_UNSERVED = (
+    ("ct status dnat return", "a Service's, and its answers"),
+    (f"iifname != {PODS} ct direction original ip daddr @services counter drop", "nobody's Service"),
+)
 _TRANSLATIONS = (
     ('oifname "lo" return', "stays here"),
     (f"oifname {PODS} return", "stays here"),
@@ -49,6 +63,7 @@ _TRANSLATIONS = (
         "counter masquerade fully-random",
         "this node to a Service, through the tunnel",
     ),
+    ("ip daddr @nodes tcp dport @bgp return", "BGP, under its own address"),
     ("ip saddr @outgoing ip daddr != @inside counter masquerade fully-random", "natOutgoing"),
 )
 
@@ -83,6 +98,7 @@ class _Listing(msgspec.Struct):
     nftables: list[_Item]
 
 
+_Elements = frozenset[IPv4Network] | frozenset[IPv4Address] | frozenset[str] | frozenset[int]
 _Skeleton = dict[str, tuple[tuple[str, str, int | str], tuple[str, ...]]]
 """By chain: its hook, and its rules' comments in order."""
 
@@ -169,6 +185,8 @@ def parse(listing: bytes) -> PacketRules | None:
             nodes=frozenset(IPv4Address(_value(one)) for one in sets["nodes"]),
             tunnels=frozenset(str(_value(one)) for one in sets["tunnels"]),
             nat="postrouting" in chains,
+            services=collapsed(_networks(sets["services"])),
+            bgp=frozenset(int(_value(one)) for one in sets["bgp"]),
         )
     except ValueError:
         return None
@@ -177,6 +195,27 @@ def parse(listing: bytes) -> PacketRules | None:
         if item.rule:
             rules[item.rule.chain].append(item.rule.comment)
     return found if _skeleton(found) == {name: _shape(chains[name], rules[name]) for name in chains} else None
+
+
+def dropped(listing: bytes) -> dict[str, int]:
+    """What the rules that drop have counted, by their comments. Raises msgspec's errors."""
+    found: dict[str, int] = {}
+    for rule in _rules(msgspec.json.decode(listing, type=_Listing).nftables):
+        counters = [one["counter"] for one in rule.expr if "counter" in one]
+        if counters and any("drop" in one for one in rule.expr):
+            reason = rule.comment.partition(": ")[2]
+            found[reason] = found.get(reason, 0) + int(counters[0]["packets"])
+    return found
+
+
+def tunnels(listing: bytes) -> frozenset[str]:
+    """The tunnels that the table is about, whatever else is in it; none where it cannot be read."""
+    try:
+        items = msgspec.json.decode(listing, type=_Listing).nftables
+    except msgspec.MsgspecError:
+        return frozenset()
+    found = [item.set.elem for item in items if item.set and item.set.name == "tunnels"]
+    return frozenset(str(_value(one)) for elements in found for one in elements)
 
 
 def barrier(listing: bytes) -> Barrier | None:
@@ -205,9 +244,9 @@ def accept(listing: bytes) -> str:
     return "\n".join([*lines, ""])
 
 
-def foreign(listing: str) -> tuple[Barrier, ...]:
-    """The other chains that drop what is forwarded, from the text of `nft list chains`; ours to put nothing in."""
-    found: list[Barrier] = []
+def foreign(listing: str) -> tuple[tuple[str, str], ...]:
+    """The other chains, with their tables, that what is forwarded passes, from the text of `nft list chains`."""
+    found: list[tuple[str, str]] = []
     table_name = chain = ""
     for line in listing.splitlines():
         words = line.split()
@@ -215,27 +254,51 @@ def foreign(listing: str) -> tuple[Barrier, ...]:
             table_name = f"{words[1]} {words[2]}"
         elif words[:1] == ["chain"]:
             chain = words[1]
-        elif "hook forward " in line and "policy drop" in line and (table_name, chain) != (FILTER, CHAIN):
-            found += [Barrier("nft", table_name, chain, ours=False)] if table_name.startswith(("ip ", "inet ")) else []
+        elif "hook forward " in line and (table_name, chain) != (FILTER, CHAIN) and table_name != TABLE:
+            found += [(table_name, chain)] if table_name.startswith(("ip ", "inet ")) else []
     return tuple(found)
+
+
+def strangers(place: tuple[str, str], listing: bytes) -> Barrier | None:
+    """A chain of another table, if it drops what is forwarded; we put nothing there."""
+    items = msgspec.json.decode(listing, type=_Listing).nftables
+    if any(item.chain and item.chain.policy == "drop" for item in items):
+        return Barrier("nft", *place, ours=False)
+    return Barrier("nft", *place, ours=False, by=RULE) if _wall(_rules(items)) else None
+
+
+def knows_pods(listing: bytes) -> bool:
+    """Whether a rule names pods' links: such a table is believed to let them pass, for where its chains lead to (zones
+    of firewalld, say) is not followed."""
+    return f"{POD_LINK_PREFIX}*".encode() in listing
 
 
 def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
     """Every chain's rules, in their order, each with its comment."""
     vxlan = VXLAN in rules.tunnels
-    pods = [_rule(f"meta l4proto {IPIP} counter drop", "IP in IP from a pod")]
-    pods += [_rule(f"udp dport {VXLAN_PORT} ip daddr @nodes counter drop", "VXLAN from a pod")] if vxlan else []
-    pods += [_rule("meta nfproto ipv4 fib saddr . iif oif missing counter drop", "not the pod's own address")]
-    arriving = []
+    pods = (
+        _rule(f"meta l4proto {IPIP} counter drop", "IP in IP from a pod"),
+        _rule("fib saddr . iif oif missing counter drop", "not the pod's own address"),
+    )
+    from_pods = [_rule(f"iifname {PODS} jump pods", "from pods")]
+    arriving, passing, leaving = [], [], []
     if TUNNEL in rules.tunnels:
         arriving += [_rule(f"ip protocol {IPIP} ip saddr != @nodes counter drop", "IP in IP, not from a node")]
     if vxlan:
         arriving += [_rule(f"udp dport {VXLAN_PORT} ip saddr != @nodes counter drop", "VXLAN, not from a node")]
+        # Behind all translation of where it goes, and wherever that is: masqueraded, it would pass for this node's.
+        passing += [_rule(f"iifname {PODS} udp dport {VXLAN_PORT} counter drop", "VXLAN from a pod")]
+        from_pods += [_rule(f"udp dport {VXLAN_PORT} ip saddr @nodes fib daddr type local notrack", "VXLAN")]
+        leaving += [_rule(f"udp dport {VXLAN_PORT} ip daddr @nodes notrack", "VXLAN")]
     chains = {
-        "pods": tuple(pods),
-        "prerouting": (_rule(f"iifname {PODS} jump pods", "from pods"),),
+        "pods": pods,
+        "prerouting": tuple(from_pods),
         "input": tuple(arriving),
+        "forward": tuple(passing),
+        "output": tuple(leaving),
     }
+    if rules.services:
+        chains["unserved"] = tuple(_rule(text, why) for text, why in _UNSERVED)
     if rules.nat:
         chains["postrouting"] = tuple(_rule(text, why) for text, why in _TRANSLATIONS)
     return chains
@@ -262,12 +325,14 @@ def _shape(chain: _Chain, comments: Iterable[str]) -> tuple[tuple[str, str, int 
     return (chain.type, chain.hook, chain.prio), tuple(comments)
 
 
-def _elements(rules: PacketRules) -> Mapping[str, frozenset[IPv4Network] | frozenset[IPv4Address] | frozenset[str]]:
+def _elements(rules: PacketRules) -> Mapping[str, _Elements]:
     return {
         "outgoing": rules.masquerade,
         "inside": rules.inside,
         "nodes": rules.nodes,
         "tunnels": rules.tunnels,
+        "services": rules.services,
+        "bgp": rules.bgp,
     }
 
 

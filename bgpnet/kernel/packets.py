@@ -1,4 +1,5 @@
-"""What is to become of packets, as values: whose sources are masqueraded, who may send tunnelled packets. Pure.
+"""What is to become of packets, as values: whose sources are masqueraded, who may send tunnelled packets, and which
+Services' addresses lead nowhere. Pure.
 
 One value, `PacketRules`, has two renderings: nft's table `inet bgpnet` (kernel/nftables.py), and for kernels without
 nftables chains of iptables-legacy (kernel/legacy.py). IPv4 only: pods have no other addresses.
@@ -6,7 +7,7 @@ nftables chains of iptables-legacy (kernel/legacy.py). IPv4 only: pods have no o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, collapse_addresses
 from typing import Protocol
@@ -18,6 +19,9 @@ IPIP = 4
 ACCEPTED = "bgpnet: pods"
 """The comment of our rule in a chain of somebody else's."""
 
+POLICY, RULE = "policy drop", "a rule for everything"
+"""What of a chain drops."""
+
 Networks = frozenset[IPv4Network]
 
 
@@ -27,9 +31,13 @@ class PacketRules:
 
     masquerade: the pools with natOutgoing: what goes from them to elsewhere than `inside` gets the address of the link
     that it leaves by. Both are collapsed (`collapsed`): disjoint, and none the half of another. nodes: who may send
-    tunnelled packets to this node. tunnels: our devices that are in use; what the node itself sends over them to a
-    Service's pod gets the device's address, so that answers come back through it. nat: whether the kernel translates
-    addresses at all; it is left so once it was, because with its last rule the kernel forgets established connections.
+    tunnelled packets to this node. bgp: the ports on which these speak BGP; what goes there keeps its own address, so
+    that no pod passes for the peer that its node is. tunnels: our devices that are in use, or were: they stay up; what
+    the node itself sends over them to a Service's pod gets the device's address, so that answers come back through it.
+    nat: whether the kernel translates addresses at all; it is left so once it was, because with its last rule the
+    kernel forgets established connections. services: the announced ranges of Services, collapsed: what comes for one of
+    them from elsewhere than a pod, and was not redirected on its way, would go back to the router that sent it, to and
+    fro until its TTL ends.
     """
 
     masquerade: Networks = frozenset()
@@ -37,6 +45,8 @@ class PacketRules:
     nodes: frozenset[IPv4Address] = frozenset()
     tunnels: frozenset[str] = frozenset()
     nat: bool = False
+    services: Networks = frozenset()
+    bgp: frozenset[int] = frozenset()
 
 
 NOTHING = PacketRules()
@@ -48,7 +58,7 @@ class Barrier:
     """A chain of somebody else's that drops forwarded packets which nobody before it accepts.
 
     tool: with what it is changed. open: it accepts pods' packets, by our rule. ours: the rule is ours to put; else the
-    status says what to do.
+    status says what to do. by: what drops, its policy or a rule of it.
     """
 
     tool: str
@@ -56,25 +66,31 @@ class Barrier:
     chain: str
     open: bool = False
     ours: bool = True
+    by: str = POLICY
 
     @property
     def complaint(self) -> str:
         """What is wrong, and how it is put right."""
+        verb = "add" if self.by == POLICY else "insert"
         adds = [
-            f"{self.tool} add rule {self.table} {self.chain} {way} 'cali*' accept" for way in ("iifname", "oifname")
+            f"{self.tool} {verb} rule {self.table} {self.chain} {way} 'cali*' accept" for way in ("iifname", "oifname")
         ]
         return (
             f"{self.tool} table {self.table} chain {self.chain} drops packets that are forwarded to and from pods "
-            f"(policy drop): let it accept them: {'; '.join(adds)}"
+            f"({self.by}): let it accept them: {'; '.join(adds)}"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class PacketState:
-    """What is there. rules: None when something of ours is there, but not as it would be put."""
+    """What is there. rules: None when something of ours is there, but not as it would be put.
+
+    tunnels: the devices that it is about, even then.
+    """
 
     rules: PacketRules | None
     barriers: tuple[Barrier, ...] = ()
+    tunnels: frozenset[str] = frozenset()
 
 
 class Firewall(Protocol):
@@ -88,6 +104,12 @@ class Firewall(Protocol):
 
     def accept(self, barrier: Barrier) -> None:
         """Let the chain accept pods' packets, behind whatever others want of them. Raises KernelRefused."""
+
+    def dropped(self) -> Mapping[str, int]:
+        """How many packets our rules dropped, by the reason; counted anew when rules are. Raises KernelRefused.
+
+        Empty where the rules are those of iptables-legacy, which counts in its own way (iptables-legacy -nvL).
+        """
 
     def follow(self, changed: Callable[[], None], stop: Callable[[], bool]) -> None:
         """Block until stop(), at most a second longer; call changed() when our rules, or a chain FORWARD, changed.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bgpnet.errors import UsageError
@@ -35,6 +35,12 @@ class Access:
             return f"kubeconfig {self.kubeconfig}"
         return f"the ServiceAccount in {self.service_account}" if self.service_account else self.server
 
+    def in_context(self, context: str, called: str) -> Access:
+        """The same in that context of the kubeconfig, where one is said; raises UsageError where there is none."""
+        if context and not (self.kubeconfig or self.inline):
+            raise UsageError(f"{called} {context!r}: is for a kubeconfig, and {self} is none; take it out")
+        return replace(self, context=context) if context else self
+
     @property
     def remedy(self) -> str:
         """What to do when it cannot be used."""
@@ -62,16 +68,17 @@ _WITH_SERVER = ("ca_file", "cert_file", "key_file", "token", "insecure")
 def find(kubeconfig: str, environ: Mapping[str, str], service_account: str = SERVICE_ACCOUNT) -> Access:
     """That kubeconfig, else what the environment says, else the pod's ServiceAccount, else ~/.kube/config.
 
-    Raises UsageError.
+    Of the kubeconfig, whichever it is, the context that the environment says. Raises UsageError.
     """
+    context, called = _said(environ, "context")
     if kubeconfig:
-        return _existing(kubeconfig, "kubeconfig")
+        return replace(_existing(kubeconfig, "kubeconfig"), context=context)
     if (said := of_environment(environ)) is not None:
         return said
     if (own := in_cluster(environ, service_account)) is not None:
-        return own
+        return own.in_context(context, called)
     if Path(_HOME).expanduser().is_file():
-        return Access(kubeconfig=_HOME)
+        return Access(kubeconfig=_HOME, context=context)
     raise UsageError(
         "no Kubernetes API server is known: KUBECONFIG is not set, ~/.kube/config is not there, and this is no pod "
         "with a ServiceAccount; set KUBECONFIG to the path of the cluster's kubeconfig"
@@ -91,13 +98,20 @@ def of_environment(environ: Mapping[str, str]) -> Access | None:
     """What KUBECONFIG, K8S_API_ENDPOINT and their like say; None when they say no place. Raises UsageError."""
     said: dict[str, str] = {}
     called: dict[str, str] = {}
-    for of, (_, variable) in FIELDS.items():
-        for name in (f"CALICO_{variable}", variable):
-            if variable and environ.get(name) and of not in said:
-                said[of], called[of] = environ[name], name
+    for of in FIELDS:
+        text, name = _said(environ, of)
+        if text:
+            said[of], called[of] = text, name
     if not any(said.get(of) for of in _WHERE):
         return None
     return of_fields(said, called)
+
+
+def _said(environ: Mapping[str, str], of: str) -> tuple[str, str]:
+    """What a variable says of that field of `Access`, and which one."""
+    variable = FIELDS[of][1]
+    names = (f"CALICO_{variable}", variable) if variable else ()
+    return next(((environ[name], name) for name in names if environ.get(name)), ("", variable))
 
 
 def of_fields(said: Mapping[str, str], called: Mapping[str, str]) -> Access:
@@ -112,15 +126,14 @@ def of_fields(said: Mapping[str, str], called: Mapping[str, str]) -> Access:
     beside = [of for of in _WITH_SERVER if said.get(of)]
     if where != ["server"] and beside:
         raise UsageError(f"{called[beside[0]]}: does not go with {called[where[0]]}; write it in the kubeconfig")
-    if where == ["server"] and said.get("context"):
-        raise UsageError(f"{called['context']}: is for a kubeconfig, and {called['server']} is none; take it out")
     if bool(said.get("cert_file")) != bool(said.get("key_file")):
         one = "cert_file" if said.get("cert_file") else "key_file"
         raise UsageError(f"{called[one]}: needs both a certificate and its key; name the other file, too")
-    given = {of: text for of, text in said.items() if of in FIELDS and of != "insecure"}
+    given = {of: text for of, text in said.items() if of in FIELDS and of not in ("insecure", "context")}
     if where == ["kubeconfig"]:
         given["kubeconfig"] = _existing(given["kubeconfig"], called["kubeconfig"]).kubeconfig
-    return Access(**given, insecure=said.get("insecure", "").lower() in ("true", "1", "t", "yes"))
+    found = Access(**given, insecure=said.get("insecure", "").lower() in ("true", "1", "t", "yes"))
+    return found.in_context(said.get("context", ""), called.get("context", ""))
 
 
 def _existing(kubeconfig: str, called: str) -> Access:

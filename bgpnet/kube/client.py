@@ -18,6 +18,7 @@ from bgpnet.errors import UsageError
 from bgpnet.kube import access, words
 from bgpnet.kube.access import Access
 from bgpnet.kube.errors import Refused, Unreachable
+from bgpnet.kube.stream import Watch
 
 if TYPE_CHECKING:
     from bgpnet.kube.door import Answer, Door
@@ -32,7 +33,7 @@ QUIET = 90.0
 """Seconds without a byte after which the server of a watch counts as hung; bookmarks come every 60."""
 LASTING = 300
 """Seconds after which the API server is to end a watch, which then goes on in a new one."""
-_PAGE = 500
+_PAGE, _SHORT_PAGE = 500, 200  # objects in one answer; fewer where little of each is kept, so that little is needed
 _STRICT = {"fieldValidation": "Strict"}  # a field that the API server does not know is refused, not dropped in silence
 _RENEWAL = 5.0  # seconds between two readings of the credentials
 _PATCHES = {
@@ -90,13 +91,18 @@ class Api:
                 return None
             raise
 
-    def list(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Json], str]:
-        """All objects there that the selectors choose, and the resourceVersion to watch from. Raises Expired rarely."""
+    def list(
+        self, path: str, *, labels: str = "", fields: str = "", keep: Callable[[Json], Json] | None = None
+    ) -> tuple[list[Json], str]:
+        """All objects there that the selectors choose, and the resourceVersion to watch from. Raises Expired rarely.
+
+        keep: what to keep of each, page by page: thousands of whole ones at once are memory that never comes back.
+        """
         items: list[Json] = []
-        params = {**access.selectors(labels, fields), "limit": str(_PAGE)}
+        params = {**access.selectors(labels, fields), "limit": str(_PAGE if keep is None else _SHORT_PAGE)}
         while True:
             page = self._page(path, params)
-            items += [_bare(item) for item in page.get("items") or ()]
+            items += [_bare(item) if keep is None else keep(item) for item in page.get("items") or ()]
             onward = page["metadata"].get("continue")
             if not onward:
                 return items, str(page["metadata"]["resourceVersion"])
@@ -120,22 +126,26 @@ class Api:
         params = {**_STRICT, "fieldManager": "bgpnet", "force": "true"} if kind == "apply" else _STRICT
         return _bare(self._json("PATCH", path, params, body, _PATCHES[kind]))
 
-    def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> None:
-        """Deletes the object at `path`, if it is still that one; Refused with NotFound or Conflict."""
+    def delete(self, path: str, *, uid: str = "", resource_version: str = "") -> tuple[str, ...]:
+        """Deletes the object at `path`, if it is still that one; Refused with NotFound or Conflict.
+
+        Returns the finalizers that it waits for: until those who set them take them off, it stays.
+        """
         conditions = {key: value for key, value in (("uid", uid), ("resourceVersion", resource_version)) if value}
         body = {"apiVersion": "v1", "kind": "DeleteOptions", **({"preconditions": conditions} if conditions else {})}
-        self._json("DELETE", path, {}, body)
+        answer = self._json("DELETE", path, {}, body)
+        metadata = answer.get("metadata") or {}  # a Status where it is gone, else the object
+        return tuple(metadata.get("finalizers") or ()) if metadata.get("deletionTimestamp") else ()
 
     def watch(
         self, path: str, after: str, *, labels: str = "", fields: str = "", stop: Callable[[], bool]
     ) -> Iterator[tuple[str, Json] | None]:
         """What happens after that resourceVersion: ("ADDED" | "MODIFIED" | "DELETED", object), each once, in order.
 
-        None when nothing happened for half a second; ends when stop() is true. Raises Expired when that history is
-        gone, Unreachable when the connection breaks or stays quiet where the API server should have said something.
+        None when nothing happened for half a second; ends within a second when stop() is true, whatever the server
+        does. Raises Expired when that history is gone, Unreachable when the connection breaks or stays quiet where the
+        API server should have said something.
         """
-        from bgpnet.kube.stream import Watch
-
         return Watch(self, path, after, labels, fields).events(stop)
 
     def close(self) -> None:
@@ -152,19 +162,23 @@ class Api:
         """Calls until there is an answer that counts. safe: it may be carried out twice. Raises Unreachable.
 
         What never left is repeated for PATIENCE seconds, what the server puts off (429, or 503 while it starts) for as
-        long as an answer may take.
+        long as an answer may take, and not before the time that the server names.
         """
         began, pause, renewed = monotonic(), 0.05, False
         seconds = seconds or self.deadline
         while True:
-            door = self._door
+            door, put_off = self._door, 0.0
             if self.closed.is_set():
                 raise Unreachable(f"{self}: the connection was closed; connect again")
             try:
-                answer = call(door, seconds)
+                answer = call(door, max(1.0, seconds - (monotonic() - began)))
+                if answer.status < 400:
+                    return answer
                 problem = f"{answer.status} {words.said(answer.body)}"
                 again = answer.status == 429 or (answer.status == 503 and answer.retry_after is not None)
-                known, patience = answer.status != 429 and answer.status < 500, seconds
+                put_off = answer.retry_after or 0.0
+                known = answer.status != 429 and answer.status < 500
+                known, patience = known or words.is_too_large(answer.status, answer.body), seconds
                 stale = answer.status == 401
             except door_fault() as lost:
                 problem, again, known, patience = str(lost), lost.unsent or safe, False, PATIENCE
@@ -174,9 +188,10 @@ class Api:
                 continue
             if known:
                 return answer
-            if not again or self.closed.is_set() or monotonic() + pause > began + patience:
+            wait = max(pause, put_off)
+            if not again or self.closed.is_set() or monotonic() + wait > began + patience:
                 raise Unreachable(words.unreachable(str(self), what, problem))
-            self.closed.wait(pause)
+            self.closed.wait(wait)
             pause = min(pause * 2, 0.5)
 
     def _page(self, path: str, params: Mapping[str, str]) -> Json:

@@ -1,7 +1,7 @@
 """The one door to lightkube and httpx: configuration, authentication, one HTTP exchange. Imported late, by `client`.
 
-lightkube reads KUBECONFIG and the ServiceAccount, makes the HTTP client with certificates, and reads a rotated token
-anew when the API server refuses the one it has. Its watch ends with its connection, so that ours is made here.
+lightkube reads KUBECONFIG and the ServiceAccount, and makes certificates and users of them. Its watch ends with its
+connection, and it waits for a kubeconfig's program without a deadline, so that both are ours.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.parse import quote
 from weakref import WeakSet
 
 import httpx2 as httpx
@@ -28,6 +29,7 @@ from lightkube.config.models import Cluster, User
 from lightkube.core.exceptions import ConfigError
 
 from bgpnet.errors import UsageError
+from bgpnet.kube import bearer, proxy
 from bgpnet.kube.access import Access
 from bgpnet.version import VERSION
 
@@ -35,6 +37,13 @@ logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every reque
 
 CONNECT = 3.0
 """Seconds for a connection and its TLS handshake."""
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
+"""A watch without news hears within 25 s that its API server's machine, or a balancer's memory of it, is gone."""
 
 
 class Lost(Exception):
@@ -62,10 +71,16 @@ class Door:
         """Reads the files; raises UsageError when they say nothing usable. Nothing is sent yet."""
         problem = ""
         try:
-            config = _configuration(access)
-            parameters = ConnectionParams(timeout=httpx.Timeout(CONNECT)).httpx_params(config)
+            config, through = _configuration(access)
+            parameters = ConnectionParams().httpx_params(config)
             self._client = httpx.Client(
-                **parameters, headers={"User-Agent": f"bgpnet/{VERSION}", "Accept": "application/json"}
+                base_url=config.cluster.server,
+                auth=_changing(config) or parameters["auth"],
+                transport=httpx.HTTPTransport(
+                    verify=parameters["verify"], trust_env=False, proxy=through or None, socket_options=_KEEPALIVE
+                ),
+                trust_env=False,
+                headers={"User-Agent": f"bgpnet/{VERSION}", "Accept": "application/json"},
             )
         except (ConfigError, OSError, ssl.SSLError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
             problem = _words(error)
@@ -77,15 +92,14 @@ class Door:
     def ask(
         self, method: str, path: str, params: Mapping[str, str], body: bytes | None, kind: str, seconds: float
     ) -> Answer:
-        """One request and its whole answer within so many seconds; raises Lost."""
-        deadline = monotonic() + seconds
+        """One request; its answer begins, and then comes to its end, within so many seconds each; raises Lost."""
         headers = {"Content-Type": kind} if body is not None else {}
         timeout = httpx.Timeout(seconds, connect=min(CONNECT, seconds))
         try:
             with self._client.stream(
-                method, path, params=dict(params), content=body, headers=headers, timeout=timeout
+                method, quote(path), params=dict(params), content=body, headers=headers, timeout=timeout
             ) as response:
-                parts = []
+                parts, deadline = [], monotonic() + seconds  # from here: before, somebody may have had to log in
                 for part in response.iter_bytes():
                     parts.append(part)
                     if monotonic() > deadline:
@@ -98,7 +112,7 @@ class Door:
         """A stream of lines that begins within `seconds` and is quiet for so long at most; raises Lost."""
         request = self._client.build_request(
             "GET",
-            path,
+            quote(path),
             params=dict(params),
             headers={"Accept-Encoding": "identity"},
             timeout=httpx.Timeout(seconds, connect=CONNECT),
@@ -156,14 +170,12 @@ class Stream:
                 socket.socket.shutdown(wire, socket.SHUT_RDWR)  # beneath TLS: nobody is to answer any more
 
 
-_FAULTS = (httpx.HTTPError, httpx.InvalidURL, OSError, ConfigError, ValueError, LookupError, RuntimeError)
-"""ConfigError: the token's file went away. LookupError: the program that a kubeconfig names (exec) gave no token.
-ValueError, RuntimeError: another thread shut down the wire, or closed the client.
-"""
+_FAULTS = (httpx.HTTPError, httpx.InvalidURL, OSError, bearer.NoToken, ValueError, RuntimeError)
+"""ValueError, RuntimeError: another thread shut down the wire, or closed the client."""
 
 
 def _lost(error: Exception) -> Lost:
-    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, ConfigError))
+    unsent = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout))
     return Lost(_words(error), unsent, "CERTIFICATE" in str(error).upper() or "SSL" in str(error).upper())
 
 
@@ -176,8 +188,21 @@ def _seconds(text: str | None) -> float | None:
     return float(text) if text is not None and text.isdigit() else None
 
 
-def _configuration(access: Access) -> SingleConfig:
-    """The one cluster and user that are meant; raises what lightkube and the files raise."""
+def _changing(config: SingleConfig) -> bearer.TokenFile | bearer.Program | None:
+    """What gives each request its token, where that is not always the same."""
+    user = config.user
+    if user.token_file is not None:
+        return bearer.TokenFile(user.token_file)
+    if user.token is not None or user.exec is None:
+        return None
+    command = user.exec.command
+    program = str(config.abs_file(command)) if "/" in command else command
+    environ = {each.name: each.value for each in user.exec.env or ()}
+    return bearer.Program([program, *(user.exec.args or ())], environ, user.exec.apiVersion)
+
+
+def _configuration(access: Access) -> tuple[SingleConfig, str]:
+    """The one cluster and user that are meant, and the proxy on the way; raises what lightkube and the files raise."""
     if access.inline:
         return _chosen(access, yaml.safe_load(access.inline), None)
     if access.kubeconfig:
@@ -188,8 +213,8 @@ def _configuration(access: Access) -> SingleConfig:
         authority, token = folder / "ca.crt", folder / "token"
         token.read_text()  # a pod without one is told so at once, not by its first request
         cluster = Cluster(server=access.server, certificate_auth=str(authority))
-        return _only(KubeConfig.from_one(cluster=cluster, user=User(token_file=str(token))), "")
-    if access.server:
+        user = User(token_file=str(token))
+    elif access.server:
         cluster = Cluster(
             server=access.server,
             certificate_auth=access.ca_file or None,
@@ -200,23 +225,27 @@ def _configuration(access: Access) -> SingleConfig:
             client_cert=access.cert_file or None,
             client_key=access.key_file or None,
         )
-        return _only(KubeConfig.from_one(cluster=cluster, user=user), "")
-    raise ValueError("nothing says where the API server is")
+    else:
+        raise ValueError("nothing says where the API server is")
+    return _only(KubeConfig.from_one(cluster=cluster, user=user), ""), proxy.of(access.server, os.environ)
 
 
-_UNSUPPORTED = {"cluster": ("tls-server-name", "proxy-url"), "user": ("auth-provider", "as")}
+_UNSUPPORTED = {"cluster": ("tls-server-name",), "user": ("auth-provider", "as", "as-groups", "as-uid")}
 
 
-def _chosen(access: Access, tree: Any, path: Path | None) -> SingleConfig:
+def _chosen(access: Access, tree: Any, path: Path | None) -> tuple[SingleConfig, str]:
     if not isinstance(tree, dict):
         raise ValueError("it is no kubeconfig: write clusters, users and contexts")
     config = _only(KubeConfig.from_dict(tree, fname=path.absolute() if path else None), access.context)
+    through = ""
     for part, name in (("cluster", config.context.cluster), ("user", config.context.user)):
         given: dict[str, object] = next((each[part] for each in tree.get(f"{part}s") or () if each["name"] == name), {})
         for key in _UNSUPPORTED[part]:
             if key in given:
                 raise ValueError(f"{part} {name!r} has {key}, which is not supported; take it out")
-    return config
+        if url := given.get("proxy-url"):
+            through = proxy.checked(str(url), f"the proxy-url of cluster {name!r}")
+    return config, through or proxy.of(str(config.cluster.server), os.environ)
 
 
 def _only(config: KubeConfig, context: str) -> SingleConfig:
@@ -226,8 +255,4 @@ def _only(config: KubeConfig, context: str) -> SingleConfig:
     user = single.user or User()
     if user.token_file is not None:
         user = msgspec.structs.replace(user, token_file=str(single.abs_file(os.path.expanduser(user.token_file))))
-    if user.exec is not None and user.exec.apiVersion == "client.authentication.k8s.io/v1":
-        # What lightkube reads of its output is the same in v1beta1, which it knows.
-        same = msgspec.structs.replace(user.exec, apiVersion="client.authentication.k8s.io/v1beta1")
-        user = msgspec.structs.replace(user, exec=same)
     return single._replace(user=user)

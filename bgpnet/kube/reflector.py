@@ -14,6 +14,7 @@ from time import monotonic
 
 from bgpnet.kube.client import Api, Json
 from bgpnet.kube.errors import Expired, KubeError
+from bgpnet.kube.stream import aside
 
 _SHORTEST, _LONGEST = 0.1, 5.0  # seconds between two attempts
 
@@ -57,16 +58,18 @@ def follow(
     *,
     labels: str = "",
     fields: str = "",
+    keep: Callable[[Json], Json] | None = None,
 ) -> None:
     """Tells of every change of the objects at `path` that the selectors choose, until stop() (noticed within a second).
 
+    keep: what is wanted of each object that is listed; of those that a watch tells of, one at a time, all is there.
     A watch that the API server ends goes on; one that breaks is listed anew, with pauses of up to 5 s while it is away.
     """
     pause, said = _SHORTEST, ""
     while not stop():
         began = monotonic()
         try:
-            for told in _once(api, path, stop, labels, fields):
+            for told in _once(api, path, stop, labels, fields, keep):
                 said = ""
                 tell(told)
                 del told  # a list may be large, and the next event may be hours away
@@ -82,11 +85,15 @@ def follow(
             pause = min(pause * 2, _LONGEST)
 
 
-def _once(api: Api, path: str, stop: Callable[[], bool], labels: str, fields: str) -> Iterator[Told]:
+def _once(
+    api: Api, path: str, stop: Callable[[], bool], labels: str, fields: str, keep: Callable[[Json], Json] | None
+) -> Iterator[Told]:
     """One list, and what a watch from there tells, until it breaks."""
-    objects, revision = api.list(path, labels=labels, fields=fields)
-    listed = Listed(tuple(objects))
-    del objects
+    found = aside(lambda: api.list(path, labels=labels, fields=fields, keep=keep), stop)
+    if found is None:
+        return
+    listed, revision = Listed(tuple(found[0])), found[1]
+    del found
     yield listed
     del listed  # it is its receiver's now
     for event in api.watch(path, revision, labels=labels, fields=fields, stop=stop):

@@ -1,4 +1,4 @@
-"""One watch: a stream of the API server's, read by a thread of its own, so that its owner can look about meanwhile.
+"""One watch: a stream of the API server's, begun and read by a thread of its own, so that its owner can look about.
 
 The API server ends each watch after some minutes, which is no error: it goes on where it stopped. A bookmark comes at
 least once a minute, so that a server that hangs (which TCP does not notice) is told from one that has no news.
@@ -9,17 +9,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
 from bgpnet.kube import words
 from bgpnet.kube.access import is_revision, selectors
-from bgpnet.kube.errors import Expired, Unreachable
+from bgpnet.kube.errors import Expired, KubeError, Unreachable
 
 if TYPE_CHECKING:
-    from bgpnet.kube.client import Api
-    from bgpnet.kube.door import Stream
+    from bgpnet.kube.door import Answer, Door, Stream
 
 IDLE = 0.5
 """Seconds without news after which a watch yields None."""
@@ -27,12 +26,58 @@ _AHEAD = 64  # lines read before the caller wants them; then the API server wait
 _JOIN = 5.0
 
 Told = tuple[str, dict[str, Any]] | None
+T = TypeVar("T")
+
+
+class Calls(Protocol):
+    """What a watch asks of an API server (client.Api)."""
+
+    quiet: float
+    lasting: int
+    closed: threading.Event
+
+    def newest(self, path: str, *, labels: str = "", fields: str = "") -> str:
+        """The resourceVersion that it has reached."""
+
+    def attempt(self, call: Callable[[Door, float], Answer], what: str, safe: bool) -> Answer:
+        """Calls until there is an answer."""
+
+
+def aside(call: Callable[[], T], stop: Callable[[], bool]) -> T | None:
+    """What the call returns or raises (KubeError), made by a thread: None as soon as stop() is true, within IDLE."""
+    answers: queue.Queue[T | KubeError] = queue.Queue()
+
+    def run() -> None:
+        try:
+            answers.put(call())
+        except KubeError as error:
+            answers.put(error)
+
+    thread = threading.Thread(target=run, name="kubernetes call", daemon=True)
+    thread.start()
+    while not stop():
+        alive = thread.is_alive()
+        try:
+            answer = answers.get(timeout=IDLE)
+        except queue.Empty:
+            _assert_alive(alive)
+            continue
+        if isinstance(answer, KubeError):
+            raise answer
+        return answer
+    return None
+
+
+def _assert_alive(alive: bool) -> None:
+    """What nobody foresaw has ended a thread without a word: then its owner is not to wait for ever."""
+    if not alive:
+        raise RuntimeError("a thread that speaks with the Kubernetes API has died; its traceback is above")
 
 
 class Watch:
     """Where a watch has got to. For one thread."""
 
-    def __init__(self, api: Api, path: str, after: str, labels: str = "", fields: str = "") -> None:
+    def __init__(self, api: Calls, path: str, after: str, labels: str = "", fields: str = "") -> None:
         self._api = api
         self._path = path
         self._seen = after
@@ -44,14 +89,18 @@ class Watch:
         if not is_revision(self._seen):
             raise self._expired("the API server never gave that resourceVersion")
         while not stop():
-            newest = self._api.newest(self._path, labels=self._labels, fields=self._fields)
-            if int(newest) < int(self._seen):  # the API server's datastore was replaced: it would wait in silence
-                raise self._expired("the API server has not come so far")
-            pump = _Pump(self._open())
+            pump = _Pump(self._begin)
             try:
                 yield from self._stream(pump, stop)
             finally:
                 pump.close()
+
+    def _begin(self) -> Stream:
+        newest = self._api.newest(self._path, labels=self._labels, fields=self._fields)
+        if not is_revision(newest) or int(newest) < int(self._seen):
+            # The API server's datastore was replaced: it would wait in silence.
+            raise self._expired("the API server has not come so far")
+        return self._open()
 
     def _open(self) -> Stream:
         params = {
@@ -63,7 +112,7 @@ class Watch:
         }
         what = f"watch {self._path}"
         opened: list[Stream] = []
-        from bgpnet.kube.door import Answer, Door
+        from bgpnet.kube.door import Answer
 
         def call(door: Door, seconds: float) -> Answer:
             stream = door.open(self._path, params, self._api.quiet, seconds)
@@ -84,7 +133,10 @@ class Watch:
             if self._api.closed.is_set():
                 raise Unreachable(f"{self._api}: the connection was closed; connect again")
             if line is None:
-                yield None
+                if pump.begun:
+                    yield None
+            elif isinstance(line, KubeError):
+                raise line
             elif isinstance(line, Exception):
                 raise Unreachable(words.unreachable(str(self._api), f"watch {self._path}", str(line))) from line
             elif not line:
@@ -117,38 +169,50 @@ class Watch:
 
 
 class _Pump:
-    """A thread that reads a stream, so that its owner can wait for the next line for a limited time."""
+    """A thread that begins and reads a stream, so that its owner can wait for the next line for a limited time."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, begin: Callable[[], Stream]) -> None:
+        self._begin = begin
+        self._stream: Stream | None = None
         self._lines: queue.Queue[bytes | Exception] = queue.Queue(_AHEAD)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="kubernetes watch", daemon=True)
         self._thread.start()
 
+    @property
+    def begun(self) -> bool:
+        """Whether the API server has agreed to tell."""
+        return self._stream is not None
+
     def next(self, seconds: float) -> bytes | Exception | None:
         """The next line, b"" when the server ended the stream, what broke it, or None when nothing came."""
+        alive = self._thread.is_alive()
         try:
             return self._lines.get(timeout=seconds)
         except queue.Empty:
+            _assert_alive(alive)
             return None
 
     def close(self) -> None:
-        """Ends stream and thread."""
+        """Ends stream and thread; a thread that is still beginning ends when its call does."""
         self._closed.set()
-        self._stream.close()
-        self._thread.join(_JOIN)
+        if self._stream is not None:
+            self._stream.close()
+            self._thread.join(_JOIN)
 
     def _run(self) -> None:
         from bgpnet.kube.door import Lost
 
         try:
-            for line in self._stream.lines():
+            stream = self._stream = self._begin()
+            if self._closed.is_set():  # whoever closes sees the stream, or we see that it was closed
+                stream.close()
+            for line in stream.lines():
                 if line.strip() and not self._put(line):
                     return
             self._put(b"")
-        except Lost as lost:
-            self._put(lost)
+        except (Lost, KubeError) as problem:
+            self._put(problem)
 
     def _put(self, line: bytes | Exception) -> bool:
         while not self._closed.is_set():

@@ -10,6 +10,8 @@ from bgpnet.errors import one_line
 from bgpnet.kube.errors import Cause, Expired, KubeError, Refused, Unauthorised
 
 _OURS = "/apis/bgpnet.io/"
+_TOO_LARGE = ("request is too large", "message larger than max")
+_UNCHECKED = "some validation rules were not checked"  # a remark beside the causes, which names no field
 
 
 def unreachable(server: str, what: str, problem: str) -> str:
@@ -25,6 +27,9 @@ def refusal(server: str, method: str, path: str, status: int, body: bytes) -> Ku
     reason, message = str(given.get("reason") or ""), one_line(str(given.get("message") or said(body)))
     if status == 410:
         return Expired(f"{server}: {method} {path}: {message}; list again")
+    if is_too_large(status, body):
+        problem = f"the object is larger than the API server takes ({message}); write less into it, or split it"
+        return Refused(f"{server}: {method} {path}: {problem}", status, reason, message)
     if status == 401:
         return Unauthorised(
             f"{server}: does not accept our credentials ({message or 'Unauthorized'}); renew the token or certificate "
@@ -41,6 +46,11 @@ def refusal(server: str, method: str, path: str, status: int, body: bytes) -> Ku
         return Refused(_unknown(server, path), status, reason, message)
     causes = tuple(_causes(given))
     return Refused(f"{server}: {method} {path}: {message}; correct it and try again", status, reason, message, causes)
+
+
+def is_too_large(status: int, body: bytes) -> bool:
+    """Whether the object is larger than the API server (413), or its etcd (500, in etcd's words), takes."""
+    return status == 413 or (status == 500 and any(each in said(body) for each in _TOO_LARGE))
 
 
 def said(body: bytes) -> str:
@@ -76,5 +86,5 @@ def _causes(given: dict[str, Any]) -> list[Cause]:
     return [
         Cause(str(each.get("field") or ""), one_line(str(each.get("message") or "")))
         for each in causes or ()
-        if isinstance(each, dict)
+        if isinstance(each, dict) and _UNCHECKED not in str(each.get("message"))
     ]

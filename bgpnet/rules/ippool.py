@@ -80,7 +80,8 @@ def not_built(pool: IPPool) -> Iterator[tuple[str, object, str]]:
     if pool.network.version == 6:
         yield "spec.cidr", spec.cidr, "no address is taken from an IPv6 pool, because pods have IPv4 only"
     if spec.namespaceSelector:
-        yield "spec.namespaceSelector", spec.namespaceSelector, "only pods that ask for the pool get addresses from it"
+        unasked = "agents that are told of no Kubernetes give addresses of the pool only to pods that ask for it"
+        yield "spec.namespaceSelector", spec.namespaceSelector, unasked
     if AllowedUse.LOAD_BALANCER in spec.allowedUses:
         yield "spec.allowedUses", spec.allowedUses, "no service takes an address from the pool"
 

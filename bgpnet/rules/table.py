@@ -24,6 +24,7 @@ from bgpnet.rules import (
     ipamconfiguration,
     ippool,
     ipreservation,
+    limits,
     node,
     releaserequest,
 )
@@ -59,6 +60,10 @@ RULES: dict[Kind, Rules] = {
 }
 
 
+BY_NAMESPACE = ("spec.namespaceSelector",)
+"""What is acted on wherever an agent knows of namespaces."""
+
+
 def check(resource: Resource) -> Iterator[Finding]:
     """Every broken rule that needs no datastore to be seen, all at once."""
     kind, meta = kind_of(resource), resource.metadata
@@ -67,11 +72,17 @@ def check(resource: Resource) -> Iterator[Finding]:
         problem = f"namespace should not be specified for a non-namespaced resource. {kind.name} is not a namespaced"
         yield Finding("metadata.namespace", meta.namespace, f"{problem} resource; remove it")
     yield from RULES[kind].check(resource)
+    yield from limits.check(resource)
 
 
-def not_built(resource: Resource) -> Iterator[str]:
-    """One sentence for each value of a valid resource that is stored but not acted on yet."""
+def not_built(resource: Resource, *, orchestrated: bool = False) -> Iterator[str]:
+    """One sentence for each value of a valid resource that is stored but not acted on yet.
+
+    orchestrated: the agents are known to be told of an orchestrator, which has namespaces.
+    """
     for path, value, instead in RULES[kind_of(resource)].not_built(resource):
+        if orchestrated and path in BY_NAMESPACE:
+            continue
         shown = msgspec.json.encode(value).decode()
         yield f"{subject(resource)}: {path} = {shown} is stored but not acted on yet: {instead}"
 

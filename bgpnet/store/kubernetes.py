@@ -17,7 +17,7 @@ from bgpnet import stored
 from bgpnet.errors import AlreadyExists, Compacted, Conflict, Invalid, NotFound, StoreError, StoreUnreachable
 from bgpnet.kube.access import is_revision
 from bgpnet.kube.client import Api
-from bgpnet.kube.errors import Expired, Refused, Unreachable
+from bgpnet.kube.errors import Cause, Expired, Refused, Unreachable
 from bgpnet.model.kinds import BGPCONFIGURATION, BGPFILTER, BGPPEER, IPPOOL, IPRESERVATION, Kind
 from bgpnet.rules import table
 from bgpnet.store import keys
@@ -28,6 +28,7 @@ from bgpnet.store.kubernetes_objects import Place
 LOST = 4.0
 """Seconds without a stream after which a watch is given up (StoreUnreachable)."""
 _PAUSE = 0.1
+_SETTLING = 2.0  # seconds in which a server that did not answer a write has to say what became of it
 _FORCED = 10.0  # seconds for which an unconditional write begins again where others write, too
 
 _BY_HAND = frozenset({IPPOOL, IPRESERVATION, BGPCONFIGURATION, BGPPEER, BGPFILTER})
@@ -77,7 +78,10 @@ class KubernetesStore:
             return self._force(place, key, item)
 
     def delete(self, key: str, expected: Revision | None) -> Revision:
-        """Delete, as `Store.delete` says; returns ABSENT, as the deletion's revision is not told."""
+        """Delete, as `Store.delete` says; returns ABSENT, as the deletion's revision is not told.
+
+        Raises StoreError where others' finalizers keep it.
+        """
         place = objects.place(key)
         if place is None:
             raise _not_found(key)
@@ -85,7 +89,12 @@ class KubernetesStore:
             raise self._mismatch(place, key, expected)
         with _translated():
             try:
-                self.api.delete(place.path, resource_version=expected or "")
+                waits = self.api.delete(place.path, resource_version=expected or "")
+                if waits:
+                    problem = f"stays until those who set its finalizers take them off ({', '.join(waits)})"
+                    raise StoreError(f"{key}: is marked for deletion, and {problem}; `kubectl get -o yaml` shows them")
+            except Unreachable as lost:
+                self._settled(place, lost, lambda there: there is None)
             except Refused as refused:
                 raise self._refusal(refused, place, key, expected) from refused
         return ABSENT
@@ -148,6 +157,8 @@ class KubernetesStore:
     def _create(self, place: Place, key: str, item: Json) -> Revision:
         try:
             made = self.api.create(objects.collection(place.kind), item)
+        except Unreachable as lost:  # whose it is, if it is there, its uid says in the annotation
+            made = self._settled(place, lost, lambda there: _has_main_part(there, item)) or {}
         except Refused as refused:
             raise self._refusal(refused, place, key, ABSENT) from refused
         return self._status(place, key, item, made)
@@ -167,6 +178,8 @@ class KubernetesStore:
             return self._status(place, key, item, before)
         try:
             made = self.api.patch(place.path, objects.replacement(item, expected or ""), kind="json")
+        except Unreachable as lost:
+            made = self._settled(place, lost, lambda there: _has_main_part(there, item)) or {}
         except Refused as refused:
             raise self._refusal(refused, place, key, expected) from refused
         return self._status(place, key, item, made)
@@ -178,8 +191,20 @@ class KubernetesStore:
         patch = objects.status_replacement(item, _revision(there))
         try:
             return _revision(self.api.patch(f"{place.path}/status", patch, kind="json"))
+        except Unreachable as lost:
+            return _revision(self._settled(place, lost, lambda there: _has_status(there, item)) or {})
         except Refused as refused:
             raise self._refusal(refused, place, key, _revision(there)) from refused
+
+    def _settled(self, place: Place, lost: Unreachable, done: Callable[[Json | None], bool]) -> Json | None:
+        """What is there, where that shows that a write was carried out whose answer was lost; else raises `lost`."""
+        try:
+            there = self.api.get(place.path, seconds=_SETTLING)
+        except (Unreachable, Refused):
+            raise lost from None
+        if not done(there):
+            raise lost
+        return there
 
     def _force(self, place: Place, key: str, item: Json) -> Revision:
         """Whatever is there."""
@@ -203,7 +228,7 @@ class KubernetesStore:
         if refused.reason == "Conflict":
             return self._mismatch(place, key, expected)
         if refused.causes:
-            wrong = "; ".join(f"{cause.field}: {cause.message}" for cause in refused.causes)
+            wrong = "; ".join(f"{_field(cause)}: {cause.message}" for cause in refused.causes)
             return StoreError(f"{key}: {self.api} refuses {wrong}; correct that")
         return StoreError(f"{key}: {refused}")
 
@@ -240,6 +265,19 @@ def _usual(kind: Kind, value: bytes) -> bytes:
 
 def _revision(item: Json) -> Revision:
     return Revision(item["metadata"]["resourceVersion"])
+
+
+def _field(cause: Cause) -> str:
+    """A rule for the whole object is said to be of `<nil>`."""
+    return "the object" if cause.field in ("", "<nil>") else cause.field
+
+
+def _has_main_part(there: Json | None, item: Json) -> bool:
+    return there is not None and objects.main_part(there) == objects.main_part(item)
+
+
+def _has_status(there: Json | None, item: Json) -> bool:
+    return _has_main_part(there, item) and there is not None and there.get("status") == item.get("status")
 
 
 def _not_found(key: str) -> NotFound:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from bgpnet import names
 from bgpnet.model.kinds import KINDS, Kind
 from bgpnet.model.resource import API_VERSION
 
@@ -58,8 +59,8 @@ def collection(kind: Kind) -> str:
 def place(key: str) -> Place | None:
     """`/bgpnet/v1/ippools/blue`; None for a key that can be no object here."""
     plural, slash, name = key.removeprefix(ROOT).partition("/")
-    if not key.startswith(ROOT) or plural not in STORED or not slash or not name or "/" in name:
-        return None
+    if not key.startswith(ROOT) or plural not in STORED or not slash or not names.is_subdomain(name):
+        return None  # the API server gives no other names; `blue?x` in a path would be blue
     return Place(STORED[plural], name)
 
 
@@ -171,5 +172,5 @@ def _ordered(spec: Json, order: object) -> Json:
     if not isinstance(order, list) or not isinstance(there, dict):
         return spec
     known = [ordinal for ordinal in order if isinstance(ordinal, str) and ordinal in there]
-    names = dict.fromkeys([*known, *there])
-    return {**spec, "allocations": {name: there[name] for name in names}}
+    ordinals = dict.fromkeys([*known, *there])
+    return {**spec, "allocations": {ordinal: there[ordinal] for ordinal in ordinals}}

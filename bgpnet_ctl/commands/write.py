@@ -116,7 +116,7 @@ def _write(session: Session, verb: Verb, filenames: tuple[str, ...], recursive: 
         click.echo("No resources specified")
         return
     outcome = changes.write(session.repo(may_make=verb is not changes.REPLACE), verb, resources)
-    for warning in changes.warnings(outcome.done):
+    for warning in changes.warnings(outcome.done, session.datastore):
         warn(warning)
     _tell(outcome)
 

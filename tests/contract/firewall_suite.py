@@ -23,7 +23,14 @@ def networks(*texts: str) -> frozenset[ip.Network]:
     return frozenset(ip.network(one) for one in texts)
 
 
-def rules(outgoing: str = "", inside: str = "", nodes: str = "192.0.2.1", tunnels: str = "") -> PacketRules:
+def rules(
+    outgoing: str = "",
+    inside: str = "",
+    nodes: str = "192.0.2.1",
+    tunnels: str = "",
+    bgp: tuple[int, ...] = (),
+    services: str = "",
+) -> PacketRules:
     """From words."""
     used = frozenset(tunnels.split())
     return PacketRules(
@@ -32,6 +39,8 @@ def rules(outgoing: str = "", inside: str = "", nodes: str = "192.0.2.1", tunnel
         nodes=frozenset(ip.address(one) for one in nodes.split()),  # type: ignore[misc]  # IPv4 ones
         tunnels=used,
         nat=bool(outgoing or used),
+        services=collapsed(ip.network(one) for one in services.split()),
+        bgp=frozenset(bgp),
     )
 
 
@@ -45,7 +54,9 @@ VALUES = {
     "nodes' addresses spared": rules("10.244.0.0/16", "10.244.0.0/16 192.0.2.1/32 192.0.2.2/32", "192.0.2.1 192.0.2.2"),
     "over tunl0": rules("", "10.244.0.0/16", "192.0.2.1 192.0.2.2", "tunl0"),
     "over vxlan": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 192.0.2.2", VXLAN),
-    "over both": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 203.0.113.7", f"tunl0 {VXLAN}"),
+    "Services": rules(services="10.96.0.0/16 203.0.113.9/32"),
+    "Services and a pool": rules("10.244.0.0/16", "10.244.0.0/16", services="10.96.0.0/12"),
+    "over both": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 203.0.113.7", f"tunl0 {VXLAN}", (179, 1790)),
 }
 """Rules of every shape."""
 

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Protocol
 
 from bgpnet.kernel import netns
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.fake import HOST_NETNS, FakeKernel
 from bgpnet.kernel.linux import LinuxKernel
-from bgpnet.kernel.state import Route, Vxlan, Wiring
+from bgpnet.kernel.state import FdbKey, NeighbourKey, Route, Vxlan, Wiring
 from bgpnet.model import ip
 from bgpnet.names import Alias, pod_link
 
@@ -69,6 +70,12 @@ class Machine(Protocol):
     def drop_route(self, dst: ip.Network) -> None:
         """`ip route del`."""
 
+    def drop_end(self, key: NeighbourKey | FdbKey) -> None:
+        """`ip neigh del`, `bridge fdb del`."""
+
+    def set_sysctl(self, name: str, value: str) -> None:
+        """By its path below /proc/sys."""
+
 
 class FakeMachine:
     """Dictionaries."""
@@ -85,6 +92,8 @@ class FakeMachine:
         self.set_link = self._strangers.set_link
         self.put_route = self._strangers.put_route
         self.drop_route = self._strangers.drop_route
+        self.drop_end = self._strangers.drop_end
+        self.set_sysctl = self._strangers.set_sysctl
 
     def netns(self) -> int:
         self._pods += 1
@@ -163,6 +172,16 @@ class LinuxMachine:
 
     def drop_route(self, dst: ip.Network) -> None:
         ip_command(f"route del {dst}")
+
+    def drop_end(self, key: NeighbourKey | FdbKey) -> None:
+        if isinstance(key, NeighbourKey):
+            ip_command(f"neigh del {key.address} dev {key.dev}")
+            return
+        done = subprocess.run(["bridge", "fdb", "del", key.mac, "dev", key.dev], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    def set_sysctl(self, name: str, value: str) -> None:
+        Path("/proc/sys", name).write_text(value)
 
 
 def new_netns() -> int:

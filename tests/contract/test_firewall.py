@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 from firewall_suite import VALUES, FirewallContract, LinuxWall, command, rules
@@ -91,7 +93,7 @@ def test_changes_of_our_table_and_of_forward_are_told_and_no_others(nft: LinuxWa
     thread = threading.Thread(target=nft.firewall.follow, args=(heard.release, over.is_set))
     thread.start()
     try:
-        nudge = "add table ip other\nadd chain ip other c\n"
+        nudge = "add table ip other\nadd chain ip other c\nadd chain ip other KUBE-FORWARD\n"
         assert eventually(lambda: _told(heard, "delete table inet bgpnet\n", "add table inet bgpnet\n"), 30)
         while heard.acquire(timeout=1):
             pass
@@ -158,6 +160,90 @@ def test_another_table_that_drops_is_named_and_left_alone(nft: LinuxWall) -> Non
         "accept them: nft add rule inet mine forward iifname 'cali*' accept; "
         "nft add rule inet mine forward oifname 'cali*' accept"
     )
+    for words in barrier.complaint.partition("accept them: ")[2].split("; "):
+        command(*words.replace("'", '"').split())
+    assert nft.firewall.read().barriers == ()
+
+
+@pytest.mark.root
+def test_another_table_that_refuses_what_nobody_accepted_is_named(nft: LinuxWall) -> None:
+    """As firewalld's, whose policy is to accept."""
+    table = """table inet walled {
+        chain zones { }
+        chain forward {
+            type filter hook forward priority 10; policy accept;
+            ct state established,related accept
+            jump zones
+            ct state invalid drop
+            reject with icmpx type admin-prohibited
+        }
+        chain later { type filter hook forward priority 20; policy accept; }
+    }
+    """
+    command("nft", "-f", "-", stdin=table)
+    (barrier,) = nft.firewall.read().barriers
+    assert "nft insert rule inet walled forward iifname 'cali*' accept" in barrier.complaint
+    assert "(a rule for everything)" in barrier.complaint
+    command("nft", 'add rule inet walled zones iifname "cali*" accept')  # where they lead to is theirs to know
+    assert nft.firewall.read().barriers == ()
+
+
+@pytest.mark.root
+def test_a_pod_has_no_ipv6_address_but_that_of_its_link() -> None:
+    with linux_machine(), between() as (pod, outside):
+        ip_command("-6 addr add fd00::1/64 dev out0 nodad")
+        Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
+        for descriptor, address in ((outside, "fd00::2/64"), (pod, "fd00::77/128")):
+            with netns.inside(descriptor):
+                ip_command(f"-6 addr add {address} dev eth0 nodad")
+        assert eventually(lambda: bool(_link_local("cali1")), 30)
+        near = _link_local("cali1")[0]
+        with netns.inside(pod):
+            assert eventually(lambda: bool(_link_local("eth0")), 30)
+            ip_command(f"-6 route add default via {near} dev eth0")
+        assert eventually(lambda: _comes(pod, outside, "fd00::77", "fd00::2"), 30)
+        wall = LinuxFirewall()
+        assert wall.dropped() == {}
+        wall.put(VALUES["over vxlan"], NOTHING)
+        before = wall.dropped()
+        assert before.keys() == {
+            "IP in IP from a pod",
+            "not the pod's own address",
+            "VXLAN from a pod",
+            "VXLAN, not from a node",
+        }
+        assert not _comes(pod, outside, "fd00::77", "fd00::2")
+        assert wall.dropped()["not the pod's own address"] > before["not the pod's own address"]
+        with netns.inside(pod):
+            own = _link_local("eth0")[0]
+        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            assert eventually(lambda: _comes(pod, here, f"{own}%eth0", f"{near}%cali1"), 30)
+        finally:
+            os.close(here)
+
+
+def _link_local(link: str) -> list[str]:
+    """Its own addresses, once they may be used."""
+    return re.findall(r"inet6 (fe80\S+)/64", ip_command(f"-6 addr show dev {link} scope link -tentative"))
+
+
+def _comes(sender: int, receiver: int, source: str, target: str) -> bool:
+    """Whether a datagram over IPv6 arrives within a second; an address with a link is meant on that link."""
+    port = 9006
+    with netns.inside(receiver):
+        heard = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        address = socket.getaddrinfo(target, port, socket.AF_INET6, socket.SOCK_DGRAM)[0][4]
+        heard.bind(address)
+    with heard, netns.inside(sender):
+        heard.settimeout(1)
+        own = socket.getaddrinfo(source, 0, socket.AF_INET6, socket.SOCK_DGRAM)[0][4]
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as told:
+            told.bind(own)
+            told.sendto(b"?", (target.partition("%")[0], port, 0, own[3]))
+        with suppress(TimeoutError):
+            return heard.recv(16) == b"?"
+    return False
 
 
 @pytest.mark.root

@@ -18,12 +18,13 @@ from bgpnet.kernel.api import (
     Change,
     DropNeighbour,
     DropRoute,
+    PutFdb,
     PutNeighbour,
     PutRoute,
     PutSysctl,
     PutTunnel,
 )
-from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel, Uplink, Vxlan
+from bgpnet.kernel.state import FdbKey, Hop, KernelState, NeighbourKey, Owner, PodLink, Route, Tunnel, Uplink, Vxlan
 from bgpnet.model import ip
 from bgpnet.names import VXLAN, Alias
 
@@ -587,6 +588,42 @@ def test_the_monitor_hears_that_a_vxlan_device_has_another_mac(machine: Machine)
     with monitored(machine) as reasons:
         machine.set_mac(VXLAN, "66:00:00:00:00:09")
         assert eventually(lambda: f"link {VXLAN} has the MAC 66:00:00:00:00:09 now" in reasons), reasons
+
+
+def test_the_monitor_hears_that_a_vxlan_device_has_lost_an_end(machine: Machine) -> None:
+    own = Vxlan(ip.address("192.0.2.1"), UPLINK, "66:62:c0:00:02:01")
+    near, entry = NeighbourKey(VXLAN, ip.address("10.9.0.0")), FdbKey(VXLAN, "66:62:c0:00:02:02")
+    away = FdbKey(VXLAN, "66:62:c0:00:02:03")
+    told = f"what leads to another node went from {VXLAN} (ip neigh, bridge fdb)"
+    machine.kernel.change([PutTunnel(Tunnel(VXLAN, "vxlan", 1450, vxlan=own))])
+    with monitored(machine) as reasons:
+        machine.kernel.change([PutNeighbour(near, entry.mac), PutFdb(entry, GATEWAY), PutFdb(away, GATEWAY)])
+        machine.kernel.change([PutFdb(entry, ip.address("192.0.2.9"))])
+        machine.kernel.change([PutNeighbour(NeighbourKey(UPLINK, GATEWAY), "02:00:00:00:00:01")])
+        machine.drop_end(NeighbourKey(UPLINK, GATEWAY))
+        assert _settled([*reasons])
+        assert reasons == []
+        for key in (near, entry):
+            machine.drop_end(key)
+            assert eventually(lambda: told in reasons), reasons
+            assert eventually(lambda: _settled(reasons))
+
+
+def test_the_monitor_hears_of_sysctls_that_cut_pods_off(machine: Machine) -> None:
+    wish = wiring(machine.netns())
+    machine.kernel.wire(wish)
+    strict = f"net/ipv4/conf/{UPLINK}/rp_filter"
+    machine.kernel.change([PutSysctl("net/ipv4/ip_forward", "1"), PutSysctl(strict, "2")])
+    with monitored(machine) as reasons:
+        machine.set_sysctl(strict, "1")
+        machine.set_sysctl("net/ipv4/ip_forward", "0")
+        expected = [f"rp_filter of {UPLINK} is 1 now", "net.ipv4.ip_forward is 0 now"]
+        assert eventually(lambda: set(expected) <= set(reasons)), reasons
+        reasons.clear()
+        machine.kernel.change([PutSysctl("net/ipv4/ip_forward", "1"), PutSysctl(strict, "2")])
+        machine.kernel.wire(wiring(machine.netns(), 2))
+        assert _settled([*reasons])
+        assert reasons == []
 
 
 def test_the_monitor_does_not_hear_of_us(machine: Machine) -> None:

@@ -84,9 +84,16 @@ class Site:
         notes = {f"cni.projectcalico.org/{key}": text for key, text in annotations.items()}
         self.server.client.ensure("/api/v1/namespaces", {"metadata": {"name": name, "annotations": notes}})
 
-    def add(self, name: str, namespace: str, annotations: dict[str, str] | None = None, uid: str = "") -> Said:
-        """ADD as a kubelet's runtime has it; annotations: as the runtime passes them, or (None) does not."""
+    def add(
+        self, name: str, namespace: str, annotations: dict[str, str] | None = None, uid: str = "", link: str = ""
+    ) -> Said:
+        """ADD as a kubelet's runtime has it; annotations: as the runtime passes them, or (None) does not.
+
+        link: one that the pod's namespace has already.
+        """
         self.n1.netns(name)
+        if link:  # somebody was there before
+            self.n1.run("ip", "-n", name, "link", "add", link, "type", "veth", "peer", "name", "other")
         args = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={namespace};K8S_POD_NAME={name};K8S_POD_UID={uid}"
         passed = {} if annotations is None else {"runtimeConfig": {CAPABILITY: annotations}}
         text = json.dumps({"cniVersion": "1.0.0", "name": "bgpnet", "type": "bgpnet", **passed})
@@ -178,6 +185,16 @@ def test_a_refused_pod_gets_an_event_that_says_what_to_do(site: Site) -> None:
     assert f"annotation {POOLS} of pod bad/bad = 'blue' is not JSON: write a list" in event["message"]
     assert (event["type"], event["reason"], event["source"]["host"]) == ("Warning", "NoAddress", "n1")
     assert event["involvedObject"]["name"] == "bad"
+
+
+def test_a_pod_that_the_kernel_refuses_gets_an_event_too(site: Site) -> None:
+    site.namespace("wired")
+    uid = site.pod("taken", "wired", {})
+    refused = site.add("taken", "wired", {}, uid, link="eth0")
+    assert refused.error == 102
+    eventually(lambda: bool(site.events("wired")), site.n1.log)
+    [event] = site.events("wired")
+    assert (event["reason"], event["message"]) == ("NotWired", refused.message)
 
 
 def test_our_node_has_what_its_kubernetes_node_says(site: Site) -> None:

@@ -58,6 +58,11 @@ def test_the_life_of_a_pool(kubeconfig: Path) -> None:
     assert "update conflict: IPPool(blue)" in run("replace", "-f", "-", stdin=yaml.dump(stale), **at).stderr
     assert "overlaps with IPPool(blue)" in run("apply", "-f", "-", stdin=pool("red", "10.0.1.0/24"), **at).stderr
     assert run("apply", "-f", "-", stdin=pool("blue", "10.0.0.0/16"), **at).returncode == 0
+    for name in ("blue?x", "blue#x", "?x", "..", "%62lue"):  # none of them is blue, nor all pools, nor the API's root
+        for verb in ("get", "delete"):
+            asked = run(verb, "ippool", name, **at)
+            assert (asked.returncode, asked.stdout) == (1, ""), name
+            assert f"resource does not exist: IPPool({name})" in asked.stderr
     assert run("delete", "ippool", "blue", **at).returncode == 0
     assert "resource does not exist: IPPool(blue)" in run("delete", "ippool", "blue", **at).stderr
 
@@ -86,6 +91,29 @@ def test_every_way_of_naming_the_api_server(kubeconfig: Path, store: KubernetesS
     for url, environ in (("kubernetes:", variables), (f"kubernetes://{kubeconfig}", {})):
         got = run("--datastore", url, "get", "ippools", "-o", "name", **environ)
         assert (got.stdout, got.stderr) == ("ippool/blue\nippool/six\n", "")
+
+
+def test_the_context_that_is_named_counts(kubeconfig: Path, store: KubernetesStore, tmp_path: Path) -> None:
+    fill(store, everything())
+    tree = yaml.safe_load(kubeconfig.read_text())
+    tree["clusters"].append({"name": "other", "cluster": {"server": "https://127.0.0.1:1"}})
+    tree["contexts"].append({"name": "good", "context": tree["contexts"][0]["context"]})
+    tree["contexts"].append({"name": "other", "context": {**tree["contexts"][0]["context"], "cluster": "other"}})
+    file = tmp_path / "kubeconfig"
+    file.write_text(yaml.dump(tree | {"current-context": "other"}))
+    url = f"kubernetes://{file}"
+    ways = [
+        run("--datastore", "kubernetes:", "--context", "good", "get", "ippools", "-o", "name", KUBECONFIG=str(file)),
+        run("get", "ippools", "-o", "name", "--datastore", url, "--context", "good", K8S_CURRENT_CONTEXT="other"),
+        run("--datastore", url, "get", "ippools", "-o", "name", K8S_CURRENT_CONTEXT="good"),
+    ]
+    assert [(got.stdout, got.stderr) for got in ways] == [("ippool/blue\nippool/six\n", "")] * 3
+    assert "https://127.0.0.1:1" in run("--datastore", url, "get", "ippools").stderr
+    unknown = run("--datastore", url, "--context", "nope", "get", "ippools")
+    assert (unknown.returncode, "Context 'nope' not found" in unknown.stderr) == (2, True)
+    mistaken = run("--context", "good", "get", "ippools")
+    assert (mistaken.returncode, mistaken.stderr.count("\n")) == (2, 1)
+    assert "--context 'good': is for a kubeconfig, and the datastore is another" in mistaken.stderr
 
 
 def test_blocks_and_addresses(kubeconfig: Path, store: KubernetesStore) -> None:

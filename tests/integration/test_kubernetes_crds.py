@@ -15,11 +15,13 @@ from msgspec import structs
 from programs import built
 
 from bgpnet import codec
-from bgpnet.errors import Conflict, StoreError
+from bgpnet.errors import Conflict, StoreError, StoreUnreachable
 from bgpnet.kube.access import Access
 from bgpnet.kube.client import Api, connect
 from bgpnet.kube.errors import Refused
 from bgpnet.model import kinds
+from bgpnet.model.bgpfilter import Action, BGPFilter, BGPFilterSpec, FilterRule
+from bgpnet.model.ipamblock import Allocation, IPAMBlock, IPAMBlockSpec, Owner
 from bgpnet.model.ippool import IPPool, IPPoolStatus
 from bgpnet.model.kinds import BY_NAME, kind_of
 from bgpnet.model.node import Identity, Node, NodeAllocation, NodeIPAM, NodeSession, NodeSessions, NodeStatus
@@ -157,6 +159,34 @@ def test_our_rules_refuse_the_same(text: str, field: str) -> None:
         assert "metadata.name" in paths
 
 
+def many(item: str, times: int) -> str:
+    return ", ".join([item] * times)
+
+
+LONG = [
+    (f"IPReservation x {{reservedCIDRs: [{many('10.0.0.1', 5001)}]}}", "spec.reservedCIDRs"),
+    (f"BGPPeer x {{peerIP: 10.0.0.1, filters: [{many('a', 1001)}]}}", "spec.filters"),
+    (f"BGPPeer x {{nodeSelector: \"a == '{'b' * 4090}'\", peerIP: 10.0.0.1}}", "spec.nodeSelector"),
+    (f"BGPFilter x {{exportV6: [{many('{action: Accept}', 501)}]}}", "spec.exportV6"),
+    (
+        f"BGPFilter x {{importV4: [{{action: Accept, asPathPrefix: [{many('1', 1001)}]}}]}}",
+        "spec.importV4[0].asPathPrefix",
+    ),
+    (f"BGPConfiguration default {{serviceExternalIPs: [{many('{cidr: 10.0.0.1}', 501)}]}}", "spec.serviceExternalIPs"),
+    (f"Node x {{interfaces: [{{name: a, addresses: [{many('10.0.0.1', 101)}]}}]}}", "spec.interfaces[0].addresses"),
+]
+
+
+@pytest.mark.parametrize(("text", "field"), LONG, ids=[field for _, field in LONG])
+def test_what_is_too_long_for_the_api_server_is_too_long_for_every_datastore(api: Api, text: str, field: str) -> None:
+    with pytest.raises(Refused) as refused:
+        create(api, text)
+    assert [cause.field for cause in refused.value.causes] == [field]
+    (examined,) = codec.examine(yaml.dump(manifest(text)))
+    (finding,) = [one for one in examined.findings if one.path == field]
+    assert "are allowed; " in finding.problem
+
+
 GOOD = [
     "IPPool x {cidr: 10.0.0.0/16, ipipMode: CrossSubnet, natOutgoing: true, nodeSelector: all(), blockSize: 26}",
     "IPPool x {cidr: 'fd00:10::/64', blockSize: 122, vxlanMode: Always}",
@@ -261,7 +291,11 @@ def test_what_others_put_on_an_object_stays(store: KubernetesStore) -> None:
     there = store.api.get(path)
     assert there
     assert there["metadata"]["finalizers"] == ["example.org/x"]
+    with pytest.raises(StoreError, match=r"is marked for deletion, and stays until .* \(example.org/x\); `kubectl"):
+        repo.delete(kinds.IPPOOL, "blue")
+    assert repo.get(kinds.IPPOOL, "blue").metadata.uid == written.metadata.uid
     store.api.patch(path, {"metadata": {"finalizers": None}})
+    assert repo.find(kinds.IPPOOL, "blue") is None
 
 
 def test_a_pool_is_not_moved_under_its_pods(store: KubernetesStore) -> None:
@@ -274,6 +308,33 @@ def test_a_pool_is_not_moved_under_its_pods(store: KubernetesStore) -> None:
     store.api.patch(path, {"spec": {"blockSize": 26}})
     store.api.patch(path, {"spec": {"disabled": True}})
     store.api.patch(path, {"spec": {"cidr": "10.0.0.0/17", "blockSize": 28}})
+
+
+def test_a_large_block_goes_in_and_nothing_is_noted_of_each_slot(store: KubernetesStore) -> None:
+    """etcd takes 1.5 MiB; the longest names that Kubernetes gives."""
+    repo = Repo(store)
+    long = Allocation(
+        container="c" * 64, ifname="eth0", pod=f"{'n' * 63}/{'p' * 63}", since="2026-01-01T00:00:00.500Z", sequence=0
+    )
+    slots = {ordinal: structs.replace(long, sequence=2**53 - 1 - ordinal) for ordinal in range(4096)}
+    spec = IPAMBlockSpec(cidr="10.16.0.0/20", owner=Owner(name="n1", uid="u"), allocations=slots)
+    written = repo.write(IPAMBlock(metadata=Metadata(name="10-16-0-0-20"), spec=spec))
+    assert repo.get(kinds.IPAMBLOCK, "10-16-0-0-20") == written
+    shown = kubectl("get", "ipamblocks", "10-16-0-0-20", "--show-managed-fields", "-o", "json")
+    noted = json.loads(shown.stdout)["metadata"]["managedFields"]
+    assert len(json.dumps(noted)) < 2000
+    assert "f:allocations" in json.dumps(noted)
+
+
+@pytest.mark.parametrize("rules", [200, 400], ids=["for etcd", "for the API server"])
+def test_an_object_that_is_too_large_is_refused_and_nobody_is_said_to_be_away(
+    store: KubernetesStore, rules: int
+) -> None:
+    rule = FilterRule(action=Action.ACCEPT, asPathPrefix=tuple(range(2**32 - 901, 2**32 - 1)))
+    large = BGPFilter(metadata=Metadata(name="large"), spec=BGPFilterSpec(importV4=(rule,) * rules))
+    with pytest.raises(StoreError, match=r"is larger than the API server takes \(.*\); write less into it") as refused:
+        Repo(store).create(large)
+    assert not isinstance(refused.value, StoreUnreachable)
 
 
 def kubectl(*arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:

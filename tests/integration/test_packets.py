@@ -120,6 +120,41 @@ def test_nodes_are_outside_unless_they_are_excluded(made: Cluster, pods: list[Po
     eventually_seen(web, n2.place, n1.address)
 
 
+def test_a_pod_never_passes_for_the_peer_that_its_node_is(made: Cluster, pods: list[Pod]) -> None:
+    """A node that takes connections from its peers' addresses would speak BGP with it."""
+    n1, _, outside = made.machines
+    web = n1.pod_place(pods[0])
+    outside.run("ip", "route", "add", "10.244.0.0/16", "via", n1.address)
+    assert asked_by(web, outside.place, 179) == n1.address
+    n1.ctl("apply", "-f", "-", stdin=NODE.replace("192.0.2.77", outside.address))
+    try:
+        has(n1, outside.address)
+        assert asked_by(web, outside.place, 179) == pods[0].address
+        assert asked_by(web, outside.place, 180) == n1.address
+    finally:
+        n1.ctl("delete", "node", "far")
+        outside.run("ip", "route", "del", "10.244.0.0/16")
+    has(n1, absent=outside.address)
+
+
+def asked_by(source: Place, target: Place, port: int) -> str:
+    """Whom the target sees ask for a TCP connection to the port, whether it answers or not."""
+    with (
+        run_inside(target.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)) as heard,
+        run_inside(source.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as asking,
+    ):
+        heard.settimeout(30)
+        asking.setblocking(False)
+        asking.connect_ex((target.address, port))
+        while True:
+            packet = heard.recv(65536)
+            if int.from_bytes(packet[22:24], "big") == port and packet[33] == TCP_SYN:
+                return socket.inet_ntoa(packet[12:16])
+
+
+TCP_SYN = 2
+
+
 def test_a_pod_sends_under_its_own_address_only(made: Cluster, pods: list[Pod]) -> None:
     n1, n2, outside = made.machines
     web = n1.pod_place(pods[0])
@@ -132,19 +167,26 @@ def test_a_pod_sends_under_its_own_address_only(made: Cluster, pods: list[Pod]) 
     assert "not the pod's own address" in n1.run("nft", "list", "chain", "inet", "bgpnet", "pods")
 
 
+VXLAN = datagram(4789, b"\x08\0\0\0\0\x10\0\0")
+"""The beginning of a packet of VNI 4096."""
+
+
 @pytest.mark.parametrize(
-    ("mode", "protocol", "payload"),
-    [("ipipMode", IPIP, b"\0" * 20), ("vxlanMode", UDP, datagram(4789, b"\x08\0\0\0\0\x10\0\0"))],
+    ("mode", "protocol", "payload", "rule"),
+    [
+        ("ipipMode", IPIP, b"\0" * 20, "IP in IP, not from a node"),
+        ("vxlanMode", UDP, VXLAN, "VXLAN, not from a node"),
+    ],
     ids=["IP in IP", "VXLAN"],
 )
 def test_only_nodes_send_tunnelled_packets(
-    made: Cluster, pods: list[Pod], mode: str, protocol: int, payload: bytes
+    made: Cluster, pods: list[Pod], mode: str, protocol: int, payload: bytes, rule: str
 ) -> None:
     n1, n2, outside = made.machines
     put_pool(n1, "tunnelled", "10.9.0.0/24", f"disabled: true, {mode}: Always")
     try:
         for machine in (n1, n2):
-            has(machine, "not from a node")
+            has(machine, rule)
         assert arrives(n2.place, n2.address, n1.place, protocol, payload, witness=n2.place) == n2.address
         assert arrives(outside.place, outside.address, n1.place, protocol, payload, witness=n2.place) == ""
         assert arrives(outside.place, "203.0.113.66", n1.place, protocol, payload, witness=n2.place) == ""
@@ -153,7 +195,48 @@ def test_only_nodes_send_tunnelled_packets(
             assert arrives(n1.pod_place(pods[0]), pods[0].address, receiver, protocol, payload, witness) == ""
     finally:
         put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true")
-    has(n1, absent="not from a node")
+    # The device stays up for those who have not heard of it: it is still for nodes alone.
+    n1.ctl("apply", "-f", "-", stdin=NODE)
+    has(n1, rule, "192.0.2.77")
+    assert arrives(outside.place, outside.address, n1.place, protocol, payload, witness=n2.place) == ""
+    n1.ctl("delete", "node", "far")
+
+
+def test_vxlan_of_a_pod_never_passes_for_its_nodes(made: Cluster, pods: list[Pod]) -> None:
+    """Neither to an address of a node that its Node does not have, which natOutgoing masquerades, nor by a Service."""
+    n1, n2, _ = made.machines
+    put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true, vxlanMode: Always")
+    put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true")
+    other, service = "203.0.113.200", "10.96.0.9"
+    n2.run("ip", "address", "add", f"{other}/32", "dev", "lo")
+    n1.run("ip", "route", "add", other, "via", n2.address)
+    n1.run("ip", "route", "add", service, "via", n2.address)
+    n1.run("nft", "-f", "-", stdin=SERVICE_TO_A_NODE.format(service=service, node=n2.address))
+    web = n1.pod_place(pods[0])
+    try:
+        has(n1, "VXLAN from a pod")
+        for address, port in ((other, 4789), (service, 53)):
+            far = Place("far", n2.place.netns, address, is_pod=False)
+            plain = datagram(9999, b"") if port == 4789 else datagram(54, b"")
+            assert arrives(web, web.address, far, UDP, plain, witness=n1.place) == n1.address
+            packet = datagram(port, VXLAN[8:])
+            assert arrives(web, web.address, far, UDP, packet, witness=n1.place) == ""
+    finally:
+        n1.run("nft", "delete", "table", "ip", "services")
+        n1.run("ip", "route", "del", other)
+        n1.run("ip", "route", "del", service)
+
+
+SERVICE_TO_A_NODE = """
+table ip services {{
+    chain prerouting {{
+        type nat hook prerouting priority -100;
+        ip daddr {service} udp dport 53 dnat to {node}:4789
+        ip daddr {service} udp dport 54 dnat to {node}:9999
+    }}
+    chain output {{ type nat hook output priority -100; ip daddr {service} udp dport 53-54 dnat to {node}:4789; }}
+}}
+"""
 
 
 def test_a_new_node_is_known_and_a_deleted_one_is_not(made: Cluster, pods: list[Pod]) -> None:
@@ -218,6 +301,30 @@ def test_rules_outlive_the_agent_and_are_repaired_by_it(made: Cluster, pods: lis
     n1.run("nft", "delete", "table", "inet", "bgpnet")
     has(n1, "natOutgoing")
     assert n1.status()["warnings"] == []
+
+
+def test_what_strangers_switch_off_is_on_again_long_before_the_next_look(made: Cluster, pods: list[Pod]) -> None:
+    n1, n2, _ = made.machines
+    put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true, vxlanMode: Always")
+
+    def entries() -> str:
+        return n1.run("bridge", "fdb", "show", "dev", "vxlan.bgpnet", check=False)
+
+    def forwards() -> str:
+        return n1.run("cat", "/proc/sys/net/ipv4/ip_forward").strip()
+
+    try:
+        eventually(lambda: f"dst {n2.address} self permanent" in entries(), entries)
+        n1.run("bridge", "fdb", "del", entries().split()[0], "dev", "vxlan.bgpnet")
+        eventually(lambda: f"dst {n2.address} self permanent" in entries(), entries, SOON)
+        n1.run("sh", "-c", "echo 0 >/proc/sys/net/ipv4/ip_forward")
+        eventually(lambda: forwards() == "1", forwards, SOON)
+    finally:
+        put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true")
+
+
+SOON = 25.0
+"""Seconds: much less than the minute between two looks at everything."""
 
 
 def test_a_successor_writes_nothing_anew(made: Cluster, pods: list[Pod]) -> None:

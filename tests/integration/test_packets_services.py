@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from agents import Cluster, Machine, Pod, cluster, eventually
 from kube_rules import CLUSTER_IP, EMPTY, NODE_PORT, PORT, kube_proxy, rules, service
 from kube_server import ApiServer, api_server
+from raw_packets import UDP, datagram, send
 from test_packets import has, put_pool
 
 pytestmark = pytest.mark.root
@@ -88,10 +90,71 @@ def server(made: Cluster, pods: list[Pod], tmp_path_factory: pytest.TempPathFact
         yield found
 
 
+def visits(made: Cluster) -> int:
+    """How often n1 meets one packet from somewhere behind its router to an address that no Service has."""
+    n1, _, outside = made.machines
+    n1.run("nft", "-f", "-", stdin=WATCH)
+    send(outside.place, "198.51.100.5", UNUSED, UDP, datagram(9999, b""))
+    eventually(lambda: _count(n1) > 0, lambda: n1.run("nft", "list", "ruleset"))
+    before = -1
+    while before != (now := _count(n1)):  # it goes round in microseconds
+        before = now
+        threading.Event().wait(0.2)
+    return now
+
+
+def _count(n1: Machine) -> int:
+    found = re.search(r"packets (\d+)", n1.run("nft", "list", "table", "ip", "watch"))
+    return int(found[1]) if found else 0
+
+
+@pytest.fixture(scope="module")
+def routed(made: Cluster) -> None:
+    """The outside is the nodes' router, and has the Services' range by n1."""
+    n1, _, outside = made.machines
+    outside.run("ip", "route", "add", RANGE, "via", n1.address)
+    for machine in (n1, outside):
+        machine.run("sh", "-c", FORWARDS)
+
+
+def configure(made: Cluster) -> None:
+    """The range is one of Services, and the nodes know it."""
+    made[0].ctl("apply", "-f", "-", stdin=CONFIGURATION)
+    for machine in made.machines[:2]:
+        has(machine, "nobody's Service")
+
+
+@pytest.mark.usefixtures("routed")
+def test_what_is_no_service_goes_to_and_fro_until_the_ranges_are_configured(made: Cluster) -> None:
+    assert visits(made) > 20
+    configure(made)
+    assert visits(made) == 1
+
+
+FORWARDS = (
+    "cd /proc/sys/net/ipv4; echo 1 >ip_forward; for i in conf/*; do echo 0 | tee $i/rp_filter >$i/send_redirects; done"
+)
+"""Each redirect would make the kernel withhold its other words to that address, kube-proxy's refusals, for a second."""
+WATCH = """
+table ip watch
+delete table ip watch
+table ip watch { chain seen { type filter hook prerouting priority -400; ip daddr 10.96.77.7 counter; }; }
+"""
+RANGE, UNUSED = "10.96.0.0/16", "10.96.77.7"
+CONFIGURATION = f"""
+apiVersion: bgpnet.io/v1
+kind: BGPConfiguration
+metadata: {{name: default}}
+spec: {{serviceClusterIPs: [{{cidr: {RANGE}}}]}}
+"""
+
+
+@pytest.mark.usefixtures("routed")
 @pytest.mark.parametrize("mode", ["iptables", "nftables"])
 def test_services_beside_kube_proxy(made: Cluster, pods: list[Pod], server: ApiServer, mode: str) -> None:
     n1, n2, outside = made.machines
     web, shop = pods
+    configure(made)
     with kube_proxy(server, n1, mode, made.folder), kube_proxy(server, n2, mode, made.folder):
         both = {f"shop sees {n1.address}", f"web sees {n1.address}"}
         # to itself: through the node, or the pod would see itself and answer past it
@@ -100,6 +163,9 @@ def test_services_beside_kube_proxy(made: Cluster, pods: list[Pod], server: ApiS
         assert said(n1, "", CLUSTER_IP, PORT, MANY) == both
         assert said(outside, "", n1.address, NODE_PORT, MANY) == both
         assert said(n1, "web", EMPTY, PORT) == {"ConnectionRefusedError"}
+        assert said(outside, "", CLUSTER_IP, PORT, MANY) == both
+        assert said(outside, "", EMPTY, PORT) == {"ConnectionRefusedError"}  # kube-proxy's word goes before ours
+        assert visits(made) == 1
         n1.run("iptables-nft", "-P", "FORWARD", "DROP")
         try:
             eventually(lambda: "bgpnet: pods" in n1.run("iptables-nft", "-S", "FORWARD"), lambda: n1.log()[-2000:])

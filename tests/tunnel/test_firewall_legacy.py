@@ -66,13 +66,16 @@ LISTING = f"""\
 -P INPUT ACCEPT
 -P FORWARD DROP
 -P OUTPUT ACCEPT
+-N BGPNET-FORWARD
 -N BGPNET-INPUT
 -N BGPNET-NODES
 -A INPUT -m comment --comment bgpnet -j BGPNET-INPUT
+-A FORWARD -m comment --comment bgpnet -j BGPNET-FORWARD
 -A FORWARD -s 203.0.113.0/24 -j ACCEPT
 -A FORWARD -i cali+ -m comment --comment "bgpnet: pods" -j ACCEPT
 -A FORWARD -o cali+ -m comment --comment "bgpnet: pods" -j ACCEPT
 -A FORWARD -j REJECT --reject-with icmp-port-unreachable
+-A BGPNET-FORWARD -i cali+ -p udp -m udp --dport 4789 -j DROP
 -A BGPNET-INPUT -p 4 -j BGPNET-NODES
 -A BGPNET-INPUT -p udp -m udp --dport 4789 -j BGPNET-NODES
 -A BGPNET-NODES -s 192.0.2.1/32 -j RETURN
@@ -90,6 +93,10 @@ LISTING = f"""\
 -A BGPNET-NAT -o cali+ -j RETURN
 -A BGPNET-NAT -o tunl0 {SERVICE}
 -A BGPNET-NAT -o vxlan.bgpnet {SERVICE}
+-A BGPNET-NAT -d 192.0.2.1/32 -p tcp -m tcp --dport 179 -j RETURN
+-A BGPNET-NAT -d 192.0.2.1/32 -p tcp -m tcp --dport 1790 -j RETURN
+-A BGPNET-NAT -d 203.0.113.7/32 -p tcp -m tcp --dport 179 -j RETURN
+-A BGPNET-NAT -d 203.0.113.7/32 -p tcp -m tcp --dport 1790 -j RETURN
 -A BGPNET-NAT -d 10.244.0.0/16 -j RETURN
 -A BGPNET-NAT -s 10.244.0.0/16 {MASQUERADE}
 
@@ -98,7 +105,5 @@ LISTING = f"""\
 -N BGPNET-PODS
 -A PREROUTING -i cali+ -m comment --comment bgpnet -j BGPNET-PODS
 -A BGPNET-PODS -p 4 -j DROP
--A BGPNET-PODS -d 192.0.2.1/32 -p udp -m udp --dport 4789 -j DROP
--A BGPNET-PODS -d 203.0.113.7/32 -p udp -m udp --dport 4789 -j DROP
 -A BGPNET-PODS -m rpfilter --invert -j DROP
 """

@@ -148,7 +148,10 @@ BAD: list[tuple[list[str], str]] = [
     (["kubeconfig: /x", "k8sAPIEndpoint: https://a"], "spec.kubeconfig and "),
     (["kubeconfig: /x", f"k8sAPIToken: {SECRET}"], ":6: spec.k8sAPIToken: does not go with "),
     (["k8sAPIEndpoint: https://a", "k8sCertFile: /x"], ":6: spec.k8sCertFile: needs both a certificate and its key"),
-    (["k8sAPIEndpoint: https://a", "k8sCurrentContext: b"], ":6: spec.k8sCurrentContext: is for a kubeconfig, and "),
+    (
+        ["k8sAPIEndpoint: https://a", "k8sCurrentContext: b"],
+        ":6: spec.k8sCurrentContext 'b': is for a kubeconfig, and ",
+    ),
     (["etcdDiscoverySrv: example.com"], ":5: spec.etcdDiscoverySrv is 'example.com': endpoints are not looked up in"),
     (["datastore: etcd://a:1", "etcdEndpoints: b:1"], ":6: spec.etcdEndpoints is 'b:1': spec.datastore says it, too"),
     (["etcdEndpoints: https://a:1"], ":5: spec.etcdEndpoints is 'https://a:1': https needs the authority"),

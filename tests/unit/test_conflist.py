@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 import threading
 from collections.abc import Iterator
@@ -11,14 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from test_attach import fresh
+from worlds import fresh, synced
 
 from bgpnet import conflist, files
 from bgpnet.agent.conflist import Keeper, Place, ask
 from bgpnet.agent.events import ConflistLooked
 from bgpnet.agent.plan import Plan
 from bgpnet.agent.server import Server
-from bgpnet.agent.status import status
+from bgpnet.agent.status import not_ready, status
 from bgpnet.agent.step import step
 from bgpnet.cnispec import VERSIONS
 from bgpnet.kernel.state import KernelState
@@ -295,3 +296,32 @@ def test_the_status_has_the_warnings() -> None:
     world, effects = step(fresh(), ConflistLooked(("something sorts before ours",)))
     assert effects == []
     assert status(world, Plan(KernelState()))["warnings"] == ["something sorts before ours"]
+
+
+def test_a_node_without_a_list_is_not_ready_and_one_whose_list_cannot_be_changed_is(tmp_path: Path) -> None:
+    node, said = Node(tmp_path), list[ConflistLooked]()
+    node.conf.write_text("a file")
+    Keeper(node.place, said.append).look()
+    node.conf.unlink()
+    node.keeper.look()
+    node.file.write_text("{}")
+    with full_disk():
+        Keeper(node.place, said.append).look()
+    missing, there = said
+    assert missing.missing.startswith(f"{node.file} cannot be written: File exists; see to that directory")
+    assert there.warnings[0].startswith(f"{node.file} cannot be written: File too large; ")
+    assert there.missing == ""
+    world, _ = step(synced(), missing)
+    assert not_ready(world) == [f"runtimes know of no network: {missing.missing}"]
+    assert not_ready(step(world, there)[0]) == []
+
+
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file grows (setrlimit(2); Python ignores SIGXFSZ)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

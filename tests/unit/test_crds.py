@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +14,7 @@ from bgpnet.kube.crd import definitions
 from bgpnet.kube.crd.columns import COLUMNS
 from bgpnet.kube.crd.constraints import OF_KIND
 from bgpnet.model.kinds import BY_ALIAS, KINDS, Kind
+from bgpnet.rules.limits import ITEMS
 from bgpnet_ctl.views import OF_KIND as VIEWS
 
 FOLDER = Path(__file__).parents[2] / "manifests" / "crds"
@@ -80,3 +84,34 @@ def test_no_reference_and_no_anchor() -> None:
 def test_status_is_apart_where_there_is_one() -> None:
     apart = {kind.name for kind in STORED if "subresources" in definitions.definition(kind)["spec"]["versions"][0]}
     assert apart == {"IPPool", "Node", "ReleaseRequest"}
+
+
+LISTS = re.compile(r"^spec[.](im|ex)portV[46]\[\]")
+OWN = {
+    "spec.allowedUses",  # a set of three
+    "spec.communities",
+    "spec.prefixAdvertisements[].communities",
+    "spec.{list}[].communities.values",
+    "spec.{list}[].operations",
+    "spec.{list}[].operations[].prependASPath.prefix",
+}
+"""Limits that a kind's own rules know."""
+
+
+@named
+def test_no_list_has_a_limit_that_our_rules_do_not_know(kind: Kind) -> None:
+    schema = definitions.definition(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    assert {path for path in limited(schema, "") if LISTS.sub("spec.{list}[]", path) not in OWN} <= set(
+        ITEMS.get(kind, {})
+    )
+
+
+def limited(schema: dict[str, Any], path: str) -> Iterator[str]:
+    """The paths of all lists with a limit."""
+    if "maxItems" in schema:
+        yield path
+    for name, below in schema.get("properties", {}).items():
+        yield from limited(below, f"{path}.{name}".removeprefix("."))
+    for word, step in (("items", "[]"), ("additionalProperties", "{}")):
+        if isinstance(schema.get(word), dict):
+            yield from limited(schema[word], f"{path}{step}")

@@ -120,3 +120,24 @@ def test_who_wants_nothing_misses_no_program() -> None:
     made.firewall.refuse = "the program nft is missing: apt-get install nftables"
     made.work(NOTHING)
     assert made.said == []
+
+
+def test_who_may_send_by_a_tunnel_is_looked_after_while_that_may_be_up() -> None:
+    """No device is taken down with the last pool that uses it: others may hear of that later."""
+    used = PacketRules(nodes=WISH.nodes, nat=True, tunnels=frozenset({"tunl0"}))
+    made = Watched()
+    made.work(used)
+    assert made.work(NAT) == ["read"]
+    made.firewall.rules = None
+    made.work(NAT)
+    assert made.firewall.rules == used
+    successor = Watched()
+    successor.firewall = made.firewall
+    successor.guard = Guard(made.firewall, successor._hear, audit=0, pause=0)
+    made.firewall.rules = None  # as an older version put them
+    successor.work(NAT)
+    assert made.firewall.rules == used
+    successor.work(NOTHING)
+    assert made.firewall.rules == NOTHING
+    successor.work(WISH)
+    assert made.firewall.rules == WISH

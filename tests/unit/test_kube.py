@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from bgpnet.errors import UsageError
-from bgpnet.kube import access, words
+from bgpnet.kube import access, proxy, words
 from bgpnet.kube.access import Access
 from bgpnet.kube.client import Api, connect
 from bgpnet.kube.errors import Cause, Expired, Refused, Unauthorised
@@ -52,6 +52,21 @@ def test_the_first_that_says_where_it_is_counts(tmp_path: Path) -> None:
     assert access.find("", said) == Access(server="https://b", insecure=True)
 
 
+def test_a_context_holds_for_whichever_kubeconfig_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or somebody would change another cluster than the one that they named."""
+    home = tmp_path / ".kube" / "config"
+    home.parent.mkdir()
+    home.write_text("")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("K8S_CURRENT_CONTEXT", "CALICO_K8S_CURRENT_CONTEXT"):
+        assert access.find(str(home), {name: "x"}).context == "x"
+        assert access.find("", {name: "x"}) == Access(kubeconfig="~/.kube/config", context="x")
+        assert access.find("", {name: "x", "KUBECONFIG": str(home)}).context == "x"
+        pod = {"KUBERNETES_SERVICE_HOST": "10.96.0.1", "KUBERNETES_SERVICE_PORT": "443", name: "x"}
+        with pytest.raises(UsageError, match=f"{name} 'x': is for a kubeconfig, and the ServiceAccount in"):
+            access.find("", pod)
+
+
 @pytest.mark.parametrize(
     ("environ", "sentence"),
     [
@@ -71,7 +86,7 @@ def test_the_first_that_says_where_it_is_counts(tmp_path: Path) -> None:
         ({"K8S_API_ENDPOINT": "https://a", "K8S_KEY_FILE": "/k"}, "K8S_KEY_FILE: needs both a certificate and its key"),
         (
             {"K8S_API_ENDPOINT": "https://a", "K8S_CURRENT_CONTEXT": "x"},
-            "K8S_CURRENT_CONTEXT: is for a kubeconfig",
+            "K8S_CURRENT_CONTEXT 'x': is for a kubeconfig, and https://a is none",
         ),
     ],
 )
@@ -97,7 +112,10 @@ WRONG: list[tuple[object, str]] = [
     ({}, "no 'clusters' in it"),
     (changed(**{"current-context": "y"}), "Context 'y' not found"),
     (changed(**{"current-context": None}), "No current context set"),
-    (cluster(**{"proxy-url": "x"}), "cluster 'c' has proxy-url, which is not supported; take it out"),
+    (
+        cluster(**{"proxy-url": "socks5://x"}),
+        "proxy-url of cluster 'c' is a socks5 proxy, which is not supported; write",
+    ),
     (cluster(**{"tls-server-name": "x"}), "cluster 'c' has tls-server-name, which is not supported; take it out"),
     (changed(users=[{"name": "u", "user": {"auth-provider": {"name": "gcp"}}}]), "user 'u' has auth-provider, which"),
     (cluster(**{"certificate-authority": "/no"}), "No such file"),
@@ -116,6 +134,33 @@ def test_a_kubeconfig_that_cannot_be_used_is_refused_at_once(content: object, se
     assert sentence in text
     assert "\n" not in text
     assert "hush-hush" not in text
+
+
+@pytest.mark.parametrize(
+    ("server", "exempt", "proxied"),
+    [
+        ("https://10.0.0.1:6443", "", True),
+        ("https://10.0.0.1:6443", "192.168.0.0/16,.example.org", True),
+        ("https://10.0.0.1:6443", "localhost, 10.0.0.0/8", False),
+        ("https://10.0.0.1:6443", "10.0.0.1", False),
+        ("https://10.0.0.1:6443", "10.0.0.1:6443", False),
+        ("https://10.0.0.1:6443", "10.0.0.1:443", True),
+        ("https://10.0.0.1:6443", "*", False),
+        ("https://[fd00::1]:6443", "fd00::/8", False),
+        ("https://[fd00::1]:6443", "[fd00::1]:6443", False),
+        ("https://127.0.0.1:6443", "", False),  # such as kind's
+        ("https://localhost:6443", "", False),
+        ("https://api.example.org", "example.org", False),
+        ("https://api.example.org", ".example.org", False),
+        ("https://api.example.org", "*.example.org", False),
+        ("https://api.example.org", "notexample.org,ple.org", True),
+        ("https://api.example.org", "api.example.org:443", False),
+    ],
+)
+def test_a_proxy_is_chosen_as_kubectl_does(server: str, exempt: str, proxied: bool) -> None:
+    for said, no in (("HTTPS_PROXY", "NO_PROXY"), ("https_proxy", "no_proxy")):
+        found = proxy.of(server, {said: "proxy.example:3128", no: exempt, "HTTP_PROXY": "http://other"})
+        assert found == ("http://proxy.example:3128" if proxied else "")
 
 
 def test_a_pod_without_its_token_is_told(tmp_path: Path) -> None:
@@ -181,6 +226,7 @@ def test_keys_and_places() -> None:
     for key in (
         "/bgpnet/v1/ippools/",
         "/bgpnet/v1/ippools/a/b",
+        *(f"/bgpnet/v1/ippools/{name}" for name in ("blue?x", "blue#x", "?x", ".", "..", "a%2e", "Blue", "a b")),
         "/bgpnet/v1/workloadendpoints/a",
         "/calico/x",
         "ippools/a",

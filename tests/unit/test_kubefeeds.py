@@ -13,6 +13,7 @@ from typing import Any, cast
 from bgpnet.agent import kubefeeds, kubetold, podevents
 from bgpnet.agent.events import Event
 from bgpnet.agent.kubeevents import (
+    NOT_WIRED,
     EndpointsHeard,
     Grievance,
     KubernetesAway,
@@ -23,8 +24,12 @@ from bgpnet.agent.kubeevents import (
 )
 from bgpnet.agent.orchestrated import Wanted
 from bgpnet.annotations import POOLS, Meta
+from bgpnet.bgp import services
+from bgpnet.bgp.services import Ranges
 from bgpnet.kube.client import Api, Json
+from bgpnet.kube.errors import Refused
 from bgpnet.kube.reflector import Away, Gone, Listed, Put
+from bgpnet.model import ip
 from bgpnet.model.service import Endpoint, Service, ServiceType, TrafficPolicy
 
 
@@ -100,8 +105,24 @@ def test_services() -> None:
     assert len(said) == 1
     feed.told(Put(named("old", "a", spec={"clusterIP": "None", "type": "Later"})))
     feed.told(Gone(WEB))
-    odd = Service(type=ServiceType.EXTERNAL_NAME, cluster_ips=("None",))
+    odd = Service(type=ServiceType.EXTERNAL_NAME)
     assert said[1:] == [ServicesHeard({"a/old": odd}), ServicesHeard({"a/web": None})]
+
+
+def test_a_service_without_an_address_of_its_own_has_none() -> None:
+    """kube-proxy does nothing for a headless one, whatever else it says, nor where the balancer hands packets on."""
+    said: list[Event] = []
+    feed = kubetold.ServicesFeed(said.append)
+    spec = {"clusterIP": "None", "clusterIPs": ["None"], "externalIPs": ["192.0.2.200"]}
+    handing = {"ingress": [{"ip": "203.0.113.9", "ipMode": "Proxy"}, {"ip": "203.0.113.8", "ipMode": "VIP"}]}
+    feed.told(Put(named("none", "a", spec=spec)))
+    feed.told(Put(named("lb", "a", spec={"type": "LoadBalancer"}, status={"loadBalancer": handing})))
+    assert said == [
+        ServicesHeard({"a/none": Service(external_ips=("192.0.2.200",))}),
+        ServicesHeard({"a/lb": Service(type=ServiceType.LOAD_BALANCER, load_balancer_ips=("203.0.113.8",))}),
+    ]
+    ranges = Ranges(external=(ip.network("192.0.2.200/32"),))
+    assert services.announced(ranges, "n1", {"a/none": Service(external_ips=("192.0.2.200",))}, {}) == frozenset()
 
 
 def part(name: str, *endpoints: tuple[str, bool | None], service: str = "web") -> dict[str, Any]:
@@ -158,6 +179,27 @@ def test_a_secret_is_told_as_passwords() -> None:
     assert "s3cret" not in repr(said)
 
 
+class Denying:
+    """An API server that lets a Secret be read, and not be listed, which following it begins with."""
+
+    def get(self, path: str) -> Json | None:
+        return {"metadata": {"name": "bgp"}, "data": {}}
+
+    def list(self, path: str, *, labels: str = "", fields: str = "") -> tuple[list[Json], str]:
+        raise Refused(f"may not list {path} {fields}", 403, "Forbidden", "")
+
+
+def test_a_secret_that_may_be_read_and_not_be_followed_is_refused_or_all_sessions_would_wait_for_it(
+    tmp_path: Path,
+) -> None:
+    feeds = kubefeeds.Kubernetes(cast("Api", Denying()), "n1", "net", tmp_path, lambda event: None, threading.Event())
+    said: list[Event] = []
+    feed = kubetold.SecretFeed(said.append, "net", "bgp", feeds.denied)
+    feed.doubt()
+    reason = "may not list /api/v1/namespaces/net/secrets metadata.name=bgp"
+    assert said == [SecretHeard("bgp", {}, reason)]
+
+
 def test_away_is_said_after_and_back_once() -> None:
     said: list[Event] = []
     there = kubefeeds.Presence("Services", said.append, lambda told: None)
@@ -172,7 +214,7 @@ class Collections:
     def __init__(self) -> None:
         self.paths: list[tuple[str, str]] = []
 
-    def list(self, path: str, *, labels: str, fields: str) -> tuple[list[Json], str]:
+    def list(self, path: str, *, labels: str, fields: str, keep: Any) -> tuple[list[Json], str]:
         self.paths.append((path, fields))
         return [named("x", "a")], "1"
 
@@ -231,6 +273,14 @@ def test_an_event_of_a_pod() -> None:
     assert said["lastTimestamp"] == "2026-01-02T03:04:05Z"
     assert len(podevents.event(Grievance("a/b", "u", "x" * 5000), "n", "b.1", "")["message"]) == podevents.LONGEST
     assert json.dumps(said)
+    other = podevents.event(Grievance("a/b", "u", "x", NOT_WIRED), "n", "b.1", "")
+    assert (said["reason"], other["reason"]) == ("NoAddress", "NotWired")
+
+
+def test_an_event_of_a_pod_with_a_long_name_has_one_that_the_api_server_takes() -> None:
+    assert podevents.name("shop/cart-0", "12") == "cart-0.12"
+    assert podevents.name(f"shop/{'a' * 199}--b", "12") == f"{'a' * 199}.12"
+    assert podevents.name(f"shop/{'a' * 198}.-{'b' * 50}", "1" * 32) == f"{'a' * 198}.{'1' * 16}"
 
 
 def test_the_ledger_says_the_same_seldom_and_forgets_what_is_oldest() -> None:

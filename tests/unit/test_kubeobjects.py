@@ -117,3 +117,42 @@ def test_whatever_the_api_says_is_read(document: dict[str, Any]) -> None:
     pod, node = kubeobjects.pod(document), kubeobjects.node(document)
     assert all(isinstance(one, str) for one in (pod.name, pod.node, *pod.ips, *pod.labels.values(), node.name))
     assert all(isinstance(one, str) for one in (*node.internal_ips, *node.conditions))
+
+
+BALANCED: dict[str, Any] = {
+    "metadata": {"name": "web", "namespace": "a", "annotations": {"long": "x" * 999}, "labels": {"app": "web"}},
+    "spec": {
+        "type": "LoadBalancer",
+        "clusterIP": "10.96.0.9",
+        "clusterIPs": ["10.96.0.9", "fd00::9"],
+        "externalIPs": ["192.0.2.200"],
+        "externalTrafficPolicy": "Local",
+        "ports": [{"port": 80}],
+    },
+    "status": {
+        "loadBalancer": {"ingress": [{"ip": "203.0.113.9", "ports": []}, {"ip": "203.0.113.8", "ipMode": "Proxy"}]}
+    },
+}
+SLICE: dict[str, Any] = {
+    "metadata": {"name": "web-1", "namespace": "a", "labels": {kubeobjects.SERVICE_NAME: "web", "more": "x"}},
+    "endpoints": [{"nodeName": f"n{number}", "conditions": {"ready": number != 2}} for number in (1, 2, 3, 4)],
+}
+
+
+@pytest.mark.parametrize("spoilt", [{}, {"spec": None}, {"spec": {"clusterIPs": "x"}}, {"status": []}, {"metadata": 3}])
+def test_what_is_kept_of_a_service_says_the_same(spoilt: dict[str, Any]) -> None:
+    whole = {**BALANCED, **spoilt}
+    kept = kubeobjects.only_service(whole)
+    assert kubeobjects.service(kept) == kubeobjects.service(whole)
+    assert kubeobjects.key(kept) == kubeobjects.key(whole)
+    assert "x" * 999 not in str(kept)
+    assert "ports" not in str(kept)
+
+
+@pytest.mark.parametrize("node", ["n1", "n2", "n9"])
+def test_what_is_kept_of_a_slice_says_the_same_for_this_node(node: str) -> None:
+    kept = kubeobjects.only_endpoints(SLICE, node)
+    assert kubeobjects.endpoints(kept, node) == kubeobjects.endpoints(SLICE, node)
+    assert kubeobjects.key(kept) == "a/web-1"
+    assert len(kept["endpoints"]) <= 2
+    assert kubeobjects.endpoints(kubeobjects.only_endpoints({}, node), node) == kubeobjects.endpoints({}, node)

@@ -11,10 +11,11 @@ from asks import POD, asked, given, refusal, working
 from msgspec import structs
 from worlds import NOW, PEER, block, effects, fresh, later, node, pool, run, synced
 
-from bgpnet.agent import events, orchestrated
+from bgpnet.agent import attach, events, orchestrated, policies
 from bgpnet.agent.events import Answer, Warn, WirePod
 from bgpnet.agent.kubeevents import (
     NAMESPACES,
+    NOT_WIRED,
     DescribePod,
     EndpointsHeard,
     Grievance,
@@ -29,8 +30,9 @@ from bgpnet.agent.orchestrated import Wanted
 from bgpnet.agent.plan import plan
 from bgpnet.agent.status import status
 from bgpnet.agent.world import CLAIM_PATIENCE, Kubernetes, World
-from bgpnet.annotations import POOLS, Meta
+from bgpnet.annotations import KEEP, POOLS, Meta
 from bgpnet.bgp.conf import RESTART_TIME
+from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.secret import Secrets, secret
 from bgpnet.kubenode import KUBE_LABELS
 from bgpnet.kubeobjects import NodeSeen
@@ -83,6 +85,12 @@ def test_the_watch_may_be_quicker_than_the_answer() -> None:
     world, found = effects(world, SHOP)
     assert given(found) == "10.244.0.0"
     assert effects(world, PodDescribed(POD, None, Meta()))[1] == []
+
+
+def test_an_answer_that_comes_after_the_watch_is_the_older_one() -> None:
+    world, _ = effects(cluster(), asked(annotations=NONE))
+    world = run(world, Namespaces({"shop": Meta({}, {POOLS: '["blue"]'})}), PodDescribed(POD, None, Meta()))
+    assert given(effects(world, asked("c2", number=2, pod="shop/b", annotations=NONE))[1]) == "10.250.0.1"
 
 
 def test_a_runtime_that_passes_no_annotations_has_the_pod_asked_about_each_time() -> None:
@@ -139,6 +147,26 @@ def test_a_pool_that_selects_by_namespace_could_change_it() -> None:
     assert effects(world, asked(annotations=NONE))[0].waiting
 
 
+def test_an_address_that_was_kept_for_the_pod_is_kept_though_its_namespace_is_not_known() -> None:
+    keeps = Namespaces({"shop": Meta({}, {KEEP: "true"})}, whole=True)
+    world, found = effects(run(kubernetes(working()), keeps), asked(annotations=NONE))
+    [first] = [one for one in found if isinstance(one, WirePod)]
+    world = run(world, events.PodWired(1, first.pod.attachment, "1.0.0"))
+    world = attach.released(world, first.pod.attachment)
+    away = run(replace(world, namespaces={}), DOWN)
+    again, found = effects(away, asked("c2", number=2, annotations=NONE))
+    [second] = [one for one in found if isinstance(one, WirePod)]
+    assert (second.pod.address, second.pod.keep) == (first.pod.address, first.pod.keep)
+    assert first.pod.keep
+    world = run(again, events.PodWired(2, second.pod.attachment, "1.0.0"))
+    waits, _ = effects(world, asked("c3", number=3, annotations=NONE))
+    assert waits.waiting[3].reason.startswith(f"{first.pod.address} is kept for pod {POD}")
+    assert given(effects(away, asked("c2", number=2, pod="shop/cart-1", annotations=NONE))[1]) != str(first.pod.address)
+    assert given(effects(away, asked("c2", number=2, annotations={KEEP: "false"}))[1]) != str(first.pod.address)
+    known = run(world, Namespaces({"shop": Meta()}, whole=True))
+    assert not effects(known, asked("c3", number=3, annotations=NONE))[0].waiting
+
+
 def test_what_a_former_agent_heard_of_a_namespace_counts_while_nobody_can_be_asked_and_no_longer() -> None:
     world = cluster(remembered={"shop": Meta({}, {POOLS: '["blue"]'})})
     assert given(effects(run(world, DOWN), asked(annotations=NONE))[1]) == "10.250.0.0"
@@ -179,6 +207,18 @@ def test_so_is_the_owner_of_one_that_waited_in_vain_and_nobody_else() -> None:
     assert answer.grievance is None  # the runtime did not say which pod it is
 
 
+def test_the_owner_of_one_that_the_kernel_refuses_is_told_too() -> None:
+    world, found = effects(run(cluster(), SHOP), asked(annotations=NONE, uid="u-1"))
+    [wire] = [one for one in found if isinstance(one, WirePod)]
+    assert wire.uid == "u-1"
+    refused = events.PodRefused(1, wire.pod.attachment, "1.0.0", "eth0 is there already", uid=wire.uid)
+    _, found = effects(world, refused)
+    [answer] = [one for one in found if isinstance(one, Answer)]
+    assert answer.grievance == Grievance(POD, "u-1", "eth0 is there already", NOT_WIRED)
+    _, found = effects(world, replace(refused, uid=""))
+    assert [one.grievance for one in found if isinstance(one, Answer)] == [None]
+
+
 # the own Node
 
 
@@ -190,9 +230,10 @@ def recorded(world: World) -> Node:
     return found
 
 
-def stored(world: World, one: Node) -> World:
-    kept = structs.replace(one.metadata, resourceVersion="2")
-    return run(world, events.Changed(kinds.NODE, structs.replace(one, metadata=kept), written=True, upon="1"))
+def stored(world: World, one: Node, revision: int = 2) -> World:
+    kept = structs.replace(one.metadata, resourceVersion=str(revision))
+    written = structs.replace(one, metadata=kept)
+    return run(world, events.Changed(kinds.NODE, written, written=True, upon=str(revision - 1)))
 
 
 def test_the_own_node_says_what_kubernetes_says_of_it() -> None:
@@ -272,6 +313,24 @@ def test_a_secret_that_is_referred_to_is_followed_and_nothing_is_said_before_it_
     assert orchestrated.wanted(world) == Wanted(secrets=frozenset({"bgp"}))  # for as long as it is referred to
     assert passwords(run(world, SecretHeard("bgp", {"tor": secret(b"new")}))) == ["new"]
     assert passwords(run(world, SecretHeard("bgp", None))) is None
+
+
+def test_a_new_peers_secret_that_is_not_heard_of_keeps_no_other_session_waiting() -> None:
+    from worlds import found, state
+
+    others = synced(pool(), BLUE, nodes=(node("node2", f"{PEER}/24"),), blocks=(block(),))
+    world = run(kubernetes(others), events.Changed(kinds.BGPPEER, TOR), events.SecretsLooked(Secrets("/run/s")))
+    assert plan(world).peerings is None  # nobody knows what the speaker has
+    world = run(world, found(state()))
+    assert [str(one.address) for one in peerings(world).neighbours] == [str(PEER)]
+    warned = "Secret bgpnet-system/bgp has not been heard of yet"
+    assert any(warned in one for one in status(world, plan(world))["warnings"])  # type: ignore[attr-defined]  # a list
+    assert orchestrated.wanted(world).secrets == {"bgp"}
+    heard = run(world, SecretHeard("bgp", {"tor": secret(b"s3cret")}))
+    assert {one.password for one in peerings(heard).neighbours} == {None, "s3cret"}
+    has_it = run(world, found(state(), state(ip.address("192.0.2.9"))))
+    assert plan(has_it).peerings is None  # it would lose a session that it may have
+    assert plan(has_it).announcements is None
 
 
 @pytest.mark.parametrize(
@@ -365,7 +424,31 @@ def test_a_node_that_its_kubernetes_node_excludes_announces_no_services() -> Non
     world = run(announcing(), ServicesHeard({}, whole=True), EndpointsHeard({}, whole=True))
     seen = replace(SEEN, labels={"node.kubernetes.io/exclude-from-external-load-balancers": "true"})
     world = run(world, OwnNodeHeard(seen))
-    assert told(stored(world, recorded(world))) == {"10.244.0.0/26"}
+    assert told(world) == {"10.244.0.0/26"}  # at once, though our own Node does not say so yet
+    world = stored(world, recorded(world))
+    assert told(world) == {"10.244.0.0/26"}
+    world = run(world, OwnNodeHeard(SEEN))
+    assert "10.96.0.0/16" in told(stored(world, recorded(world), 3))
+
+
+def test_an_excluded_node_holds_nothing_back_though_it_may_not_hear_of_services() -> None:
+    seen = replace(SEEN, labels={"node.kubernetes.io/exclude-from-external-load-balancers": "true"})
+    wish = plan(run(announcing(), OwnNodeHeard(seen)))
+    assert (wish.held, wish.unsettled) == (frozenset(), frozenset())
+
+
+def test_services_are_gone_through_once_and_not_for_every_plan() -> None:
+    world = run(announcing(), ServicesHeard({"a/web": LOCAL}, whole=True), EndpointsHeard({}, whole=True))
+    found = policies.offer(world, peerings(world), None).services
+    assert policies.offer(later(world, 1), peerings(world), None).services is found
+    here = run(world, EndpointsHeard({"a/web": (Endpoint(node="node1"),)}))
+    assert ip.network("203.0.113.9/32") in policies.offer(here, peerings(here), None).services
+
+
+def peerings(world: World) -> Peerings:
+    found = plan(world).peerings
+    assert found is not None
+    return found
 
 
 def test_worlds_without_kubernetes_hold_nothing_back() -> None:

@@ -14,7 +14,7 @@ from bgpnet import exposition
 from bgpnet.agent import metrics, scrape
 from bgpnet.agent.plan import plan
 from bgpnet.agent.status import status
-from bgpnet.errors import BgpnetError
+from bgpnet.errors import BgpnetError, KernelRefused
 from bgpnet.port import Port
 
 PEER = {
@@ -74,6 +74,19 @@ def test_the_text() -> None:
 def test_every_status_can_be_told() -> None:
     world = worlds.run(worlds.fresh(), worlds.found(worlds.state()), worlds.told(worlds.BLOCK))
     assert 'bgpnet_info{node="node1"' in metrics.text(status(world, plan(world)))
+
+
+def test_what_was_dropped_is_counted_where_it_can_be() -> None:
+    said = metrics.text(STATUS, {"VXLAN from a pod": 3})
+    assert 'bgpnet_packets_dropped_total{reason="VXLAN from a pod"} 3' in said.splitlines()
+    assert "# TYPE bgpnet_packets_dropped_total counter" in said
+    counts = [scrape.Status(lambda: {"VXLAN from a pod": 3}), scrape.Status(refusing)]
+    pages = [scrape.metrics_pages(scrape.Status(lambda: STATUS), one)["/metrics"].make() for one in counts]
+    assert pages == [said, metrics.text(STATUS)]
+
+
+def refusing() -> dict[str, int]:
+    raise KernelRefused("the program nft is missing")
 
 
 @contextmanager

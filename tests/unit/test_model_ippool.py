@@ -117,6 +117,16 @@ def test_pool(spec: str, expected: str) -> None:
     assert agree(found, expected), found
 
 
+def test_a_namespace_selector_is_not_warned_of_where_agents_know_namespaces() -> None:
+    spec = "{cidr: 10.0.0.0/16, namespaceSelector: has(a), allowedUses: [Workload]}"
+    [said] = not_built(one("IPPool", spec))
+    assert said.endswith(
+        ": agents that are told of no Kubernetes give addresses of the pool only to pods that ask for it"
+    )
+    assert list(not_built(one("IPPool", spec), orchestrated=True)) == []
+    assert list(not_built(one("IPPool", "{cidr: 10.0.0.0/16, allowedUses: [LoadBalancer]}"), orchestrated=True)) != []
+
+
 WARNINGS = """
 {cidr: 10.0.0.0/16, ipipMode: Always, disableBGPExport: true, disabled: true} | ok
 {cidr: 10.0.0.0/16, nodeSelector: has(a), assignmentMode: Manual, blockSize: 28} | ok

@@ -14,7 +14,9 @@ from bgpnet.agent.world import World
 from bgpnet.kernel import legacy, nftables
 from bgpnet.kernel.packets import NOTHING, PacketRules
 from bgpnet.model import kinds
+from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
 from bgpnet.model.ippool import AllowedUse, Encap
+from bgpnet.model.resource import Metadata
 
 NODES = (node("node2", "192.0.2.2/24"), node("node3", "203.0.113.7/24"))
 OUT = pool("out", "10.1.0.0/16", natOutgoing=True)
@@ -37,6 +39,8 @@ def test_nothing_is_known_before_nodes_and_pools_are() -> None:
     world = run(world, events.Listed(kinds.IPPOOL, (OUT,)))
     assert plan(world).packets is None
     world = run(world, events.Listed(kinds.NODE, ()))
+    assert plan(world).packets is None
+    world = run(world, events.Listed(kinds.BGPCONFIGURATION, ()))
     assert said(rules(world).nodes) == "192.0.2.1"
 
 
@@ -60,6 +64,14 @@ def test_masquerading_is_for_pools_that_ask_for_it_and_for_none_of_the_pools_add
     assert said(found.inside) == "10.1.0.0/16 10.2.0.0/15 10.4.0.0/16"
     assert said(found.nodes) == "192.0.2.1 192.0.2.2 203.0.113.7"
     assert (found.tunnels, found.nat) == (frozenset(), True)
+
+
+def test_bgp_is_spoken_where_the_configuration_says() -> None:
+    assert rules(synced(OUT, nodes=NODES)).bgp == {179}
+    cluster = BGPConfiguration(metadata=Metadata(name="default"), spec=BGPConfigurationSpec(listenPort=1790))
+    own = BGPConfiguration(metadata=Metadata(name="node.node2"), spec=BGPConfigurationSpec(listenPort=1791))
+    world = run(synced(OUT, nodes=NODES), events.Listed(kinds.BGPCONFIGURATION, (cluster, own)))
+    assert rules(world).bgp == {1790, 1791}
 
 
 def test_nodes_addresses_are_spared_where_the_agent_is_told_to() -> None:
@@ -117,9 +129,11 @@ table inet bgpnet {
 	set inside { type ipv4_addr; flags interval; elements = { 10.1.0.0/16 }; }
 	set nodes { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2, 203.0.113.7 }; }
 	set tunnels { type ifname; }
+	set services { type ipv4_addr; flags interval; }
+	set bgp { type inet_service; elements = { 179 }; }
 	chain pods {
 		meta l4proto 4 counter drop comment "bgpnet 11694c24: IP in IP from a pod"
-		meta nfproto ipv4 fib saddr . iif oif missing counter drop comment "bgpnet 7d90a877: not the pod's own address"
+		fib saddr . iif oif missing counter drop comment "bgpnet f0c82568: not the pod's own address"
 	}
 	chain prerouting {
 		type filter hook prerouting priority -300; policy accept;
@@ -128,12 +142,19 @@ table inet bgpnet {
 	chain input {
 		type filter hook input priority 0; policy accept;
 	}
+	chain forward {
+		type filter hook forward priority 0; policy accept;
+	}
+	chain output {
+		type filter hook output priority -300; policy accept;
+	}
 	chain postrouting {
 		type nat hook postrouting priority 100; policy accept;
 		oifname "lo" return comment "bgpnet 1f8d0340: stays here"
 		oifname "cali*" return comment "bgpnet 373f3444: stays here"
 		oifname @tunnels ct status dnat fib saddr type local fib saddr . oif type != local \
 counter masquerade fully-random comment "bgpnet d0611d2a: this node to a Service, through the tunnel"
+		ip daddr @nodes tcp dport @bgp return comment "bgpnet d3396e87: BGP, under its own address"
 		ip saddr @outgoing ip daddr != @inside counter masquerade fully-random comment "bgpnet afe77974: natOutgoing"
 	}
 }
@@ -142,6 +163,32 @@ counter masquerade fully-random comment "bgpnet d0611d2a: this node to a Service
 
 def test_the_whole_table() -> None:
     assert nftables.table(rules(synced(OUT, nodes=NODES))) == TABLE
+
+
+def serving() -> World:
+    ranges = BGPConfigurationSpec(
+        serviceClusterIPs=(CidrBlock(cidr="10.96.0.0/16"), CidrBlock(cidr="fd00:96::/112")),
+        serviceExternalIPs=(CidrBlock(cidr="203.0.113.0/25"),),
+        serviceLoadBalancerIPs=(CidrBlock(cidr="203.0.113.128/25"),),
+    )
+    return run(
+        synced(OUT),
+        events.Changed(kinds.BGPCONFIGURATION, BGPConfiguration(metadata=Metadata(name="default"), spec=ranges)),
+    )
+
+
+def test_what_comes_for_an_address_that_no_service_has_is_dropped_where_ranges_are_announced() -> None:
+    found = rules(serving())
+    assert said(found.services) == "10.96.0.0/16 203.0.113.0/24"
+    chain = nftables.table(found).partition("\tchain unserved {\n")[2].partition("\t}\n")[0]
+    assert [line.strip().partition(" comment")[0] for line in chain.splitlines()] == [
+        "type filter hook forward priority 50; policy accept;",
+        "ct status dnat return",
+        'iifname != "cali*" ct direction original ip daddr @services counter drop',
+    ]
+    assert "-A BGPNET-SERVICES -d 203.0.113.0/24 -m conntrack --ctdir ORIGINAL -j DROP" in legacy.script(found, {})
+    assert "chain unserved" not in nftables.table(rules(synced(OUT)))
+    assert "delete chain inet bgpnet unserved" in nftables.script(rules(synced(OUT)), found)
 
 
 def test_a_node_more_is_an_element_more() -> None:
@@ -155,7 +202,7 @@ def test_other_rules_take_their_place_without_the_table_being_deleted() -> None:
     script = nftables.script(after, before)
     assert "delete table" not in script
     assert "flush set" not in script
-    assert script.count("flush chain") == 4
+    assert script.count("flush chain") == 7
     assert "IP in IP, not from a node" in script
 
 
@@ -169,9 +216,10 @@ def test_iptables_legacy_keeps_what_is_not_ours() -> None:
     assert legacy.script(NOTHING, have) == ""
 
 
+@pytest.mark.parametrize("world", [synced(OUT), serving()], ids=["plain", "serving"])
 @pytest.mark.parametrize("extra", ["-A BGPNET-NAT -j ACCEPT", "-A OUTPUT -m comment --comment bgpnet -j ACCEPT"])
-def test_iptables_legacy_with_a_strangers_rule_among_ours_is_not_ours(extra: str) -> None:
-    wish = rules(synced(OUT))
+def test_iptables_legacy_with_a_strangers_rule_among_ours_is_not_ours(extra: str, world: World) -> None:
+    wish = rules(world)
     lines = [line for line in legacy.script(wish, {}).splitlines() if line.startswith(("*", ":", "-"))]
     saved = "\n".join(line.replace("-I PREROUTING", "-A PREROUTING") for line in lines)
     saved = saved.replace("-I ", "-A ")

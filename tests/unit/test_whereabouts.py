@@ -21,7 +21,7 @@ def answering(*addresses: str) -> Api:
     """An API server that has one Node, n1; its addresses as they are listed."""
     listed = [{"type": "InternalIP", "address": one} for one in addresses]
 
-    def get(path: str) -> Json | None:
+    def get(path: str, *, seconds: float | None = None) -> Json | None:
         there = path == "/api/v1/nodes/n1"
         return {"metadata": {"name": "n1"}, "status": {"addresses": listed}} if there else None
 
@@ -31,7 +31,7 @@ def answering(*addresses: str) -> Api:
 def silent() -> Api:
     """One that does not answer."""
 
-    def get(path: str) -> Json | None:
+    def get(path: str, *, seconds: float | None = None) -> Json | None:
         raise Unreachable("it is away")
 
     return cast("Api", SimpleNamespace(get=get))

@@ -69,20 +69,15 @@ def of_configuration() -> Constraints:
         "spec.ipv6NormalRoutePriority": between(1, bgpconfiguration.PRIORITY_LIMIT),
         "spec.nodeMeshMaxRestartTime": duration(common.RESTART_LIMIT),
         **_password("spec.nodeMeshPassword"),
-        **{
-            path: limit
-            for name in bgpconfiguration.SERVICE_RANGES
-            for path, limit in ((f"spec.{name}", {"maxItems": 500}), (f"spec.{name}[].cidr", BARE_NETWORK))
-        },
+        **{f"spec.{name}[].cidr": BARE_NETWORK for name in bgpconfiguration.SERVICE_RANGES},
         **{f"spec.{name}": {"enum": list(choices)} for name, choices in bgpconfiguration.CHOICES.items()},
         "spec.communities": {
             "maxItems": bgpconfiguration.COMMUNITIES_LIMIT,
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["name"],
         },
-        "spec.communities[].name": {"minLength": 1, "maxLength": 253},
+        "spec.communities[].name": {"minLength": 1},
         "spec.communities[].value": COMMUNITY,
-        "spec.prefixAdvertisements": {"maxItems": 500},
         "spec.prefixAdvertisements[].cidr": BARE_NETWORK,
         "spec.prefixAdvertisements[].communities": {"maxItems": bgpconfiguration.COMMUNITIES_PER_PREFIX},
         "spec.ignoredInterfaces[]": {**INTERFACE_PATTERN, "not": {"enum": ["*"]}},
@@ -136,9 +131,6 @@ def of_peer() -> Constraints:
             ),
         },
         "spec.node": {"maxLength": 253, "pattern": f"^$|{DNS_NAME}"},
-        "spec.nodeSelector": {"maxLength": 4096},
-        "spec.peerSelector": {"maxLength": 4096},
-        "spec.localWorkloadSelector": {"maxLength": 4096},
         "spec.asNumber": {**AS_NUMBER, "minimum": 0},
         "spec.localASNumber": {**AS_NUMBER, "minimum": 0},
         "spec.maxRestartTime": duration(common.RESTART_LIMIT),
@@ -146,7 +138,6 @@ def of_peer() -> Constraints:
         "spec.numAllowedLocalASNumbers": between(0, bgppeer.COUNT_LIMIT),
         "spec.ttlSecurity": between(0, 255),
         "spec.reachableBy": address(),
-        "spec.filters": {"maxItems": 1000},
         "spec.filters[]": {"maxLength": 253, "pattern": DNS_NAME},
         **_password("spec.password"),
     }
@@ -164,7 +155,6 @@ def _filter_rule(path: str, version: int) -> Constraints:
     longest = bgpfilter.LONGEST[version]
     item, family = f"{path}[]", f"must be an IPv{version} network; move the rule to the list of its own family"
     return {
-        path: {"maxItems": 500},
         item: rules(
             rule(
                 f"!({said(FilterRule, 'cidr')}) || has(self.matchOperator)",
@@ -202,7 +192,6 @@ def _filter_rule(path: str, version: int) -> Constraints:
         f"{item}.interface": {"maxLength": 15, "pattern": f"^$|{INTERFACE_PATTERN['pattern']}"},
         f"{item}.communities.values": {"minItems": 1, "maxItems": 1},
         f"{item}.communities.values[]": COMMUNITY,
-        f"{item}.asPathPrefix": {"maxItems": 1000},
         f"{item}.asPathPrefix[]": AS_NUMBER,
         f"{item}.priority": between(1, bgpconfiguration.PRIORITY_LIMIT),
         f"{item}.operations": {"maxItems": bgpfilter.OPERATIONS_LIMIT},

@@ -13,7 +13,7 @@ from bgpnet.kube.crd import bgp, pools
 from bgpnet.kube.crd.cel import AS_NUMBER, BARE_NETWORK, NETWORK, address, between, interface, rule, rules
 from bgpnet.model import kinds
 from bgpnet.model.kinds import Kind
-from bgpnet.rules import ipamconfiguration
+from bgpnet.rules import ipamconfiguration, limits
 
 Constraints = dict[str, dict[str, Any]]
 """By path: `` the object, `spec.cidr`, `spec.lists[]` the items of a list, `spec.maps{}` the values of a mapping."""
@@ -40,7 +40,7 @@ def _ipamconfiguration() -> Constraints:
 
 
 def _ipreservation() -> Constraints:
-    return {"spec.reservedCIDRs": {"maxItems": 5000}, "spec.reservedCIDRs[]": BARE_NETWORK}
+    return {"spec.reservedCIDRs[]": BARE_NETWORK}
 
 
 def _clusterinformation() -> Constraints:
@@ -68,12 +68,8 @@ def _node() -> Constraints:
         "spec.wireguard.interfaceIPv4Address": address(4),
         "spec.wireguard.interfaceIPv6Address": address(6),
         "spec.orchRefs[].orchestrator": {"minLength": 1},
-        "spec.addresses": {"maxItems": 500},
         "spec.addresses[].address": {"maxLength": 48, **either},
-        "spec.interfaces": {"maxItems": 500},
-        "spec.interfaces[].addresses": {"maxItems": 100},
         "spec.interfaces[].addresses[]": {"maxLength": 48, **either},
-        "status.podCIDRs": {"maxItems": 1000},
         "status.podCIDRs[]": NETWORK,
         "status.identity.uuid": {"minLength": 1},
     }
@@ -85,6 +81,8 @@ def _ipamblock() -> Constraints:
         "": rules(rule(f"self.metadata.name == {name}", "metadata.name must be spec.cidr with - for each . : and /")),
         "spec": rules(rule("self.cidr == oldSelf.cidr", "is a block's identity; create another block", ".cidr")),
         "spec.cidr": NETWORK,
+        # One writer, so that who wrote which slot is not noted for each: that note was half of a block.
+        "spec.allocations": {"x-kubernetes-map-type": "atomic"},
         "spec.free[]": {"minimum": 0},
     }
 
@@ -98,7 +96,7 @@ def _only_default() -> dict[str, Any]:
     return rules(rule("self.metadata.name == 'default'", problem))
 
 
-OF_KIND: dict[Kind, Constraints] = {
+_CHECKED: dict[Kind, Constraints] = {
     kinds.IPPOOL: pools.of_pool(),
     kinds.BGPCONFIGURATION: bgp.of_configuration(),
     kinds.BGPPEER: bgp.of_peer(),
@@ -110,3 +108,14 @@ OF_KIND: dict[Kind, Constraints] = {
     kinds.IPAMBLOCK: _ipamblock(),
     kinds.RELEASEREQUEST: _releaserequest(),
 }
+
+
+def _limited(kind: Kind) -> Constraints:
+    found = dict(_CHECKED[kind])
+    for word, limit in (("maxItems", limits.ITEMS), ("maxLength", limits.LENGTHS)):
+        for path, most in limit.get(kind, {}).items():
+            found[path] = {**found.get(path, {}), word: most}
+    return found
+
+
+OF_KIND: dict[Kind, Constraints] = {kind: _limited(kind) for kind in _CHECKED}

@@ -34,8 +34,6 @@ def of_pool() -> Constraints:
             ),
         },
         "spec.blockSize": between(20, 128),
-        "spec.nodeSelector": {"maxLength": 4096},
-        "spec.namespaceSelector": {"maxLength": 4096},
         "spec.allowedUses": {"maxItems": 3, "x-kubernetes-list-type": "set"},
         "spec": rules(
             rule(
