@@ -15,6 +15,7 @@ from bgpnet.controller import leaks
 from bgpnet.controller.actions import Action, Ask, Departure, Leak, Remove, SetNetwork, Write
 from bgpnet.controller.asked import Kubernetes
 from bgpnet.controller.departed import living
+from bgpnet.controller.picture import heartbeat
 from bgpnet.errors import AlreadyExists, BgpnetError, Conflict, NotFound, StoreUnreachable
 from bgpnet.kube.errors import Refused, Unreachable
 from bgpnet.kubeobjects import NETWORK_UNAVAILABLE
@@ -35,11 +36,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An action, and what became of it; why: one sentence where it was not done."""
+    """An action, and what became of it; why: one sentence where it was not done. unheard: by the datastore."""
 
     action: Action
     outcome: Outcome
     why: str = ""
+    unheard: bool = False
 
 
 class _Passed(Exception):
@@ -60,7 +62,9 @@ class Hands:
             return Done(action, Outcome.PASSED, str(reason))
         except (AlreadyExists, Conflict, NotFound) as faster:
             return Done(action, Outcome.PASSED, str(faster))
-        except (StoreUnreachable, Unreachable) as away:
+        except StoreUnreachable as away:
+            return Done(action, Outcome.AWAY, str(away), unheard=True)
+        except Unreachable as away:
             return Done(action, Outcome.AWAY, str(away))
         except BgpnetError as problem:
             return Done(action, Outcome.FAILED, str(problem))
@@ -119,7 +123,14 @@ class Hands:
                 raise _Passed(f"it owns {', '.join(left)} still")
 
     def _set_network(self, action: SetNetwork) -> None:
-        """Only at the resourceVersion that was seen: the API refuses it where the Node is another by now."""
+        """Only at the resourceVersion that was seen: the API refuses it where the Node is another by now.
+
+        That an agent is silent, a watch may have missed: the datastore itself is asked for its last heartbeat.
+        """
+        if action.unavailable:
+            ours = self._repo.find(kinds.NODE, action.ours.metadata.name)
+            if not isinstance(ours, Node) or heartbeat(ours) != heartbeat(action.ours):
+                raise _Passed(f"the agent of node {action.ours.metadata.name} has given a sign of life")
         at = instant.stamp(self._now())
         condition = {
             "type": NETWORK_UNAVAILABLE,

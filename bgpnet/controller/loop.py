@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from time import monotonic, time
 
 from bgpnet.controller import metrics
@@ -80,9 +81,12 @@ class Controller:
         found: list[Done] = []
         for action in wished.actions:
             one = self._hands.carry_out(action)
+            self._turned = monotonic()  # many actions may take their time; each of them has its deadline
             found.append(one)
             self._count(one, picture)
             _tell(one)
+            if one.unheard:  # no heartbeat came for that reason, which a watch need not have noticed
+                self._memory = replace(self._memory, pulses={})
             if one.outcome is Outcome.AWAY:
                 break
         return found

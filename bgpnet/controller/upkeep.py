@@ -100,15 +100,19 @@ def network(picture: Picture, memory: Memory, rules: Rules) -> Iterator[Action |
             continue
         if is_alive(picture, memory, rules, name):
             if seen.unavailable is not False:
-                yield SetNetwork(seen, False, IS_UP, "the node's agent works")
+                yield SetNetwork(seen, False, IS_UP, "the node's agent works", node)
         elif seen.unavailable is False and seen.conditions[NETWORK_UNAVAILABLE].reason == IS_UP and rules.down:
             quiet = silence(picture, memory, rules, name)
-            if quiet >= rules.down:
-                shown = f"is silent for {quiet:.0f} s" if quiet < float("inf") else "has given up the node's name"
-                yield SetNetwork(seen, True, IS_DOWN, f"the node's agent {shown}")
+            shown = f"is silent for {quiet:.0f} s" if quiet < float("inf") else "has given up the node's name"
+            action = SetNetwork(seen, True, IS_DOWN, f"the node's agent {shown}", node)
+            if rules.at_once:  # nobody has watched: this machine's clock may differ from the nodes'
+                why = f"{action.why} by this machine's clock: a controller that keeps running has to see it"
+                yield Waiting(action.what, action.object, name, why)
+            elif quiet >= rules.down:
+                yield action
             else:
                 due = picture.clock + rules.down - quiet
-                yield Waiting("set NetworkUnavailable True", f"Kubernetes Node({seen.name})", name, "silent agent", due)
+                yield Waiting(action.what, action.object, name, "silent agent", due)
 
 
 def next_look(picture: Picture, memory: Memory, rules: Rules) -> list[float]:

@@ -19,7 +19,7 @@ from bgpnet.controller.hands import Hands, Outcome
 from bgpnet.controller.loop import Controller
 from bgpnet.controller.picture import Rules
 from bgpnet.controller.view import KINDS, View
-from bgpnet.errors import BgpnetError, UsageError
+from bgpnet.errors import BgpnetError, StoreUnreachable, UsageError
 from bgpnet.kube.errors import Unauthorised
 from bgpnet.kube.reflector import Away, Gone, Listed, Put
 from bgpnet.kubeobjects import NodeSeen
@@ -31,6 +31,7 @@ from bgpnet.model.node import Node
 from bgpnet.model.releaserequest import Outcome as Answer
 from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec, ReleaseRequestStatus
 from bgpnet.model.resource import Metadata
+from bgpnet.store.api import Entry
 from bgpnet.store.memory import MemoryStore
 from bgpnet.store.repo import Repo
 
@@ -154,11 +155,53 @@ def test_a_condition_is_set_where_the_node_is_as_it_was_seen() -> None:
     place = Place()
     place.kubernetes.put_node("n1")
     seen = NodeSeen("n1", "u-n1", version=place.kubernetes.nodes["n1"]["metadata"]["resourceVersion"])
-    action = SetNetwork(seen, False, "BgpnetIsUp", "the node's agent works")
+    action = SetNetwork(seen, False, "BgpnetIsUp", "the node's agent works", node("n1"))
     assert place.does(action)[0] is Outcome.DONE
     assert place.kubernetes.network("n1") == "False"
     assert place.does(action) == (Outcome.PASSED, "Kubernetes Node n1 was written meanwhile, or is gone")
     assert place.does(replace(action, seen=NodeSeen("n9")))[0] is Outcome.PASSED
+
+
+def test_a_silence_that_only_a_watch_has_heard_is_none() -> None:
+    place = Place(node("n1", at=NOW - 500))
+    place.kubernetes.put_node("n1")
+    seen = NodeSeen("n1", "u-n1", version=place.kubernetes.nodes["n1"]["metadata"]["resourceVersion"])
+    action = SetNetwork(seen, True, "BgpnetIsDown", "the node's agent is silent for 500 s", node("n1", at=NOW - 500))
+    late = replace(action, ours=node("n1", at=NOW - 600))
+    assert place.does(late) == (Outcome.PASSED, "the agent of node n1 has given a sign of life")
+    assert place.kubernetes.network("n1") == ""
+    assert place.does(action)[0] is Outcome.DONE
+    assert place.kubernetes.network("n1") == "True"
+
+
+class Silent(MemoryStore):
+    """A datastore that lists and then answers nothing, as an etcd without a majority does."""
+
+    def get(self, key: str) -> Entry | None:
+        raise StoreUnreachable("no answer: see to it")
+
+
+def test_silence_counts_anew_after_a_datastore_that_did_not_answer() -> None:
+    clock, kubernetes = [1_000.0], FakeKubernetes()
+    kubernetes.put_node("n1")
+    repo = Repo(Silent())
+    repo.write(new(node("n1", at=NOW - 5_000)))
+    repo.write(new(pool()))
+    view, hands = View(True, lambda: clock[0]), Hands(repo, kubernetes, now=lambda: NOW)
+    for kind in KINDS:
+        view.listed(kind, repo.list(kind)[0])
+    view.pods(Listed(()))
+    condition = {"type": "NetworkUnavailable", "status": "False", "reason": "BgpnetIsUp"}
+    kubernetes.nodes["n1"]["status"] = {"conditions": [condition]}
+    view.nodes(Listed(tuple(kubernetes.nodes.values())))
+    controller = Controller(view, hands, Rules(), 300.0)
+    outcomes = []
+    for step in (0, 119, 1, 1, 118, 2):
+        clock[0] += step
+        before = controller.counts.actions["set", "away"]
+        controller.turn()
+        outcomes.append(controller.counts.actions["set", "away"] - before)
+    assert outcomes == [0, 0, 1, 0, 0, 1]
 
 
 # what is told

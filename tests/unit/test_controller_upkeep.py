@@ -165,3 +165,13 @@ def test_what_others_called_available_is_theirs_and_zero_means_never() -> None:
     others = replace(like("n1")["n1"], conditions={"NetworkUnavailable": ConditionSeen("False", "RouteCreated")})
     start = picture(node("n1"), nodes={"n1": others})
     assert told(plans(start, later(start, 900))[1]) == []
+
+
+def test_a_look_of_once_calls_no_network_down_as_its_clock_may_be_wrong() -> None:
+    rules = replace(RULES, at_once=True)
+    start = picture(node("n1", at=NOW - 200))
+    plan = plans(start, rules=rules)[0]
+    assert told(plan) == []
+    assert [(one.what, one.at) for one in plan.waiting] == [("set NetworkUnavailable True", None)]
+    up = picture(node("n1"), nodes=like("n1", n1="True"))
+    assert told(plans(up, rules=rules)[0]) == ["set NetworkUnavailable False Kubernetes Node(n1)"]
