@@ -167,9 +167,21 @@ def test_nodes_follow_their_kubernetes_nodes_and_pools_say_whether_they_serve(pl
         eventually(lambda: place.kubernetes.network("n1") == ("False", "BgpnetIsUp"), one.said)
 
 
-def allocatable(place: Place) -> str:
+@pytest.mark.parametrize("place", ["kubernetes"], indirect=True)
+def test_a_pool_that_kubectl_made_gets_its_condition_and_keeps_its_words(place: Place) -> None:
+    path, spec = "/apis/bgpnet.io/v1/ippools", {"cidr": "10.77.0.0/16", "nodeSelector": ""}
+    body = {"apiVersion": "bgpnet.io/v1", "kind": "IPPool", "metadata": {"name": "kubectl"}, "spec": spec}
+    place.server.client.request("POST", path, body)
+    before = place.server.client.request("GET", f"{path}/kubectl")
+    with running(place.controller()) as (one,):
+        eventually(lambda: allocatable(place, "kubectl") == "True OK", one.said)
+        after = place.server.client.request("GET", f"{path}/kubectl")
+        assert (after["spec"], after["metadata"]["generation"]) == (before["spec"], 1)
+
+
+def allocatable(place: Place, name: str = "pods") -> str:
     """Status and reason of the pool's condition."""
-    pool = place.repo.get(kinds.IPPOOL, "pods")
+    pool = place.repo.get(kinds.IPPOOL, name)
     assert isinstance(pool, IPPool)
     return " ".join(f"{one.status} {one.reason}" for one in (pool.status.conditions if pool.status else ()))
 
