@@ -87,7 +87,7 @@ def _given_up(picture: Picture, cluster: Cluster, name: str, other: str) -> Iter
 
 def _blocks(picture: Picture, cluster: Cluster, departure: Departure, why: str) -> Iterator[Action | Waiting]:
     for block in _of(picture, departure.node):
-        if pod := next(living(block, departure.kubernetes, cluster.pods.values()), ""):
+        if pod := next(living(block, departure, cluster.pods.values()), ""):
             yield Waiting("delete", subject(block), departure.node, f"{why}, and still pod {pod} on it")
         elif _reserved(block):
             changed = block
@@ -107,10 +107,17 @@ def _of(picture: Picture, name: str) -> Iterator[IPAMBlock]:
     )
 
 
-def living(block: IPAMBlock, node: str, pods: Iterable[PodSeen]) -> Iterator[str]:
-    """The pods of a Kubernetes node, not ended, that have an address of the block."""
+def living(block: IPAMBlock, departure: Departure, pods: Iterable[PodSeen]) -> Iterator[str]:
+    """The pods, not ended, that have an address of the block: those of its node, where that is known in Kubernetes.
+
+    Of an owner without a Node it is not known what Kubernetes calls it: pods of any node count, but not for what an
+    import reserved for others.
+    """
+    lent = set() if departure.version else {str(block.network[ordinal]) for ordinal in _reserved(block)}
     for pod in pods:
-        if pod.node == node and not pod.ended and any(_inside(block, text) for text in pod.ips):
+        if pod.ended or (departure.version and pod.node != departure.kubernetes):
+            continue
+        if any(_inside(block, text) for text in pod.ips if text not in lent):
             yield pod.key
 
 

@@ -114,8 +114,9 @@ class Hands:
         if (node.metadata.resourceVersion if node is not None else "") != departure.version:
             raise _Passed(f"Node({departure.node}) was written meanwhile: its agent may live")
         if isinstance(resource, IPAMBlock):
-            found, _ = self._asked.list("/api/v1/pods", fields=f"spec.nodeName={departure.kubernetes}")
-            if pod := next(living(resource, departure.kubernetes, map(kubeobjects.pod, found)), ""):
+            which = f"spec.nodeName={departure.kubernetes}" if departure.version else ""
+            found, _ = self._asked.list("/api/v1/pods", fields=which)
+            if pod := next(living(resource, departure, map(kubeobjects.pod, found)), ""):
                 raise _Passed(f"pod {pod} has an address of it")
         if isinstance(resource, Node):
             blocks = (one for one in self._repo.list(kinds.IPAMBLOCK)[0] if isinstance(one, IPAMBlock))

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from time import monotonic, time
 
 from bgpnet.controller import metrics
@@ -33,11 +34,11 @@ STUCK = 180.0
 
 
 class Controller:
-    """The loop, and what is counted. `view` is filled by the feeds' threads."""
+    """The loop, and what is counted. `view` is filled by the feeds' threads. period: in seconds; 0: never."""
 
     def __init__(self, view: View, hands: Hands, rules: Rules, period: float) -> None:
         self.counts = metrics.Counts()
-        self._view, self._hands, self._rules, self._period = view, hands, rules, period
+        self._view, self._hands, self._rules, self._period = view, hands, rules, period or inf
         self._memory = Memory()
         self._suspects: Mapping[Key, Leak] = {}
         self._turned = monotonic()
@@ -62,7 +63,10 @@ class Controller:
             stop.wait(pause)
 
     def turn(self) -> float:
-        """One look, one plan, carried out; returns when to look again although nothing has happened, by our clock."""
+        """One look, one plan, carried out; returns when to look again although nothing has happened, by our clock.
+
+        Infinite where only news are a reason.
+        """
         self._say_what_is_missing()
         picture = self._view.picture(time())
         if picture is None:

@@ -86,7 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
         "reconciler_period",
         _DEFAULT.reconciler_period,
         _duration,
-        "how often all is looked over without a reason",
+        "how often all is looked over without a reason; 0: never",
     ),
     Setting(
         "metrics_host",

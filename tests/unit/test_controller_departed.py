@@ -139,3 +139,16 @@ def test_with_once_ages_are_told_by_what_is_written() -> None:
     assert told(plans(young, rules=rules)[0]) == []
     orphan = picture(node("n2"), OWN, nodes=like("n2"))
     assert told(plans(orphan, later(orphan, 100_000, "n2"), rules=rules)[1]) == []
+
+
+def test_blocks_of_an_unknown_owner_stay_while_a_pod_of_any_node_has_an_address_of_them() -> None:
+    there = pod("shop/web", "10.244.0.0", on="called-otherwise")
+    start = picture(node("n2"), OWN, pods=(there,), nodes=like("n2"))
+    late = plans(start, later(start, 900, "n2"))[1]
+    assert told(late) == []
+    assert "neither the datastore nor Kubernetes has a Node n1, and still pod shop/web on it" in [
+        one.why for one in late.waiting
+    ]
+    lent = held(block(), "shop/web", use=Use.RESERVED)
+    start = picture(node("n2"), lent, pods=(there,), nodes=like("n2"))
+    assert told(plans(start, later(start, 900, "n2"))[1]) == ["take the owner off IPAMBlock(10-244-0-0-26)"]

@@ -137,6 +137,17 @@ def test_a_node_that_is_gone_is_taken_apart_and_goes_last() -> None:
     assert place.repo.list(kinds.NODE)[0] == []
 
 
+def test_a_block_of_an_unknown_owner_stays_with_a_pod_that_the_api_knows_on_any_node() -> None:
+    place = Place(WEB)
+    stored = place.repo.list(kinds.IPAMBLOCK)[0]
+    start = picture(*stored, node("n2"), nodes=like("n2"))
+    (action,) = plans(start, later(start, 900, "n2"))[1].actions
+    place.kubernetes.put_pod("shop/web", "called-otherwise", "10.244.0.0")
+    assert place.does(action) == (Outcome.PASSED, "pod shop/web has an address of it")
+    place.kubernetes.pods.clear()
+    assert place.does(action)[0] is Outcome.DONE
+
+
 def test_a_node_that_is_back_by_either_word_stays() -> None:
     place = Place(node("n1"), WEB)
     actions = departed(place)
