@@ -10,7 +10,7 @@ from pathlib import Path
 import kubernetes_store
 import pytest
 from agents import eventually
-from controllers import PODS, RIGHTS, Agent, Cluster, Controller, running
+from controllers import LOOK, PODS, RIGHTS, Agent, Cluster, Controller, running
 from kube_server import ApiServer, api_server
 
 from bgpnet.model import kinds
@@ -231,3 +231,18 @@ def test_without_kubernetes_only_the_datastores_own_is_done(place: Place) -> Non
     place.agents["n1"].given("gone", age=100_000)
     rows = place.controller().rows("--kubernetes", "off")
     assert [(row["action"], row["object"]) for row in rows] == [("set Allocatable in", "IPPool(pods)")]
+
+
+@on_etcd
+def test_what_may_not_be_read_is_said_and_nothing_is_done_without_it(place: Place) -> None:
+    nodes_only = {"apiGroups": [""], "resources": ["nodes"], "verbs": LOOK}
+    poor = place.server.client.account("bgpnet-system", "poor", [nodes_only])
+    leaked = place.agents["n1"].given("gone", age=600)
+    with running(Controller(place.folder, "poor", place.url, poor.kubeconfig)) as (one,):
+        eventually(lambda: "cannot list resource" in one.page("/readyz")[1], one.said)
+        eventually(lambda: "nothing is done for what Kubernetes would have to say" in one.said(), one.said)
+        assert "grant it in a ClusterRole, such as those in manifests/" in one.said()
+        eventually(lambda: allocatable(place) == "True OK", one.said)
+        code, _, complaint = one.once()
+        assert (code, "cannot list resource" in complaint) == (1, True), complaint
+    assert place.agents["n1"].live() == {leaked}

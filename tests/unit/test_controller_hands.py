@@ -297,6 +297,7 @@ def test_settings_of_environment_and_flags() -> None:
         "BGPNET_METRICS_PORT": "9999",
         "BGPNET_NODE": "the agent's",
         "BGPNET_SECRET_X": "y",
+        "BGPNET_IPV4POOL_CIDR": "init's",
         "BGPNET_KUBECONFIG": "",
     }
     got = settings.load(environ, {"metrics_port": "0", "log_level": None, "kubernetes": "off"})
