@@ -94,25 +94,37 @@ def network(picture: Picture, memory: Memory, rules: Rules) -> Iterator[Action |
     Calico's node clears it when it works and sets it when it is stopped; a node whose agent is silent cannot, so that
     both are done here. Only what we called available is called unavailable.
     """
+    for seen, node in _heard_last(picture, memory, rules):
+        if is_alive(picture, memory, rules, node.metadata.name):
+            if seen.unavailable is not False:
+                yield SetNetwork(seen, False, IS_UP, "the node's agent works", node)
+        elif seen.unavailable is False and seen.conditions[NETWORK_UNAVAILABLE].reason == IS_UP and rules.down:
+            yield _down(picture, seen, node, silence(picture, memory, rules, node.metadata.name), rules)
+
+
+def _heard_last(picture: Picture, memory: Memory, rules: Rules) -> list[tuple[NodeSeen, Node]]:
+    """Every Kubernetes Node with its Node; where several stand for it, as under a former name, with the livelier one."""
+    found: dict[str, tuple[tuple[bool, float], NodeSeen, Node]] = {}
     for name, node in picture.nodes.items() if picture.cluster else ():
         seen = counterpart(picture, node)
         if seen is None or node.ipv4 is None:
             continue
-        if is_alive(picture, memory, rules, name):
-            if seen.unavailable is not False:
-                yield SetNetwork(seen, False, IS_UP, "the node's agent works", node)
-        elif seen.unavailable is False and seen.conditions[NETWORK_UNAVAILABLE].reason == IS_UP and rules.down:
-            quiet = silence(picture, memory, rules, name)
-            shown = f"is silent for {quiet:.0f} s" if quiet < float("inf") else "has given up the node's name"
-            action = SetNetwork(seen, True, IS_DOWN, f"the node's agent {shown}", node)
-            if rules.at_once:  # nobody has watched: this machine's clock may differ from the nodes'
-                why = f"{action.why} by this machine's clock: a controller that keeps running has to see it"
-                yield Waiting(action.what, action.object, name, why)
-            elif quiet >= rules.down:
-                yield action
-            else:
-                due = picture.clock + rules.down - quiet
-                yield Waiting(action.what, action.object, name, "silent agent", due)
+        life = is_alive(picture, memory, rules, name), -silence(picture, memory, rules, name)
+        if seen.name not in found or life > found[seen.name][0]:
+            found[seen.name] = life, seen, node
+    return [(seen, node) for _, seen, node in found.values()]
+
+
+def _down(picture: Picture, seen: NodeSeen, node: Node, quiet: float, rules: Rules) -> Action | Waiting:
+    """To call the network of a node unavailable, after so many seconds of silence."""
+    shown = f"is silent for {quiet:.0f} s" if quiet < float("inf") else "has given up the node's name"
+    action = SetNetwork(seen, True, IS_DOWN, f"the node's agent {shown}", node)
+    if rules.at_once:  # nobody has watched: this machine's clock may differ from the nodes'
+        why = f"{action.why} by this machine's clock: a controller that keeps running has to see it"
+        return Waiting(action.what, action.object, action.node, why)
+    if quiet >= rules.down:
+        return action
+    return Waiting(action.what, action.object, action.node, "silent agent", picture.clock + rules.down - quiet)
 
 
 def next_look(picture: Picture, memory: Memory, rules: Rules) -> list[float]:

@@ -175,3 +175,13 @@ def test_a_look_of_once_calls_no_network_down_as_its_clock_may_be_wrong() -> Non
     assert [(one.what, one.at) for one in plan.waiting] == [("set NetworkUnavailable True", None)]
     up = picture(node("n1"), nodes=like("n1", n1="True"))
     assert told(plans(up, rules=rules)[0]) == ["set NetworkUnavailable False Kubernetes Node(n1)"]
+
+
+def test_a_node_under_its_former_name_does_not_speak_for_the_one_that_lives() -> None:
+    for former in ("a1", "z1"):
+        old, living = node(former, kubernetes="n1", at=NOW - 5_000), node("n1")
+        start = picture(old, living, nodes=like("n1"))
+        assert [told(one) for one in plans(start, later(start, 900, "n1"))] == [[], []]
+        down = picture(old, living, nodes=like("n1", n1="True"))
+        assert told(plans(down)[0]) == ["set NetworkUnavailable False Kubernetes Node(n1)"]
+        assert told(plans(start, later(start, 900))[1]) == ["set NetworkUnavailable True Kubernetes Node(n1)"]
