@@ -103,7 +103,7 @@ def network(picture: Picture, memory: Memory, rules: Rules) -> Iterator[Action |
 
 
 def _heard_last(picture: Picture, memory: Memory, rules: Rules) -> list[tuple[NodeSeen, Node]]:
-    """Every Kubernetes Node with its Node; where several stand for it, as under a former name, with the livelier one."""
+    """Every Kubernetes Node with its Node; where several stand for it (a former name), the livelier one."""
     found: dict[str, tuple[tuple[bool, float], NodeSeen, Node]] = {}
     for name, node in picture.nodes.items() if picture.cluster else ():
         seen = counterpart(picture, node)
