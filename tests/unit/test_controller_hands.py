@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -197,6 +198,7 @@ def test_silence_counts_anew_after_a_datastore_that_did_not_answer() -> None:
     kubernetes.put_node("n1")
     repo = Repo(Silent())
     repo.write(new(node("n1", at=NOW - 5_000)))
+    repo.write(new(node("n2", at=time.time(), kubernetes=None)))
     repo.write(new(pool()))
     view, hands = View(True, lambda: clock[0]), Hands(repo, kubernetes, now=lambda: NOW)
     for kind in KINDS:

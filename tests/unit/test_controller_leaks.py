@@ -143,8 +143,8 @@ def test_a_new_sandbox_of_the_same_pod_leaves_the_old_one_to_be_released() -> No
 
 
 def test_a_silent_owner_is_not_asked_and_one_that_is_called_otherwise_in_kubernetes_is() -> None:
-    start = picture(node("n1"), WEB)
-    silent = plans(start, later(start, 900))[1]
+    start = picture(node("n1"), node("n2"), WEB)
+    silent = plans(start, later(start, 900, "n2"))[1]
     assert [one.why for one in silent.waiting if one.what == "ask to release"] == [
         "pod shop/web does not exist; its node's agent is silent for 900 s and cannot be asked"
     ]
