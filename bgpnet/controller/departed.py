@@ -70,7 +70,9 @@ def _given_up(picture: Picture, cluster: Cluster, name: str, other: str) -> Iter
     why = f"Kubernetes has no Node {other}"
     steps = list(_blocks(picture, cluster, departure, why))
     yield from steps
-    held = [one.object for one in steps if isinstance(one, Waiting)]
+    if held := [one.object for one in steps if isinstance(one, Waiting)]:  # while pods live, so does what they need
+        yield Waiting("delete", subject(node), name, f"{why}; pods of it are there still: {', '.join(held)}")
+        return
     for peer in picture.peers.values():
         if peer.spec.node == name:
             yield Remove(peer, why, name, departure)
@@ -79,10 +81,7 @@ def _given_up(picture: Picture, cluster: Cluster, name: str, other: str) -> Iter
     for request in picture.requests.values():
         if request.spec.node == name:
             yield Remove(request, why, name, departure)
-    if held:
-        yield Waiting("delete", subject(node), name, f"{why}; pods of it are there still: {', '.join(held)}")
-    else:
-        yield Remove(node, why, name, departure)
+    yield Remove(node, why, name, departure)
 
 
 def _blocks(picture: Picture, cluster: Cluster, departure: Departure, why: str) -> Iterator[Action | Waiting]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -245,3 +246,20 @@ def test_what_may_not_be_read_is_said_and_nothing_is_done_without_it(place: Plac
         code, _, complaint = one.once()
         assert (code, "cannot list resource" in complaint) == (1, True), complaint
     assert place.agents["n1"].live() == {leaked}
+
+
+@on_etcd_or_in_soak
+def test_idle_it_takes_less_than_a_hundredth_of_a_processor(place: Place) -> None:
+    """With four heartbeats a second, as of eighty nodes."""
+    place.pod("stays")
+    with running(place.controller()) as (one,):
+        eventually(lambda: place.kubernetes.network("n2") == ("False", "BgpnetIsUp"), one.said)
+        shares: list[float] = []
+
+        def is_idle() -> bool:
+            before = one.cpu()
+            threading.Event().wait(5.0)
+            shares.append((one.cpu() - before) / 5.0)
+            return shares[-1] < 0.01
+
+        eventually(is_idle, lambda: shares, 90.0)

@@ -98,7 +98,8 @@ def test_nothing_goes_while_kubernetes_is_not_known_or_is_empty(nodes: dict[str,
 
 def test_a_block_stays_while_a_pod_of_the_node_has_an_address_of_it() -> None:
     pods = (pod("shop/web", "10.244.0.0"), pod("shop/job", "10.244.0.9", phase="Failed"), pod("a/b", "192.0.2.1"))
-    start = picture(node("n1"), node("n2"), OWN, block("10.244.0.64/26"), pods=pods, nodes=like("n2"))
+    stored = (node("n1"), node("n2"), OWN, block("10.244.0.64/26"), PEER, MINE)
+    start = picture(*stored, pods=pods, nodes=like("n2"))
     plan = plans(start, later(start, 60, "n2"))[1]
     assert told(plan) == ["delete IPAMBlock(10-244-0-64-26)"]
     assert [(one.object, one.why) for one in plan.waiting if one.what == "delete"] == [
