@@ -22,6 +22,7 @@ from bgpnet.kubeobjects import NETWORK_UNAVAILABLE
 from bgpnet.model import instant, kinds
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.node import Node
+from bgpnet.model.releaserequest import ReleaseRequest
 from bgpnet.store.repo import Repo
 
 
@@ -107,7 +108,7 @@ class Hands:
             raise _Passed(f"{leak.slot.address} was released, or is another allocation by now")
 
     def _still_gone(self, departure: Departure, resource: kinds.Resource) -> None:
-        """No Kubernetes Node, its own Node untouched, and no pod of it; its own Node goes after all its blocks."""
+        """No Kubernetes Node, its own Node untouched, and no pod of it; what pods need goes after all its blocks."""
         if self._asked.get(f"/api/v1/nodes/{departure.kubernetes}") is not None:
             raise _Passed(f"Kubernetes has Node {departure.kubernetes} by the API's own word")
         node = self._repo.find(kinds.NODE, departure.node)
@@ -118,7 +119,7 @@ class Hands:
             found, _ = self._asked.list("/api/v1/pods", fields=which)
             if pod := next(living(resource, departure, map(kubeobjects.pod, found)), ""):
                 raise _Passed(f"pod {pod} has an address of it")
-        if isinstance(resource, Node):
+        if not isinstance(resource, IPAMBlock | ReleaseRequest):
             blocks = (one for one in self._repo.list(kinds.IPAMBLOCK)[0] if isinstance(one, IPAMBlock))
             if left := [one.spec.cidr for one in blocks if one.spec.owner and one.spec.owner.name == departure.node]:
                 raise _Passed(f"it owns {', '.join(left)} still")

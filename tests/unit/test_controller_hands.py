@@ -25,6 +25,7 @@ from bgpnet.kube.errors import Unauthorised
 from bgpnet.kube.reflector import Away, Gone, Listed, Put
 from bgpnet.kubeobjects import NodeSeen
 from bgpnet.model import instant, kinds
+from bgpnet.model.bgppeer import BGPPeer, BGPPeerSpec
 from bgpnet.model.ipamblock import IPAMBlock, Use
 from bgpnet.model.ipreservation import IPReservation, IPReservationSpec
 from bgpnet.model.kinds import Resource
@@ -120,20 +121,23 @@ def test_nobody_there_means_later_and_a_refusal_is_told() -> None:
 
 def departed(place: Place) -> list[Action]:
     """What is to be done for n1, which the place's Kubernetes does not have."""
-    there = [place.repo.list(kind)[0] for kind in (kinds.NODE, kinds.IPAMBLOCK)]
-    start = picture(*there[0], *there[1], node("n2"), nodes=like("n2"))
+    there = [one for kind in (kinds.NODE, kinds.IPAMBLOCK, kinds.BGPPEER) for one in place.repo.list(kind)[0]]
+    start = picture(*there, node("n2"), nodes=like("n2"))
     return list(plans(start, later(start, 60, "n2"))[1].actions)
 
 
 def test_a_node_that_is_gone_is_taken_apart_and_goes_last() -> None:
-    place = Place(node("n1"), WEB)
-    own_block, own_node = departed(place)
-    assert place.does(own_node) == (Outcome.PASSED, "it owns 10.244.0.0/26 still")
+    peer = BGPPeer(metadata=Metadata(name="tor"), spec=BGPPeerSpec(node="n1", peerIP="192.0.2.250"))
+    place = Place(node("n1"), WEB, peer)
+    own_block, own_peer, own_node = departed(place)
+    for one in (own_peer, own_node):
+        assert place.does(one) == (Outcome.PASSED, "it owns 10.244.0.0/26 still")
     place.kubernetes.put_pod("shop/web", "n1", "10.244.0.0")
     assert place.does(own_block) == (Outcome.PASSED, "pod shop/web has an address of it")
     place.kubernetes.pods.clear()
     assert place.does(own_block)[0] is Outcome.DONE
     assert place.does(own_block)[0] is Outcome.PASSED
+    assert place.does(own_peer)[0] is Outcome.DONE
     assert place.does(own_node)[0] is Outcome.DONE
     assert place.repo.list(kinds.NODE)[0] == []
 
