@@ -13,7 +13,7 @@ from msgspec import structs
 
 from bgpnet import ipam
 from bgpnet.controller.actions import Action, Departure, Remove, Waiting, Write
-from bgpnet.controller.picture import Cluster, Memory, Picture, Rules, kubernetes_name, silence
+from bgpnet.controller.picture import Cluster, Memory, Picture, Rules, is_one, kubernetes_name, silence
 from bgpnet.kubeobjects import PodSeen
 from bgpnet.model import ip
 from bgpnet.model.ipamblock import IPAMBlock, Use
@@ -26,9 +26,9 @@ PATIENCE = 900.0
 def gone(picture: Picture) -> dict[str, str]:
     """The Nodes that Kubernetes has no Node for, by name, with its name there.
 
-    None where it has no Node at all: that is another cluster, or one that is being made.
+    None where it has none of them at all: that is another cluster, or one that is being made.
     """
-    if picture.cluster is None or not picture.cluster.nodes:
+    if picture.cluster is None or not is_one(picture):
         return {}
     names = ((name, kubernetes_name(node)) for name, node in picture.nodes.items())
     return {name: other for name, other in names if other and other not in picture.cluster.nodes}
@@ -36,17 +36,31 @@ def gone(picture: Picture) -> dict[str, str]:
 
 def orphans(picture: Picture, memory: Memory) -> dict[str, float]:
     """Owners of blocks that neither the datastore nor Kubernetes has a Node of, and since when."""
-    if picture.cluster is None or not picture.cluster.nodes:
+    if picture.cluster is None or not is_one(picture):
         return {}
     known = picture.nodes.keys() | picture.broken | picture.cluster.nodes.keys()
     owners = {block.spec.owner.name for block in picture.blocks.values() if block.spec.owner is not None}
     return {name: memory.orphans.get(name, picture.clock) for name in owners - known}
 
 
+def stranger(picture: Picture) -> str:
+    """That Kubernetes has none of the Nodes that it should have, in one sentence; empty while it has some."""
+    ours = [other for node in picture.nodes.values() if (other := kubernetes_name(node))]
+    if picture.cluster is None or not ours or is_one(picture):
+        return ""
+    shown = f"{', '.join(ours[:3])}{' and others' if len(ours) > 3 else ''}"
+    return (
+        f"Kubernetes has no Node at all that the datastore knows ({shown}), so that nothing of nodes and pods is "
+        "cleaned up: see that datastore and kubeconfig are of one cluster"
+    )
+
+
 def plan(picture: Picture, memory: Memory, rules: Rules) -> Iterator[Action | Waiting]:
     """What is to be done for the nodes that are gone. memory: with the orphans and pulses of this plan."""
     if picture.cluster is None:
         return
+    if why := stranger(picture):
+        yield Waiting("clean up", "all nodes", "", why)
     for name, other in gone(picture).items():
         quiet = silence(picture, memory, rules, name)
         if quiet >= rules.silence:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from bgpnet.controller.actions import Leak
-from bgpnet.controller.picture import Key, Memory, Picture, Rules, age, kubernetes_name
+from bgpnet.controller.picture import Key, Memory, Picture, Rules, age, is_one, kubernetes_name
 from bgpnet.ipamcheck.picture import Slot
 from bgpnet.kubeobjects import PodSeen
 from bgpnet.model import instant
@@ -26,7 +26,7 @@ def suspects(picture: Picture, memory: Memory, rules: Rules) -> dict[Key, Leak]:
 
     On a node that is none of Kubernetes, or is called otherwise there, what pods there are is not Kubernetes' to say.
     """
-    if picture.cluster is None or rules.leak_grace <= 0:
+    if picture.cluster is None or rules.leak_grace <= 0 or not is_one(picture):
         return {}
     found: dict[Key, Leak] = {}
     names = {name: kubernetes_name(node) for name, node in picture.nodes.items()}

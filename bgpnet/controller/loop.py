@@ -9,7 +9,7 @@ from dataclasses import replace
 from math import inf
 from time import monotonic, time
 
-from bgpnet.controller import metrics
+from bgpnet.controller import departed, metrics
 from bgpnet.controller.actions import Leak, Remove, Write
 from bgpnet.controller.hands import Done, Hands, Outcome
 from bgpnet.controller.janitor import Plan, plan
@@ -44,6 +44,7 @@ class Controller:
         self._turned = monotonic()
         self._failures = 0
         self._said = ("", "")
+        self._stranger = ""
 
     def run(self, stop: threading.Event) -> None:
         """Until stopped."""
@@ -71,6 +72,7 @@ class Controller:
         picture = self._view.picture(time())
         if picture is None:
             return monotonic() + self._period
+        self._tell_of_a_stranger(departed.stranger(picture))
         self._memory, wished = plan(picture, self._memory, self._rules)
         self._suspects = wished.suspects or {}
         done = self.carry_out(wished, picture)
@@ -120,6 +122,12 @@ class Controller:
             elif before and not now:
                 log.info("%s is heard", source)
         self._said = missing
+
+    def _tell_of_a_stranger(self, why: str) -> None:
+        """Once, as long as it is so."""
+        if why and not self._stranger:
+            log.warning("%s", why)
+        self._stranger = why
 
     def _count(self, one: Done, picture: Picture) -> None:
         self.counts.actions[(one.action.what.split(" ")[0], one.outcome.value)] += 1

@@ -88,6 +88,20 @@ def test_a_node_that_never_was_kubernetes_is_left_to_its_operator() -> None:
     assert told(plans(start, end)[1]) == []
 
 
+def test_a_kubernetes_that_has_none_of_our_nodes_is_another_one() -> None:
+    start = picture(node("n1"), node("n2", kubernetes=None), OWN, block("10.244.9.0/26", "n9"), nodes=like("k1", "k2"))
+    for plan in plans(start, later(start, 100_000)):
+        assert (told(plan), plan.suspects) == ([], {})
+        assert [(one.what, one.why) for one in plan.waiting] == [
+            (
+                "clean up",
+                "Kubernetes has no Node at all that the datastore knows (n1), so that nothing of nodes and pods is "
+                "cleaned up: see that datastore and kubeconfig are of one cluster",
+            )
+        ]
+    assert told(plans(replace(start, cluster=Cluster({}, like("n2"))))[0])[-1] == "write Node(n2)"
+
+
 @pytest.mark.parametrize("nodes", [None, {}])
 def test_nothing_goes_while_kubernetes_is_not_known_or_is_empty(nodes: dict[str, object] | None) -> None:
     start = picture(node("n1"), OWN, nodes={})
