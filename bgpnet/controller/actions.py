@@ -11,6 +11,7 @@ from typing import NamedTuple
 from bgpnet.ipamcheck.picture import Slot
 from bgpnet.kubeobjects import NodeSeen
 from bgpnet.model.kinds import Resource, subject
+from bgpnet.model.node import Node
 from bgpnet.model.releaserequest import ReleaseRequest
 
 
@@ -99,12 +100,16 @@ class Remove:
 
 @dataclass(frozen=True, slots=True)
 class SetNetwork:
-    """Say in the Kubernetes Node's condition NetworkUnavailable whether its network is there."""
+    """Say in the Kubernetes Node's condition NetworkUnavailable whether its network is there.
+
+    ours: the Node that stands for it, by whose heartbeat this is said.
+    """
 
     seen: NodeSeen
     unavailable: bool
     reason: str
     why: str
+    ours: Node
 
     @property
     def what(self) -> str:

@@ -13,7 +13,7 @@ from msgspec import structs
 
 from bgpnet import ipam
 from bgpnet.controller.actions import Action, Departure, Remove, Waiting, Write
-from bgpnet.controller.picture import Cluster, Memory, Picture, Rules, kubernetes_name, silence
+from bgpnet.controller.picture import Cluster, Memory, Picture, Rules, is_one, kubernetes_name, silence
 from bgpnet.kubeobjects import PodSeen
 from bgpnet.model import ip
 from bgpnet.model.ipamblock import IPAMBlock, Use
@@ -26,9 +26,9 @@ PATIENCE = 900.0
 def gone(picture: Picture) -> dict[str, str]:
     """The Nodes that Kubernetes has no Node for, by name, with its name there.
 
-    None where it has no Node at all: that is another cluster, or one that is being made.
+    None where it has none of them at all: that is another cluster, or one that is being made.
     """
-    if picture.cluster is None or not picture.cluster.nodes:
+    if picture.cluster is None or not is_one(picture):
         return {}
     names = ((name, kubernetes_name(node)) for name, node in picture.nodes.items())
     return {name: other for name, other in names if other and other not in picture.cluster.nodes}
@@ -36,17 +36,31 @@ def gone(picture: Picture) -> dict[str, str]:
 
 def orphans(picture: Picture, memory: Memory) -> dict[str, float]:
     """Owners of blocks that neither the datastore nor Kubernetes has a Node of, and since when."""
-    if picture.cluster is None or not picture.cluster.nodes:
+    if picture.cluster is None or not is_one(picture):
         return {}
     known = picture.nodes.keys() | picture.broken | picture.cluster.nodes.keys()
     owners = {block.spec.owner.name for block in picture.blocks.values() if block.spec.owner is not None}
     return {name: memory.orphans.get(name, picture.clock) for name in owners - known}
 
 
+def stranger(picture: Picture) -> str:
+    """That Kubernetes has none of the Nodes that it should have, in one sentence; empty while it has some."""
+    ours = [other for node in picture.nodes.values() if (other := kubernetes_name(node))]
+    if picture.cluster is None or not ours or is_one(picture):
+        return ""
+    shown = f"{', '.join(ours[:3])}{' and others' if len(ours) > 3 else ''}"
+    return (
+        f"Kubernetes has no Node at all that the datastore knows ({shown}), so that nothing of nodes and pods is "
+        "cleaned up: see that datastore and kubeconfig are of one cluster"
+    )
+
+
 def plan(picture: Picture, memory: Memory, rules: Rules) -> Iterator[Action | Waiting]:
     """What is to be done for the nodes that are gone. memory: with the orphans and pulses of this plan."""
     if picture.cluster is None:
         return
+    if why := stranger(picture):
+        yield Waiting("clean up", "all nodes", "", why)
     for name, other in gone(picture).items():
         quiet = silence(picture, memory, rules, name)
         if quiet >= rules.silence:
@@ -70,7 +84,9 @@ def _given_up(picture: Picture, cluster: Cluster, name: str, other: str) -> Iter
     why = f"Kubernetes has no Node {other}"
     steps = list(_blocks(picture, cluster, departure, why))
     yield from steps
-    held = [one.object for one in steps if isinstance(one, Waiting)]
+    if held := [one.object for one in steps if isinstance(one, Waiting)]:  # while pods live, so does what they need
+        yield Waiting("delete", subject(node), name, f"{why}; pods of it are there still: {', '.join(held)}")
+        return
     for peer in picture.peers.values():
         if peer.spec.node == name:
             yield Remove(peer, why, name, departure)
@@ -79,15 +95,12 @@ def _given_up(picture: Picture, cluster: Cluster, name: str, other: str) -> Iter
     for request in picture.requests.values():
         if request.spec.node == name:
             yield Remove(request, why, name, departure)
-    if held:
-        yield Waiting("delete", subject(node), name, f"{why}; pods of it are there still: {', '.join(held)}")
-    else:
-        yield Remove(node, why, name, departure)
+    yield Remove(node, why, name, departure)
 
 
 def _blocks(picture: Picture, cluster: Cluster, departure: Departure, why: str) -> Iterator[Action | Waiting]:
     for block in _of(picture, departure.node):
-        if pod := next(living(block, departure.kubernetes, cluster.pods.values()), ""):
+        if pod := next(living(block, departure, cluster.pods.values()), ""):
             yield Waiting("delete", subject(block), departure.node, f"{why}, and still pod {pod} on it")
         elif _reserved(block):
             changed = block
@@ -107,10 +120,17 @@ def _of(picture: Picture, name: str) -> Iterator[IPAMBlock]:
     )
 
 
-def living(block: IPAMBlock, node: str, pods: Iterable[PodSeen]) -> Iterator[str]:
-    """The pods of a Kubernetes node, not ended, that have an address of the block."""
+def living(block: IPAMBlock, departure: Departure, pods: Iterable[PodSeen]) -> Iterator[str]:
+    """The pods, not ended, that have an address of the block: those of its node, where that is known in Kubernetes.
+
+    Of an owner without a Node it is not known what Kubernetes calls it: pods of any node count, but not for what an
+    import reserved for others.
+    """
+    lent = set() if departure.version else {str(block.network[ordinal]) for ordinal in _reserved(block)}
     for pod in pods:
-        if pod.node == node and not pod.ended and any(_inside(block, text) for text in pod.ips):
+        if pod.ended or (departure.version and pod.node != departure.kubernetes):
+            continue
+        if any(_inside(block, text) for text in pod.ips if text not in lent):
             yield pod.key
 
 

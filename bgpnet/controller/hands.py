@@ -15,12 +15,14 @@ from bgpnet.controller import leaks
 from bgpnet.controller.actions import Action, Ask, Departure, Leak, Remove, SetNetwork, Write
 from bgpnet.controller.asked import Kubernetes
 from bgpnet.controller.departed import living
+from bgpnet.controller.picture import heartbeat
 from bgpnet.errors import AlreadyExists, BgpnetError, Conflict, NotFound, StoreUnreachable
 from bgpnet.kube.errors import Refused, Unreachable
 from bgpnet.kubeobjects import NETWORK_UNAVAILABLE
 from bgpnet.model import instant, kinds
 from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.node import Node
+from bgpnet.model.releaserequest import ReleaseRequest
 from bgpnet.store.repo import Repo
 
 
@@ -35,11 +37,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """An action, and what became of it; why: one sentence where it was not done."""
+    """An action, and what became of it; why: one sentence where it was not done. unheard: by the datastore."""
 
     action: Action
     outcome: Outcome
     why: str = ""
+    unheard: bool = False
 
 
 class _Passed(Exception):
@@ -60,7 +63,9 @@ class Hands:
             return Done(action, Outcome.PASSED, str(reason))
         except (AlreadyExists, Conflict, NotFound) as faster:
             return Done(action, Outcome.PASSED, str(faster))
-        except (StoreUnreachable, Unreachable) as away:
+        except StoreUnreachable as away:
+            return Done(action, Outcome.AWAY, str(away), unheard=True)
+        except Unreachable as away:
             return Done(action, Outcome.AWAY, str(away))
         except BgpnetError as problem:
             return Done(action, Outcome.FAILED, str(problem))
@@ -103,23 +108,31 @@ class Hands:
             raise _Passed(f"{leak.slot.address} was released, or is another allocation by now")
 
     def _still_gone(self, departure: Departure, resource: kinds.Resource) -> None:
-        """No Kubernetes Node, its own Node untouched, and no pod of it; its own Node goes after all its blocks."""
+        """No Kubernetes Node, its own Node untouched, and no pod of it; what pods need goes after all its blocks."""
         if self._asked.get(f"/api/v1/nodes/{departure.kubernetes}") is not None:
             raise _Passed(f"Kubernetes has Node {departure.kubernetes} by the API's own word")
         node = self._repo.find(kinds.NODE, departure.node)
         if (node.metadata.resourceVersion if node is not None else "") != departure.version:
             raise _Passed(f"Node({departure.node}) was written meanwhile: its agent may live")
         if isinstance(resource, IPAMBlock):
-            found, _ = self._asked.list("/api/v1/pods", fields=f"spec.nodeName={departure.kubernetes}")
-            if pod := next(living(resource, departure.kubernetes, map(kubeobjects.pod, found)), ""):
+            which = f"spec.nodeName={departure.kubernetes}" if departure.version else ""
+            found, _ = self._asked.list("/api/v1/pods", fields=which)
+            if pod := next(living(resource, departure, map(kubeobjects.pod, found)), ""):
                 raise _Passed(f"pod {pod} has an address of it")
-        if isinstance(resource, Node):
+        if not isinstance(resource, IPAMBlock | ReleaseRequest):
             blocks = (one for one in self._repo.list(kinds.IPAMBLOCK)[0] if isinstance(one, IPAMBlock))
             if left := [one.spec.cidr for one in blocks if one.spec.owner and one.spec.owner.name == departure.node]:
                 raise _Passed(f"it owns {', '.join(left)} still")
 
     def _set_network(self, action: SetNetwork) -> None:
-        """Only at the resourceVersion that was seen: the API refuses it where the Node is another by now."""
+        """Only at the resourceVersion that was seen: the API refuses it where the Node is another by now.
+
+        That an agent is silent, a watch may have missed: the datastore itself is asked for its last heartbeat.
+        """
+        if action.unavailable:
+            ours = self._repo.find(kinds.NODE, action.ours.metadata.name)
+            if not isinstance(ours, Node) or heartbeat(ours) != heartbeat(action.ours):
+                raise _Passed(f"the agent of node {action.ours.metadata.name} has given a sign of life")
         at = instant.stamp(self._now())
         condition = {
             "type": NETWORK_UNAVAILABLE,

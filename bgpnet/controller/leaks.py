@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from bgpnet.controller.actions import Leak
-from bgpnet.controller.picture import Key, Memory, Picture, Rules, age, kubernetes_name
+from bgpnet.controller.picture import Key, Memory, Picture, Rules, age, is_one, kubernetes_name
 from bgpnet.ipamcheck.picture import Slot
 from bgpnet.kubeobjects import PodSeen
 from bgpnet.model import instant
@@ -22,13 +22,19 @@ PRIMARY = "eth0"
 
 
 def suspects(picture: Picture, memory: Memory, rules: Rules) -> dict[Key, Leak]:
-    """Every allocation that seems to be nobody's, with the moment since which it does."""
-    if picture.cluster is None or rules.leak_grace <= 0:
+    """Every allocation that seems to be nobody's, with the moment since which it does.
+
+    On a node that is none of Kubernetes, or is called otherwise there, what pods there are is not Kubernetes' to say.
+    """
+    if picture.cluster is None or rules.leak_grace <= 0 or not is_one(picture):
         return {}
     found: dict[Key, Leak] = {}
-    names = {name: kubernetes_name(node) or name for name, node in picture.nodes.items()}
+    names = {name: kubernetes_name(node) for name, node in picture.nodes.items()}
+    strangers = {name for name, other in names.items() if not other and name not in picture.cluster.nodes}
     for group in _groups(picture.blocks):
-        node = names.get(group[0].owner, group[0].owner)
+        if group[0].owner in strangers:
+            continue
+        node = names.get(group[0].owner) or group[0].owner
         why = reason(group, node, picture.cluster.pods.get(group[0].allocation.pod))
         for slot in group if why else ():
             key = str(slot.address), slot.allocation.sequence
@@ -56,10 +62,12 @@ def reason(group: Sequence[Slot], node: str, pod: PodSeen | None) -> str:
     reserved = slot.allocation.use is Use.RESERVED
     if pod.node and node and pod.node != node and not reserved:
         return f"pod {name} is on node {pod.node}"
+    primary = reserved or any(one.allocation.ifname == PRIMARY for one in group)
+    if primary and {str(one.address) for one in group} & set(pod.ips):
+        return ""  # whatever the clocks say
     if pod.created > _since(slot) + SKEW:
         return f"pod {name} is a later one of that name, created at {instant.stamp(pod.created)}"
-    primary = reserved or any(one.allocation.ifname == PRIMARY for one in group)
-    if pod.ips and primary and not {str(one.address) for one in group} & set(pod.ips):
+    if pod.ips and primary:
         return f"pod {name} has {', '.join(pod.ips)}"
     return ""
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
+from math import inf
 from time import monotonic, time
 
-from bgpnet.controller import metrics
+from bgpnet.controller import departed, metrics
 from bgpnet.controller.actions import Leak, Remove, Write
 from bgpnet.controller.hands import Done, Hands, Outcome
 from bgpnet.controller.janitor import Plan, plan
@@ -32,16 +34,17 @@ STUCK = 180.0
 
 
 class Controller:
-    """The loop, and what is counted. `view` is filled by the feeds' threads."""
+    """The loop, and what is counted. `view` is filled by the feeds' threads. period: in seconds; 0: never."""
 
     def __init__(self, view: View, hands: Hands, rules: Rules, period: float) -> None:
         self.counts = metrics.Counts()
-        self._view, self._hands, self._rules, self._period = view, hands, rules, period
+        self._view, self._hands, self._rules, self._period = view, hands, rules, period or inf
         self._memory = Memory()
         self._suspects: Mapping[Key, Leak] = {}
         self._turned = monotonic()
         self._failures = 0
         self._said = ("", "")
+        self._stranger = ""
 
     def run(self, stop: threading.Event) -> None:
         """Until stopped."""
@@ -61,11 +64,15 @@ class Controller:
             stop.wait(pause)
 
     def turn(self) -> float:
-        """One look, one plan, carried out; returns when to look again although nothing has happened, by our clock."""
+        """One look, one plan, carried out; returns when to look again although nothing has happened, by our clock.
+
+        Infinite where only news are a reason.
+        """
         self._say_what_is_missing()
         picture = self._view.picture(time())
         if picture is None:
             return monotonic() + self._period
+        self._tell_of_a_stranger(departed.stranger(picture))
         self._memory, wished = plan(picture, self._memory, self._rules)
         self._suspects = wished.suspects or {}
         done = self.carry_out(wished, picture)
@@ -80,9 +87,12 @@ class Controller:
         found: list[Done] = []
         for action in wished.actions:
             one = self._hands.carry_out(action)
+            self._turned = monotonic()  # many actions may take their time; each of them has its deadline
             found.append(one)
             self._count(one, picture)
             _tell(one)
+            if one.unheard:  # no heartbeat came for that reason, which a watch need not have noticed
+                self._memory = replace(self._memory, pulses={})
             if one.outcome is Outcome.AWAY:
                 break
         return found
@@ -112,6 +122,12 @@ class Controller:
             elif before and not now:
                 log.info("%s is heard", source)
         self._said = missing
+
+    def _tell_of_a_stranger(self, why: str) -> None:
+        """Once, as long as it is so."""
+        if why and not self._stranger:
+            log.warning("%s", why)
+        self._stranger = why
 
     def _count(self, one: Done, picture: Picture) -> None:
         self.counts.actions[(one.action.what.split(" ")[0], one.outcome.value)] += 1

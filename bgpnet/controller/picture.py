@@ -159,3 +159,12 @@ def is_alive(picture: Picture, memory: Memory, rules: Rules, name: str) -> bool:
     if pulse.moved and silence(picture, memory, rules, name) < rules.silence:
         return True
     return abs(age(picture, pulse.heartbeat)) < rules.silence and instant.readable(pulse.heartbeat)
+
+
+def is_one(picture: Picture) -> bool:
+    """Whether datastore and Kubernetes speak of the same nodes: of some, at least.
+
+    A kubeconfig of another cluster would have every pod and every node be gone.
+    """
+    seen = picture.cluster.nodes if picture.cluster else {}
+    return any((kubernetes_name(node) or name) in seen for name, node in picture.nodes.items())

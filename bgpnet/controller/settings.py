@@ -86,7 +86,7 @@ SETTINGS: tuple[Setting, ...] = (
         "reconciler_period",
         _DEFAULT.reconciler_period,
         _duration,
-        "how often all is looked over without a reason",
+        "how often all is looked over without a reason; 0: never",
     ),
     Setting(
         "metrics_host",
@@ -101,6 +101,8 @@ SETTINGS: tuple[Setting, ...] = (
 
 _BY_ENV = {row.env: row for row in SETTINGS}
 _KNOWN = {row.env for row in config.SETTINGS} | _BY_ENV.keys() | config.NOT_SETTINGS
+_INITS = "BGPNET_IPV4POOL_"
+"""How the variables of `bgpnet init` begin, which `kubectl set env deployment/…` gives the controller, too."""
 
 
 def load(environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
@@ -128,5 +130,6 @@ def _unknown(environ: Mapping[str, str]) -> list[str]:
         f"the environment variable {name} is not a setting: remove it, or write the closest that is one, "
         f"{get_close_matches(name, _BY_ENV, n=1, cutoff=0)[0]}"
         for name, value in sorted(environ.items())
-        if name.startswith(config.PREFIX) and name not in _KNOWN and not config.is_foreign(name, value)
+        if name.startswith(config.PREFIX) and name not in _KNOWN and not name.startswith(_INITS)
+        if not config.is_foreign(name, value)
     ]

@@ -92,23 +92,44 @@ def network(picture: Picture, memory: Memory, rules: Rules) -> Iterator[Action |
     """Kubernetes Nodes whose condition NetworkUnavailable is not as our agent's life says.
 
     Calico's node clears it when it works and sets it when it is stopped; a node whose agent is silent cannot, so that
-    both are done here. Only what we called available is called unavailable.
+    both are done here. Only what we called available is called unavailable, and only while some agent is heard: where
+    all are silent, it is more likely the datastore that takes no heartbeats, and pods would have nowhere to go.
     """
+    heard = any(is_alive(picture, memory, rules, name) for name in picture.nodes)
+    for seen, node in _heard_last(picture, memory, rules):
+        if is_alive(picture, memory, rules, node.metadata.name):
+            if seen.unavailable is not False:
+                yield SetNetwork(seen, False, IS_UP, "the node's agent works", node)
+        elif seen.unavailable is False and seen.conditions[NETWORK_UNAVAILABLE].reason == IS_UP and rules.down:
+            quiet = silence(picture, memory, rules, node.metadata.name)
+            shown = f"is silent for {quiet:.0f} s" if quiet < float("inf") else "has given up the node's name"
+            action = SetNetwork(seen, True, IS_DOWN, f"the node's agent {shown}", node)
+            yield _not_yet(picture, action, quiet, rules, heard=heard) or action
+
+
+def _heard_last(picture: Picture, memory: Memory, rules: Rules) -> list[tuple[NodeSeen, Node]]:
+    """Every Kubernetes Node with its Node; where several stand for it (a former name), the livelier one."""
+    found: dict[str, tuple[tuple[bool, float], NodeSeen, Node]] = {}
     for name, node in picture.nodes.items() if picture.cluster else ():
         seen = counterpart(picture, node)
         if seen is None or node.ipv4 is None:
             continue
-        if is_alive(picture, memory, rules, name):
-            if seen.unavailable is not False:
-                yield SetNetwork(seen, False, IS_UP, "the node's agent works")
-        elif seen.unavailable is False and seen.conditions[NETWORK_UNAVAILABLE].reason == IS_UP and rules.down:
-            quiet = silence(picture, memory, rules, name)
-            if quiet >= rules.down:
-                shown = f"is silent for {quiet:.0f} s" if quiet < float("inf") else "has given up the node's name"
-                yield SetNetwork(seen, True, IS_DOWN, f"the node's agent {shown}")
-            else:
-                due = picture.clock + rules.down - quiet
-                yield Waiting("set NetworkUnavailable True", f"Kubernetes Node({seen.name})", name, "silent agent", due)
+        life = is_alive(picture, memory, rules, name), -silence(picture, memory, rules, name)
+        if seen.name not in found or life > found[seen.name][0]:
+            found[seen.name] = life, seen, node
+    return [(seen, node) for _, seen, node in found.values()]
+
+
+def _not_yet(picture: Picture, action: SetNetwork, quiet: float, rules: Rules, *, heard: bool) -> Waiting | None:
+    """Why a network is not called unavailable now, and until when."""
+    why, due = "", None
+    if rules.at_once:  # nobody has watched: this machine's clock may differ from the nodes'
+        why = f"{action.why} by this machine's clock: a controller that keeps running has to see it"
+    elif not heard:
+        why = f"{action.why}, as all others are: see that the datastore takes what agents write"
+    elif quiet < rules.down:
+        why, due = "silent agent", picture.clock + rules.down - quiet
+    return Waiting(action.what, action.object, action.node, why, due) if why else None
 
 
 def next_look(picture: Picture, memory: Memory, rules: Rules) -> list[float]:

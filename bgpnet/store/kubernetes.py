@@ -174,7 +174,7 @@ class KubernetesStore:
                 raise _not_found(key)
             if expected is not None and _revision(before) != expected:
                 raise _conflict(key, before, expected)
-        if before is not None and objects.main_part(before) == objects.main_part(item):
+        if before is not None and objects.main_part(_as_written(place, before)) == objects.main_part(item):
             return self._status(place, key, item, before)
         try:
             made = self.api.patch(place.path, objects.replacement(item, expected or ""), kind="json")
@@ -253,6 +253,14 @@ def _kind(prefix: str) -> Kind | None:
 def _entry(kind: Kind, item: Json) -> Entry:
     value = objects.to_value(kind, item)
     return Entry(objects.key(kind, item), _usual(kind, value) if kind in _BY_HAND else value, _revision(item))
+
+
+def _as_written(place: Place, item: Json) -> Json:
+    """An object as we would have written it: one that kubectl made reads the same, and is not written anew for that.
+
+    Who may write a status only would be refused (the controller, of pools), and people's own words would go.
+    """
+    return objects.from_value(place, _entry(place.kind, item).value)
 
 
 def _usual(kind: Kind, value: bytes) -> bytes:

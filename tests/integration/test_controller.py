@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import kubernetes_store
 import pytest
 from agents import eventually
-from controllers import PODS, RIGHTS, Agent, Cluster, Controller, running
+from controllers import LOOK, PODS, RIGHTS, Agent, Cluster, Controller, running
 from kube_server import ApiServer, api_server
 
 from bgpnet.model import kinds
@@ -167,9 +168,21 @@ def test_nodes_follow_their_kubernetes_nodes_and_pools_say_whether_they_serve(pl
         eventually(lambda: place.kubernetes.network("n1") == ("False", "BgpnetIsUp"), one.said)
 
 
-def allocatable(place: Place) -> str:
+@pytest.mark.parametrize("place", ["kubernetes"], indirect=True)
+def test_a_pool_that_kubectl_made_gets_its_condition_and_keeps_its_words(place: Place) -> None:
+    path, spec = "/apis/bgpnet.io/v1/ippools", {"cidr": "10.77.0.0/16", "nodeSelector": ""}
+    body = {"apiVersion": "bgpnet.io/v1", "kind": "IPPool", "metadata": {"name": "kubectl"}, "spec": spec}
+    place.server.client.request("POST", path, body)
+    before = place.server.client.request("GET", f"{path}/kubectl")
+    with running(place.controller()) as (one,):
+        eventually(lambda: allocatable(place, "kubectl") == "True OK", one.said)
+        after = place.server.client.request("GET", f"{path}/kubectl")
+        assert (after["spec"], after["metadata"]["generation"]) == (before["spec"], 1)
+
+
+def allocatable(place: Place, name: str = "pods") -> str:
     """Status and reason of the pool's condition."""
-    pool = place.repo.get(kinds.IPPOOL, "pods")
+    pool = place.repo.get(kinds.IPPOOL, name)
     assert isinstance(pool, IPPool)
     return " ".join(f"{one.status} {one.reason}" for one in (pool.status.conditions if pool.status else ()))
 
@@ -219,3 +232,34 @@ def test_without_kubernetes_only_the_datastores_own_is_done(place: Place) -> Non
     place.agents["n1"].given("gone", age=100_000)
     rows = place.controller().rows("--kubernetes", "off")
     assert [(row["action"], row["object"]) for row in rows] == [("set Allocatable in", "IPPool(pods)")]
+
+
+@on_etcd
+def test_what_may_not_be_read_is_said_and_nothing_is_done_without_it(place: Place) -> None:
+    nodes_only = {"apiGroups": [""], "resources": ["nodes"], "verbs": LOOK}
+    poor = place.server.client.account("bgpnet-system", "poor", [nodes_only])
+    leaked = place.agents["n1"].given("gone", age=600)
+    with running(Controller(place.folder, "poor", place.url, poor.kubeconfig)) as (one,):
+        eventually(lambda: "cannot list resource" in one.page("/readyz")[1], one.said)
+        eventually(lambda: "grant it in a ClusterRole, such as those in manifests/" in one.said(), one.said)
+        eventually(lambda: allocatable(place) == "True OK", one.said)
+        code, _, complaint = one.once()
+        assert (code, "cannot list resource" in complaint) == (1, True), complaint
+    assert place.agents["n1"].live() == {leaked}
+
+
+@on_etcd_or_in_soak
+def test_idle_it_takes_less_than_a_hundredth_of_a_processor(place: Place) -> None:
+    """With four heartbeats a second, as of eighty nodes."""
+    place.pod("stays")
+    with running(place.controller()) as (one,):
+        eventually(lambda: place.kubernetes.network("n2") == ("False", "BgpnetIsUp"), one.said)
+        shares: list[float] = []
+
+        def is_idle() -> bool:
+            before = one.cpu()
+            threading.Event().wait(5.0)
+            shares.append((one.cpu() - before) / 5.0)
+            return shares[-1] < 0.01
+
+        eventually(is_idle, lambda: shares, 90.0)

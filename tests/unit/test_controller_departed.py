@@ -88,6 +88,20 @@ def test_a_node_that_never_was_kubernetes_is_left_to_its_operator() -> None:
     assert told(plans(start, end)[1]) == []
 
 
+def test_a_kubernetes_that_has_none_of_our_nodes_is_another_one() -> None:
+    start = picture(node("n1"), node("n2", kubernetes=None), OWN, block("10.244.9.0/26", "n9"), nodes=like("k1", "k2"))
+    for plan in plans(start, later(start, 100_000)):
+        assert (told(plan), plan.suspects) == ([], {})
+        assert [(one.what, one.why) for one in plan.waiting] == [
+            (
+                "clean up",
+                "Kubernetes has no Node at all that the datastore knows (n1), so that nothing of nodes and pods is "
+                "cleaned up: see that datastore and kubeconfig are of one cluster",
+            )
+        ]
+    assert told(plans(replace(start, cluster=Cluster({}, like("n2"))))[0])[-1] == "write Node(n2)"
+
+
 @pytest.mark.parametrize("nodes", [None, {}])
 def test_nothing_goes_while_kubernetes_is_not_known_or_is_empty(nodes: dict[str, object] | None) -> None:
     start = picture(node("n1"), OWN, nodes={})
@@ -98,7 +112,8 @@ def test_nothing_goes_while_kubernetes_is_not_known_or_is_empty(nodes: dict[str,
 
 def test_a_block_stays_while_a_pod_of_the_node_has_an_address_of_it() -> None:
     pods = (pod("shop/web", "10.244.0.0"), pod("shop/job", "10.244.0.9", phase="Failed"), pod("a/b", "192.0.2.1"))
-    start = picture(node("n1"), node("n2"), OWN, block("10.244.0.64/26"), pods=pods, nodes=like("n2"))
+    stored = (node("n1"), node("n2"), OWN, block("10.244.0.64/26"), PEER, MINE)
+    start = picture(*stored, pods=pods, nodes=like("n2"))
     plan = plans(start, later(start, 60, "n2"))[1]
     assert told(plan) == ["delete IPAMBlock(10-244-0-64-26)"]
     assert [(one.object, one.why) for one in plan.waiting if one.what == "delete"] == [
@@ -139,3 +154,16 @@ def test_with_once_ages_are_told_by_what_is_written() -> None:
     assert told(plans(young, rules=rules)[0]) == []
     orphan = picture(node("n2"), OWN, nodes=like("n2"))
     assert told(plans(orphan, later(orphan, 100_000, "n2"), rules=rules)[1]) == []
+
+
+def test_blocks_of_an_unknown_owner_stay_while_a_pod_of_any_node_has_an_address_of_them() -> None:
+    there = pod("shop/web", "10.244.0.0", on="called-otherwise")
+    start = picture(node("n2"), OWN, pods=(there,), nodes=like("n2"))
+    late = plans(start, later(start, 900, "n2"))[1]
+    assert told(late) == []
+    assert "neither the datastore nor Kubernetes has a Node n1, and still pod shop/web on it" in [
+        one.why for one in late.waiting
+    ]
+    lent = held(block(), "shop/web", use=Use.RESERVED)
+    start = picture(node("n2"), lent, pods=(there,), nodes=like("n2"))
+    assert told(plans(start, later(start, 900, "n2"))[1]) == ["take the owner off IPAMBlock(10-244-0-0-26)"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,11 +20,12 @@ from bgpnet.controller.hands import Hands, Outcome
 from bgpnet.controller.loop import Controller
 from bgpnet.controller.picture import Rules
 from bgpnet.controller.view import KINDS, View
-from bgpnet.errors import BgpnetError, UsageError
+from bgpnet.errors import BgpnetError, StoreUnreachable, UsageError
 from bgpnet.kube.errors import Unauthorised
 from bgpnet.kube.reflector import Away, Gone, Listed, Put
 from bgpnet.kubeobjects import NodeSeen
 from bgpnet.model import instant, kinds
+from bgpnet.model.bgppeer import BGPPeer, BGPPeerSpec
 from bgpnet.model.ipamblock import IPAMBlock, Use
 from bgpnet.model.ipreservation import IPReservation, IPReservationSpec
 from bgpnet.model.kinds import Resource
@@ -31,6 +33,7 @@ from bgpnet.model.node import Node
 from bgpnet.model.releaserequest import Outcome as Answer
 from bgpnet.model.releaserequest import ReleaseRequest, ReleaseRequestSpec, ReleaseRequestStatus
 from bgpnet.model.resource import Metadata
+from bgpnet.store.api import Entry
 from bgpnet.store.memory import MemoryStore
 from bgpnet.store.repo import Repo
 
@@ -118,22 +121,36 @@ def test_nobody_there_means_later_and_a_refusal_is_told() -> None:
 
 def departed(place: Place) -> list[Action]:
     """What is to be done for n1, which the place's Kubernetes does not have."""
-    there = [place.repo.list(kind)[0] for kind in (kinds.NODE, kinds.IPAMBLOCK)]
-    start = picture(*there[0], *there[1], node("n2"), nodes=like("n2"))
+    there = [one for kind in (kinds.NODE, kinds.IPAMBLOCK, kinds.BGPPEER) for one in place.repo.list(kind)[0]]
+    start = picture(*there, node("n2"), nodes=like("n2"))
     return list(plans(start, later(start, 60, "n2"))[1].actions)
 
 
 def test_a_node_that_is_gone_is_taken_apart_and_goes_last() -> None:
-    place = Place(node("n1"), WEB)
-    own_block, own_node = departed(place)
-    assert place.does(own_node) == (Outcome.PASSED, "it owns 10.244.0.0/26 still")
+    peer = BGPPeer(metadata=Metadata(name="tor"), spec=BGPPeerSpec(node="n1", peerIP="192.0.2.250"))
+    place = Place(node("n1"), WEB, peer)
+    own_block, own_peer, own_node = departed(place)
+    for one in (own_peer, own_node):
+        assert place.does(one) == (Outcome.PASSED, "it owns 10.244.0.0/26 still")
     place.kubernetes.put_pod("shop/web", "n1", "10.244.0.0")
     assert place.does(own_block) == (Outcome.PASSED, "pod shop/web has an address of it")
     place.kubernetes.pods.clear()
     assert place.does(own_block)[0] is Outcome.DONE
     assert place.does(own_block)[0] is Outcome.PASSED
+    assert place.does(own_peer)[0] is Outcome.DONE
     assert place.does(own_node)[0] is Outcome.DONE
     assert place.repo.list(kinds.NODE)[0] == []
+
+
+def test_a_block_of_an_unknown_owner_stays_with_a_pod_that_the_api_knows_on_any_node() -> None:
+    place = Place(WEB)
+    stored = place.repo.list(kinds.IPAMBLOCK)[0]
+    start = picture(*stored, node("n2"), nodes=like("n2"))
+    (action,) = plans(start, later(start, 900, "n2"))[1].actions
+    place.kubernetes.put_pod("shop/web", "called-otherwise", "10.244.0.0")
+    assert place.does(action) == (Outcome.PASSED, "pod shop/web has an address of it")
+    place.kubernetes.pods.clear()
+    assert place.does(action)[0] is Outcome.DONE
 
 
 def test_a_node_that_is_back_by_either_word_stays() -> None:
@@ -154,11 +171,54 @@ def test_a_condition_is_set_where_the_node_is_as_it_was_seen() -> None:
     place = Place()
     place.kubernetes.put_node("n1")
     seen = NodeSeen("n1", "u-n1", version=place.kubernetes.nodes["n1"]["metadata"]["resourceVersion"])
-    action = SetNetwork(seen, False, "BgpnetIsUp", "the node's agent works")
+    action = SetNetwork(seen, False, "BgpnetIsUp", "the node's agent works", node("n1"))
     assert place.does(action)[0] is Outcome.DONE
     assert place.kubernetes.network("n1") == "False"
     assert place.does(action) == (Outcome.PASSED, "Kubernetes Node n1 was written meanwhile, or is gone")
     assert place.does(replace(action, seen=NodeSeen("n9")))[0] is Outcome.PASSED
+
+
+def test_a_silence_that_only_a_watch_has_heard_is_none() -> None:
+    place = Place(node("n1", at=NOW - 500))
+    place.kubernetes.put_node("n1")
+    seen = NodeSeen("n1", "u-n1", version=place.kubernetes.nodes["n1"]["metadata"]["resourceVersion"])
+    action = SetNetwork(seen, True, "BgpnetIsDown", "the node's agent is silent for 500 s", node("n1", at=NOW - 500))
+    late = replace(action, ours=node("n1", at=NOW - 600))
+    assert place.does(late) == (Outcome.PASSED, "the agent of node n1 has given a sign of life")
+    assert place.kubernetes.network("n1") == ""
+    assert place.does(action)[0] is Outcome.DONE
+    assert place.kubernetes.network("n1") == "True"
+
+
+class Silent(MemoryStore):
+    """A datastore that lists and then answers nothing, as an etcd without a majority does."""
+
+    def get(self, key: str) -> Entry | None:
+        raise StoreUnreachable("no answer: see to it")
+
+
+def test_silence_counts_anew_after_a_datastore_that_did_not_answer() -> None:
+    clock, kubernetes = [1_000.0], FakeKubernetes()
+    kubernetes.put_node("n1")
+    repo = Repo(Silent())
+    repo.write(new(node("n1", at=NOW - 5_000)))
+    repo.write(new(node("n2", at=time.time(), kubernetes=None)))
+    repo.write(new(pool()))
+    view, hands = View(True, lambda: clock[0]), Hands(repo, kubernetes, now=lambda: NOW)
+    for kind in KINDS:
+        view.listed(kind, repo.list(kind)[0])
+    view.pods(Listed(()))
+    condition = {"type": "NetworkUnavailable", "status": "False", "reason": "BgpnetIsUp"}
+    kubernetes.nodes["n1"]["status"] = {"conditions": [condition]}
+    view.nodes(Listed(tuple(kubernetes.nodes.values())))
+    controller = Controller(view, hands, Rules(), 300.0)
+    outcomes = []
+    for step in (0, 119, 1, 1, 118, 2):
+        clock[0] += step
+        before = controller.counts.actions["set", "away"]
+        controller.turn()
+        outcomes.append(controller.counts.actions["set", "away"] - before)
+    assert outcomes == [0, 0, 1, 0, 0, 1]
 
 
 # what is told
@@ -243,6 +303,7 @@ def test_settings_of_environment_and_flags() -> None:
         "BGPNET_METRICS_PORT": "9999",
         "BGPNET_NODE": "the agent's",
         "BGPNET_SECRET_X": "y",
+        "BGPNET_IPV4POOL_CIDR": "init's",
         "BGPNET_KUBECONFIG": "",
     }
     got = settings.load(environ, {"metrics_port": "0", "log_level": None, "kubernetes": "off"})

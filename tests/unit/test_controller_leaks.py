@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from clusters import CLOCK, NOW, RULES, Ask, Remove, Write, block, held, later, node, picture, plans, pod, told
+from clusters import CLOCK, NOW, RULES, Ask, Remove, Write, block, held, later, like, node, picture, plans, pod, told
 from msgspec import structs
 
 from bgpnet.controller.picture import Picture
@@ -64,6 +64,7 @@ def test_what_is_a_leak(pods: tuple[PodSeen, ...], why: str) -> None:
         (pod("shop/web", on=""),),
         (pod("shop/web", created=NOW - 4_990),),  # younger than the allocation by what clocks may differ
         (pod("shop/web", phase="Unknown"),),
+        (pod("shop/web", A, created=NOW - 1_000),),  # by its node's clock, which is an hour behind
     ],
 )
 def test_what_is_none(pods: tuple[PodSeen, ...]) -> None:
@@ -94,6 +95,15 @@ def test_a_cluster_that_is_not_known_for_a_while_is_no_reason_and_no_obstacle() 
     assert told(plan) == []
     assert told(plans(start, unknown)[1]) == []
     assert told(after) == [f"ask to release {A} of pod shop/web (container c-shop/web, eth0)"]
+
+
+def test_on_a_node_that_is_none_of_kubernetes_pods_are_not_kubernetes_to_say() -> None:
+    alone = picture(node("n1", kubernetes=None), node("n2"), WEB, nodes=like("n2"))
+    assert [(told(one), one.waiting) for one in plans(alone, later(alone, 900, "n1", "n2"))] == [([], ())] * 2
+    named = picture(node("n1", kubernetes=None), WEB, nodes=like("n1"))
+    assert [one.why for one in plans(named)[0].waiting] == ["pod shop/web does not exist"]
+    gone = picture(node("n1"), node("n2"), WEB, nodes=like("n2"))
+    assert "pod shop/web does not exist" in [one.why for one in plans(gone)[0].waiting]
 
 
 def test_without_leak_grace_nothing_is_looked_for() -> None:
@@ -133,8 +143,8 @@ def test_a_new_sandbox_of_the_same_pod_leaves_the_old_one_to_be_released() -> No
 
 
 def test_a_silent_owner_is_not_asked_and_one_that_is_called_otherwise_in_kubernetes_is() -> None:
-    start = picture(node("n1"), WEB)
-    silent = plans(start, later(start, 900))[1]
+    start = picture(node("n1"), node("n2"), WEB)
+    silent = plans(start, later(start, 900, "n2"))[1]
     assert [one.why for one in silent.waiting if one.what == "ask to release"] == [
         "pod shop/web does not exist; its node's agent is silent for 900 s and cannot be asked"
     ]

@@ -44,6 +44,8 @@ NAMES = ("n1", "n2", "n3")
 PODS = ("a/x", "a/y", "b/x")
 RULES = Rules(leak_grace=100.0, silence=60.0, down=120.0)
 BEAT = 20.0
+SKEWS = {"n1": 0.0, "n2": -1_000.0, "n3": 1_000.0}
+"""Seconds by which the nodes' clocks differ from everybody else's."""
 
 
 @dataclass
@@ -104,7 +106,8 @@ class Pair(RuleBasedStateMachine):
         node = data.draw(st.sampled_from(usable))
         self.kubernetes.put_pod(pod, node, "", "Pending", instant.stamp(self.now))
         block, self.count = self._block(node), self.count + 1
-        given = ipam.assign(block, Claimant(f"c{self.count}", "eth0", pod), self.now, pressed=True) if block else None
+        at = self.now + SKEWS[node]
+        given = ipam.assign(block, Claimant(f"c{self.count}", "eth0", pod), at, pressed=True) if block else None
         if given is None:
             return
         self.repo.write(given[0])
@@ -260,7 +263,7 @@ class Pair(RuleBasedStateMachine):
         return next((one for one in self._blocks() if one.spec.owner and one.spec.owner.name == node), None)
 
     def _beat(self, name: str) -> None:
-        status = NodeStatus(identity=Identity(uuid=name, heartbeat=instant.stamp(self.now)))
+        status = NodeStatus(identity=Identity(uuid=name, heartbeat=instant.stamp(self.now + SKEWS[name])))
         there = self.repo.find(kinds.NODE, name)
         ref = OrchRef(nodeName=name, orchestrator="k8s")
         spec = NodeSpec(bgp=NodeBGP(ipv4Address=f"192.0.2.{name[1:]}/24"), orchRefs=(ref,))

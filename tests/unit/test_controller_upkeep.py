@@ -139,15 +139,15 @@ def test_the_network_is_there_while_the_agent_lives() -> None:
 
 
 def test_an_agent_that_is_silent_takes_it_down_after_a_while_and_back_at_once() -> None:
-    start = picture(node("n1"))
-    up, quiet, down = plans(start, later(start, 119), later(start, 120))
+    start = picture(node("n1"), node("n2"))
+    up, quiet, down = plans(start, later(start, 119, "n2"), later(start, 120, "n2"))
     assert (told(up), up.wake) == ([], CLOCK + 120)
     assert [(waits.what, waits.at) for waits in quiet.waiting] == [("set NetworkUnavailable True", CLOCK + 120)]
     set_down = one(down)
     assert isinstance(set_down, SetNetwork)
     assert (set_down.unavailable, set_down.reason) == (True, "BgpnetIsDown")
     assert set_down.why == "the node's agent is silent for 120 s"
-    back = later(start, 300, "n1", cluster=picture(node("n1"), nodes=like("n1", n1="True")).cluster)
+    back = later(start, 300, "n1", "n2", cluster=picture(nodes=like("n1", "n2", n1="True")).cluster)
     assert told(plans(start, back)[1]) == ["set NetworkUnavailable False Kubernetes Node(n1)"]
 
 
@@ -160,8 +160,46 @@ def test_an_agent_with_a_wrong_clock_lives_when_its_heartbeat_moves() -> None:
 
 
 def test_what_others_called_available_is_theirs_and_zero_means_never() -> None:
-    start = picture(node("n1"))
-    assert told(plans(start, later(start, 900), rules=replace(RULES, down=0.0))[1]) == []
+    start = picture(node("n1"), node("n2"))
+    assert told(plans(start, later(start, 900, "n2"), rules=replace(RULES, down=0.0))[1]) == []
     others = replace(like("n1")["n1"], conditions={"NetworkUnavailable": ConditionSeen("False", "RouteCreated")})
-    start = picture(node("n1"), nodes={"n1": others})
-    assert told(plans(start, later(start, 900))[1]) == []
+    start = picture(node("n1"), node("n2"), nodes={**like("n2"), "n1": others})
+    assert told(plans(start, later(start, 900, "n2"))[1]) == []
+
+
+def test_a_look_of_once_calls_no_network_down_as_its_clock_may_be_wrong() -> None:
+    rules = replace(RULES, at_once=True)
+    start = picture(node("n1", at=NOW - 200))
+    plan = plans(start, rules=rules)[0]
+    assert told(plan) == []
+    assert [(one.what, one.at) for one in plan.waiting] == [("set NetworkUnavailable True", None)]
+    up = picture(node("n1"), nodes=like("n1", n1="True"))
+    assert told(plans(up, rules=rules)[0]) == ["set NetworkUnavailable False Kubernetes Node(n1)"]
+
+
+def test_a_node_under_its_former_name_does_not_speak_for_the_one_that_lives() -> None:
+    for former in ("a1", "z1"):
+        old, living = node(former, kubernetes="n1", at=NOW - 5_000), node("n1")
+        start = picture(old, living, node("n2"), nodes=like("n1", "n2"))
+        assert [told(one) for one in plans(start, later(start, 900, "n1", "n2"))] == [[], []]
+        down = picture(old, living, nodes=like("n1", n1="True"))
+        assert told(plans(down)[0]) == ["set NetworkUnavailable False Kubernetes Node(n1)"]
+        late = plans(start, later(start, 900, "n2"))[1]
+        assert told(late) == ["set NetworkUnavailable True Kubernetes Node(n1)"]
+
+
+def test_where_no_agent_is_heard_it_is_not_the_nodes_that_are_down() -> None:
+    start = picture(node("n1"), node("n2"))
+    plan = plans(start, later(start, 900))[1]
+    assert told(plan) == []
+    assert {(one.object, one.at, one.why) for one in plan.waiting} == {
+        (
+            f"Kubernetes Node({name})",
+            None,
+            f"{SILENT}, as all others are: see that the datastore takes what agents write",
+        )
+        for name in ("n1", "n2")
+    }
+
+
+SILENT = "the node's agent is silent for 900 s"
