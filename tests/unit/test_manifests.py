@@ -233,10 +233,10 @@ def test_removal_has_the_same_paths_and_no_token() -> None:
     pod = template(found)
     assert pod["automountServiceAccountToken"] is False
     paths = {one["hostPath"]["path"] for one in pod["volumes"] if "hostPath" in one}
-    assert paths == {"/run/bgpnet", "/var/lib/bgpnet", "/opt/cni/bin", "/etc/cni/net.d"}
+    assert paths == {"/run/bgpnet", "/var/lib/bgpnet", "/opt/cni/bin", "/etc/cni/net.d", "/run/xtables.lock"}
     for one in containers(found):
         assert one["securityContext"]["readOnlyRootFilesystem"] is True
-        assert set(one["securityContext"]["capabilities"].get("add", ())) <= {"NET_ADMIN"}
+        assert set(one["securityContext"]["capabilities"].get("add", ())) <= {"NET_ADMIN", "NET_RAW"}
     said = yaml.safe_load((MANIFESTS / "remove/kustomization.yaml").read_text())
     assert said["images"] == [{"name": "bgpnet", "newTag": VERSION}]
 
