@@ -16,6 +16,7 @@ import yaml
 
 from bgpnet import config, conflist
 from bgpnet.agent.status import NEEDED
+from bgpnet.controller import view
 from bgpnet.kernel import sysctl
 from bgpnet.model.kinds import KINDS
 from bgpnet.setup.main import command as init
@@ -291,6 +292,14 @@ def test_the_agent_reads_what_it_needs_and_writes_what_is_its_own() -> None:
         "releaserequests": {"delete"},
         "releaserequests/status": {"patch"},
     }
+
+
+def test_the_controller_reads_what_it_follows_and_no_more() -> None:
+    found = {name.removeprefix("bgpnet.io/"): verbs & READ for name, verbs in rules("bgpnet-controller").items()}
+    followed = {kind.plural: READ for kind in view.KINDS}
+    assert {name: verbs for name, verbs in found.items() if verbs} == {
+        **followed, "clusterinformations": {"get"}, "/nodes": READ, "/pods": READ,
+    }  # fmt: skip
 
 
 def test_the_controller_changes_no_pool_and_claims_no_block() -> None:
