@@ -156,12 +156,16 @@ class Cluster:
 
     def init(self, **env: str) -> str:
         """`bgpnet init`, as the controller's init container runs it."""
-        environ = {"KUBECONFIG": str(self.account("bgpnet-controller")), "BGPNET_DATASTORE": "kubernetes:", **env}
+        return self.run("bgpnet-controller", "bgpnet", "init", **env)
+
+    def run(self, account: str, module: str, *argv: str, **env: str) -> str:
+        """What one of our programs prints, as it runs in that account's container."""
+        environ = {"KUBECONFIG": str(self.account(account)), "BGPNET_DATASTORE": "kubernetes:", "COLUMNS": "200", **env}
         done = subprocess.run(
-            [sys.executable, "-m", "bgpnet", "init"], env=environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+            [sys.executable, "-m", module, *argv], env=environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
             text=True, timeout=120,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
 
@@ -216,7 +220,9 @@ def taken(cluster: Cluster, text: str) -> None:
 def kustomizations() -> list[str]:
     """Those of docs/kubernetes.md, each whole: what it leaves out is that it stands on manifests/."""
     blocks = re.findall(r"(?:^(?:    .*)?\n)+", (ROOT / "docs/kubernetes.md").read_text(), re.MULTILINE)
-    found = [textwrap.dedent(one) for one in blocks if re.search(r"^    (resources|patches):", one, re.MULTILINE)]
+    found = [
+        textwrap.dedent(one).strip() for one in blocks if re.search(r"^    (resources|patches):", one, re.MULTILINE)
+    ]
     return [one if "resources:" in one else f"resources: [bgpnet/manifests]\n{one}" for one in found]
 
 
@@ -267,6 +273,15 @@ def test_an_agent_may_do_what_agents_do_and_no_more(cluster: Cluster) -> None:
         with pytest.raises(Unauthorised):
             api.list(path)
     admin.delete(kinds.NODE, "n1")
+
+
+def test_what_people_run_in_the_agents_container_is_allowed(cluster: Cluster) -> None:
+    """docs/kubernetes.md, *Check*."""
+    assert "NAME" in cluster.run("bgpnet-node", "bgpnet_ctl", "get", "nodes")
+    cluster.run("bgpnet-node", "bgpnet_ctl", "get", "clusterinformation", "-o", "yaml")
+    cluster.run("bgpnet-node", "bgpnet_ctl", "ipam", "show", "--show-blocks")
+    assert "found 0 problems" in cluster.run("bgpnet-node", "bgpnet_ctl", "ipam", "check", "--settle", "0")
+    assert "kind: IPPool" not in cluster.run("bgpnet-node", "bgpnet_ctl", "datastore", "export")
 
 
 def test_a_password_needs_a_role_of_its_own(cluster: Cluster) -> None:

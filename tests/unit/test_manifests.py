@@ -196,9 +196,14 @@ def test_the_patches_of_the_documentation_meet_what_they_mean() -> None:
     doc = (ROOT / "docs/kubernetes.md").read_text()
     assert "initContainers/0/env/1/value, value: 10.1.0.0/16" in doc
     assert template(CONTROLLER)["initContainers"][0]["env"][1]["name"] == "BGPNET_IPV4POOL_CIDR"
-    volumes = [one["name"] for one in template(NODE)["volumes"]]
-    for number, path in re.findall(r"volumes/(\d+)/hostPath/path, value: (\S+)}", doc):
-        assert volumes[int(number)] == ("cni-conf" if path.endswith("net.d") else "cni-bin")
+    remove = next(one for one in documents(MANIFESTS / "remove/remove.yaml") if one["kind"] == "DaemonSet")
+    for one in (NODE, remove):
+        volumes = [volume["name"] for volume in template(one)["volumes"]]
+        patch = doc.partition(f"{{kind: DaemonSet, name: {one['metadata']['name']}}}\n")[2].partition("\n\n")[0]
+        found = dict(re.findall(r"volumes/(\d+)/hostPath/path, value: (\S+)}", patch))
+        assert {volumes[int(number)]: path.endswith("net.d") for number, path in found.items()} == {
+            "cni-bin": False, "cni-conf": True,
+        }  # fmt: skip
     assert template(NODE)["containers"][0]["name"] == "agent"
 
 
