@@ -145,13 +145,21 @@ class Node:
         for name in names:
             self.start(name)
 
+    def initialise(self) -> tuple[int, str]:
+        """As the DaemonSet's init container: its exit code, and what it said."""
+        return self._end(self._pod)
+
     def remove(self) -> tuple[int, str]:
         """As manifests/remove does: its exit code, and what it said."""
-        pod = pod_of("remove/remove.yaml")
+        return self._end(
+            pod_of("remove/remove.yaml"), "--volume", f"{container_image.ROOT}/manifests/remove:/remove:ro"
+        )
+
+    def _end(self, pod: dict[str, Any], *more: str) -> tuple[int, str]:
+        """The pod's init container until its end."""
         container = pod["initContainers"][0]
-        script = ["--volume", f"{container_image.ROOT}/manifests/remove:/remove:ro"]
         program = container_image.needed("docker", "docker.io")
-        argv = [program, "--host", f"unix://{SOCKET}", "run", "--rm", *self.options(pod, container), *script, IMAGE]
+        argv = [program, "--host", f"unix://{SOCKET}", "run", "--rm", *self.options(pod, container), *more, IMAGE]
         done = self.machine.lab.exec(self.machine.name, [*argv, *container["command"]])
         return done.returncode, done.stdout + done.stderr
 
@@ -224,6 +232,9 @@ def test_pods_are_wired_by_containers_without_privileges(node: tuple[Node, Machi
     first, other = node
     machine = first.machine
     before, found = machine.routes(), places(machine)
+    machine.run("sh", "-c", "mkdir -p /opt/cni/bin && chown 1000 /opt/cni/bin")
+    assert "chown root /opt/cni/bin" in first.initialise()[1]
+    machine.run("chown", "0", "/opt/cni/bin")
     first.start("install-cni")
     assert "supportedVersions" in machine.run(
         "env", "CNI_COMMAND=VERSION", "/opt/cni/bin/bgpnet", stdin='{"cniVersion":"1.0.0"}'
