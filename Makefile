@@ -3,11 +3,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help demo lab check test test-kubernetes conformance soak fuzz bench bench-kubernetes cni image labimage install manifests
-.PHONY: format clean
+.PHONY: help demo lab check test test-kubernetes test-containerlab conformance soak fuzz bench bench-kubernetes cni image
+.PHONY: labimage install manifests format clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 17
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 19
 
 demo: .demo-ready cni ## three nodes whose pods reach each other over tunl0, and a report (build/demo.json)
 	@bgpnet lab demo -t containerlab/mesh.clab.yml --out build
@@ -65,6 +65,13 @@ image: ## the container image, by docker or podman (BASE= another base, ENGINE= 
 
 labimage: image ## the same with routers of other makes, as containerlab/*.clab.yml wants it
 	@scripts/image lab
+	@shared="$$(sed -n 's|^ *- \(/run/bgpnet-[a-z]*\):.*|\1|p' containerlab/*.clab.yml)"; \
+		mkdir -p $$shared || { echo "containerlab wants these folders to be there; as root: mkdir -p" $$shared >&2; exit 1; }
+
+test-containerlab: .test-ready ## a topology of containerlab/ by the real containerlab, which has to be on PATH
+	@command -v containerlab >/dev/null || { \
+		echo "containerlab is not on PATH; install it (https://containerlab.dev/install), then run this again" >&2; exit 1; }
+	@$(PY) -m pytest tests/integration/test_image.py -q -s -k containerlab
 
 install: .demo-ready cni ## what the demo needs, and no more
 

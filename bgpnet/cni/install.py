@@ -157,6 +157,8 @@ def _refused(flag: str, folder: Path, error: OSError) -> UsageError:
     place = Path(error.filename2 or error.filename or folder)
     if error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0:
         remedy = "run this as root, or name a directory that you may write"
+    elif error.errno == errno.EACCES:
+        remedy = f"it is another user's, and this process may not override that (CAP_DAC_OVERRIDE): chown root {folder}"
     elif error.errno == errno.EROFS:
         remedy = "mount it writable, or name the directory where the container runtime looks for it"
     elif error.errno in (errno.ENOSPC, errno.EDQUOT):

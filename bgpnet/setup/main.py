@@ -8,6 +8,16 @@ import click
 
 NAME = "default-ipv4-ippool"
 ENCAPSULATIONS = ("Always", "CrossSubnet", "Never")
+WORDS = {one.lower(): one for one in ENCAPSULATIONS} | {"off": "Never", "cross-subnet": "CrossSubnet"}
+"""What Calico's node takes for them, in any case (its pkg/lifecycle/startup)."""
+
+
+class _Mode(click.Choice[str]):
+    """An encapsulation in the API's words, or Calico's."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Raises click.BadParameter."""
+        return super().convert(WORDS.get(value.lower(), value), param, ctx)
 
 
 def _variable(name: str) -> list[str]:
@@ -20,8 +30,8 @@ def _variable(name: str) -> list[str]:
 @click.option(
     "--pool-cidr", envvar=_variable("CIDR"), default="10.244.0.0/16", metavar="CIDR", help="The first pool; none: none."
 )
-@click.option("--pool-ipip", envvar=_variable("IPIP"), default="Always", type=click.Choice(ENCAPSULATIONS))
-@click.option("--pool-vxlan", envvar=_variable("VXLAN"), default="Never", type=click.Choice(ENCAPSULATIONS))
+@click.option("--pool-ipip", envvar=_variable("IPIP"), default="Always", type=_Mode(ENCAPSULATIONS))
+@click.option("--pool-vxlan", envvar=_variable("VXLAN"), default="Never", type=_Mode(ENCAPSULATIONS))
 @click.option("--pool-block-size", envvar=_variable("BLOCK_SIZE"), default=26, type=click.IntRange(20, 32))
 @click.option("--pool-nat-outgoing/--no-pool-nat-outgoing", envvar=_variable("NAT_OUTGOING"), default=True)
 @click.option("--pool-node-selector", envvar=_variable("NODE_SELECTOR"), default="all()", metavar="SELECTOR")

@@ -48,7 +48,7 @@ class Containers:
                 if bind.source.startswith("/run/"):
                     self.machine.run("mkdir", "-p", bind.source)
         if self.by:
-            self.machine.run("env", f"DOCKER_HOST=unix://{self._socket}", self.by, "deploy", "-t", str(self.file))
+            self._containerlab("deploy")
             return
         for node in self.topology.nodes.values():
             self.docker("run", "--detach", *self._options(node), node.image, *node.process)
@@ -59,7 +59,13 @@ class Containers:
 
     def destroy(self) -> None:
         """The containers, and their links with them."""
+        if self.by:
+            self._containerlab("destroy", "--cleanup", check=False)
         self.docker("rm", "--force", *(one.container for one in self.topology.nodes.values()), check=False)
+
+    def _containerlab(self, *argv: str, check: bool = True) -> None:
+        env = [f"DOCKER_HOST=unix://{self._socket}", "CLAB_LABDIR_BASE=/run"]  # or it writes where it is called
+        self.machine.run("env", *env, self.by, *argv, "-t", str(self.file), check=check)
 
     def _options(self, node: Node) -> list[str]:
         # of the keys that the lab needs not know

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from clab_docker import Containers
 from cni_list import ListCaller
 
 from bgpnet.errors import AgentAway
+from bgpnet.kernel import legacy
+from bgpnet.kernel.packets import PacketRules
 from bgpnet.version import VERSION
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
@@ -142,13 +145,21 @@ class Node:
         for name in names:
             self.start(name)
 
+    def initialise(self) -> tuple[int, str]:
+        """As the DaemonSet's init container: its exit code, and what it said."""
+        return self._end(self._pod)
+
     def remove(self) -> tuple[int, str]:
         """As manifests/remove does: its exit code, and what it said."""
-        pod = pod_of("remove/remove.yaml")
+        return self._end(
+            pod_of("remove/remove.yaml"), "--volume", f"{container_image.ROOT}/manifests/remove:/remove:ro"
+        )
+
+    def _end(self, pod: dict[str, Any], *more: str) -> tuple[int, str]:
+        """The pod's init container until its end."""
         container = pod["initContainers"][0]
-        script = ["--volume", f"{container_image.ROOT}/manifests/remove:/remove:ro"]
         program = container_image.needed("docker", "docker.io")
-        argv = [program, "--host", f"unix://{SOCKET}", "run", "--rm", *self.options(pod, container), *script, IMAGE]
+        argv = [program, "--host", f"unix://{SOCKET}", "run", "--rm", *self.options(pod, container), *more, IMAGE]
         done = self.machine.lab.exec(self.machine.name, [*argv, *container["command"]])
         return done.returncode, done.stdout + done.stderr
 
@@ -177,6 +188,7 @@ def running(made: Cluster, image: Path, name: str) -> Iterator[Node]:
     program = container_image.needed("dockerd", "docker.io")
     # what a node of Kubernetes has: propagation of mounts
     machine.run("mount", "--make-rshared", "/")
+    machine.run("touch", "/run/xtables.lock")  # FileOrCreate: docker would make a folder
     argv = [program, *container_image.ALONE, "--data-root", f"{SHARED}/docker", "--exec-root", "/run/docker-exec"]
     argv += ["--pidfile", "/run/docker.pid", "--host", f"unix://{SOCKET}", "--cgroup-parent", f"/{name}"]
     process = machine.process("dockerd", *argv)
@@ -220,6 +232,9 @@ def test_pods_are_wired_by_containers_without_privileges(node: tuple[Node, Machi
     first, other = node
     machine = first.machine
     before, found = machine.routes(), places(machine)
+    machine.run("sh", "-c", "mkdir -p /opt/cni/bin && chown 1000 /opt/cni/bin")
+    assert "chown root /opt/cni/bin" in first.initialise()[1]
+    machine.run("chown", "0", "/opt/cni/bin")
     first.start("install-cni")
     assert "supportedVersions" in machine.run(
         "env", "CNI_COMMAND=VERSION", "/opt/cni/bin/bgpnet", stdin='{"cniVersion":"1.0.0"}'
@@ -266,13 +281,44 @@ def removed(first: Node, caller: ListCaller, before: list[str], found: str) -> N
     first.docker("rm", "--force", "agent", "speaker")
     machine.run("ip", "link", "add", "cali0stranger", "type", "bridge")
     machine.run("nft", "add", "table", "inet", "bgpnet")
+    tunnel_address(machine)
+    legacy_rules(machine)
     code, said = first.remove()
     assert code == 0, said
     assert "bgpnet is off this node" in said
     assert machine.cali() == ["cali0stranger"]
     assert machine.routes() == before
     assert machine.run("nft", "list", "tables") == ""
+    assert machine.run("ip", "-4", "address", "show", "dev", "tunl0") == ""
+    left = legacy.tables(machine.run("iptables-legacy-save"))
+    assert [line for lines in left.values() for line in lines if "BGPNET" in line or "-A" in line] == [STRANGERS]
     assert places(machine) == found
+
+    tunnel_address(machine)  # the next network's, when the node boots before the DaemonSet is deleted
+    code, said = first.remove()
+    assert (code, said.splitlines()[-1]) == (0, "bgpnet is off this node")
+    assert "10.244.9.9" in machine.run("ip", "-4", "address", "show", "dev", "tunl0")
+
+
+STRANGERS = "-A FORWARD -s 198.51.100.9/32 -j ACCEPT"
+
+
+def tunnel_address(machine: Machine) -> None:
+    """A link of the tunnel's name with an address: this kernel need not have ipip."""
+    if not reached(machine, "ip", "link", "show", "tunl0"):
+        machine.run("ip", "link", "add", "tunl0", "type", "bridge")
+    machine.run("ip", "address", "add", "10.244.9.9/32", "dev", "tunl0")
+
+
+def legacy_rules(machine: Machine) -> None:
+    """What an agent writes where docker or the kernel has iptables-legacy, beside a rule of somebody else's."""
+    machine.run("iptables-legacy", *STRANGERS.split())
+    machine.run("iptables-legacy", "-P", "FORWARD", "DROP")
+    net, node = IPv4Network("10.244.0.0/16"), IPv4Address("192.0.2.2")
+    rules = PacketRules(frozenset({net}), frozenset({net}), frozenset({node}), frozenset({"tunl0"}), nat=True)
+    for script in (legacy.script(rules, {}), legacy.accept(legacy.tables(machine.run("iptables-legacy-save")))):
+        machine.run("iptables-legacy-restore", "--noflush", stdin=script)
+    assert machine.run("iptables-legacy-save").count("bgpnet") >= 5
 
 
 def places(machine: Machine) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +19,7 @@ from kube_server import ApiServer, api_server
 from programs import built
 
 from bgpnet.agent.status import NEEDED
+from bgpnet.controller import view
 from bgpnet.errors import StoreError
 from bgpnet.kube.client import Api, connect
 from bgpnet.kube.errors import Unauthorised
@@ -48,8 +51,24 @@ def kubectl(*argv: str, kubeconfig: Path | None = None, stdin: str = "") -> str:
 
 def rendered(folder: Path) -> dict[str, Object]:
     """The objects of a kustomization, by kind and name."""
-    found = yaml.safe_load_all(kubectl("kustomize", str(folder)))
-    return {f"{one['kind']}/{one['metadata']['name']}": one for one in found}
+    return named(kubectl("kustomize", str(folder)))
+
+
+def named(text: str) -> dict[str, Object]:
+    """The objects of a YAML stream, by kind and name."""
+    return {f"{one['kind']}/{one['metadata']['name']}": one for one in yaml.safe_load_all(text)}
+
+
+def own(tmp_path: Path, text: str) -> str:
+    """What a kustomization of one's own renders, in which bgpnet/manifests is ours."""
+    mine = ROOT / "build" / tmp_path.name  # kustomize takes relative folders only
+    mine.mkdir(parents=True)
+    (mine / "kustomization.yaml").write_text(text.replace("bgpnet/manifests", "../../manifests"))
+    try:
+        return kubectl("kustomize", str(mine))
+    finally:
+        (mine / "kustomization.yaml").unlink()
+        mine.rmdir()
 
 
 def environment(one: Object, name: str) -> Object:
@@ -66,14 +85,7 @@ def test_kubectl_renders_the_one_file() -> None:
 
 def test_on_etcd_there_is_nothing_of_the_datastore_kubernetes(tmp_path: Path) -> None:
     """As docs/kubernetes.md has it: a kustomization of one's own names image and etcd."""
-    mine = ROOT / "build" / tmp_path.name  # kustomize takes relative folders only
-    mine.mkdir(parents=True)
-    (mine / "kustomization.yaml").write_text(MINE)
-    try:
-        found = rendered(mine)
-    finally:
-        (mine / "kustomization.yaml").unlink()
-        mine.rmdir()
+    found = named(own(tmp_path, MINE))
     assert not [name for name in found if name.startswith("CustomResourceDefinition") or "resources" in name]
     node, controller = found["DaemonSet/bgpnet-node"], found["Deployment/bgpnet-controller"]
     name = next(one.partition("/")[2] for one in found if one.startswith("ConfigMap/bgpnet-datastore"))
@@ -89,7 +101,7 @@ def test_on_etcd_there_is_nothing_of_the_datastore_kubernetes(tmp_path: Path) ->
 
 MINE = """
 namespace: bgpnet-system
-resources: [../../manifests/etcd-tls]
+resources: [bgpnet/manifests/etcd-tls]
 images: [{name: bgpnet, newName: registry.example/net/bgpnet, newTag: 1.2.3}]
 configMapGenerator:
   - name: bgpnet-datastore
@@ -144,12 +156,16 @@ class Cluster:
 
     def init(self, **env: str) -> str:
         """`bgpnet init`, as the controller's init container runs it."""
-        environ = {"KUBECONFIG": str(self.account("bgpnet-controller")), "BGPNET_DATASTORE": "kubernetes:", **env}
+        return self.run("bgpnet-controller", "bgpnet", "init", **env)
+
+    def run(self, account: str, module: str, *argv: str, **env: str) -> str:
+        """What one of our programs prints, as it runs in that account's container."""
+        environ = {"KUBECONFIG": str(self.account(account)), "BGPNET_DATASTORE": "kubernetes:", "COLUMNS": "200", **env}
         done = subprocess.run(
-            [sys.executable, "-m", "bgpnet", "init"], env=environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
+            [sys.executable, "-m", module, *argv], env=environ | {"PYTHONPATH": str(ROOT)}, capture_output=True,
             text=True, timeout=120,
         )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.strip()
 
 
@@ -175,6 +191,44 @@ def test_both_forms_are_one_and_an_upgrade_leaves_pools_alone(cluster: Cluster) 
     cluster.kubectl("delete", pool)
     cluster.init()
     assert cluster.kubectl("get", "ippools.bgpnet.io", "-o", "name") == ""
+
+
+ELSEWHERE = """
+namespace: elsewhere
+resources: [bgpnet/manifests/{folder}]
+images: [{{name: bgpnet, newName: "registry.example:5000/net/bgpnet", newTag: 1.2.3}}]
+"""
+
+
+@pytest.mark.parametrize("folder", ["", "vxlan", "etcd", "etcd-tls", "remove"])
+def test_every_folder_is_taken_strictly_in_any_namespace(cluster: Cluster, tmp_path: Path, folder: str) -> None:
+    text = own(tmp_path, ELSEWHERE.format(folder=folder))
+    assert "bgpnet-system" not in text
+    assert set(re.findall("image: (.*)", text)) == {"registry.example:5000/net/bgpnet:1.2.3"}
+    taken(cluster, text)
+
+
+def taken(cluster: Cluster, text: str) -> None:
+    """The API server would take all of it, and knows every field."""
+    for one in named(text).values():
+        if one["kind"] == "Namespace":  # what is only tried makes none for what is in it
+            cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(one))
+    said = cluster.kubectl("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=text)
+    assert len(said.splitlines()) == len(named(text))
+
+
+def kustomizations() -> list[str]:
+    """Those of docs/kubernetes.md, each whole: what it leaves out is that it stands on manifests/."""
+    blocks = re.findall(r"(?:^(?:    .*)?\n)+", (ROOT / "docs/kubernetes.md").read_text(), re.MULTILINE)
+    found = [
+        textwrap.dedent(one).strip() for one in blocks if re.search(r"^    (resources|patches):", one, re.MULTILINE)
+    ]
+    return [one if "resources:" in one else f"resources: [bgpnet/manifests]\n{one}" for one in found]
+
+
+@pytest.mark.parametrize("text", kustomizations())
+def test_the_kustomizations_of_the_documentation(cluster: Cluster, tmp_path: Path, text: str) -> None:
+    taken(cluster, own(tmp_path, text.partition("\n\n")[0]))  # a command may follow
 
 
 OWNER = Owner(name="n1", uid="11111111-1111-4111-8111-111111111111")
@@ -221,6 +275,15 @@ def test_an_agent_may_do_what_agents_do_and_no_more(cluster: Cluster) -> None:
     admin.delete(kinds.NODE, "n1")
 
 
+def test_what_people_run_in_the_agents_container_is_allowed(cluster: Cluster) -> None:
+    """docs/kubernetes.md, *Check*."""
+    assert "NAME" in cluster.run("bgpnet-node", "bgpnet_ctl", "get", "nodes")
+    cluster.run("bgpnet-node", "bgpnet_ctl", "get", "clusterinformation", "-o", "yaml")
+    cluster.run("bgpnet-node", "bgpnet_ctl", "ipam", "show", "--show-blocks")
+    assert "found 0 problems" in cluster.run("bgpnet-node", "bgpnet_ctl", "ipam", "check", "--settle", "0")
+    assert "kind: IPPool" not in cluster.run("bgpnet-node", "bgpnet_ctl", "datastore", "export")
+
+
 def test_a_password_needs_a_role_of_its_own(cluster: Cluster) -> None:
     """As docs/kubernetes.md says it."""
     doc = (ROOT / "docs/kubernetes.md").read_text()
@@ -246,9 +309,10 @@ def test_a_password_needs_a_role_of_its_own(cluster: Cluster) -> None:
 
 def test_a_controller_may_do_what_it_does_and_no_more(cluster: Cluster) -> None:
     admin, controller = cluster.repo(), cluster.repo("bgpnet-controller")
-    for kind in kinds.KINDS:
-        if not kind.computed:
-            controller.list(kind)
+    for kind in view.KINDS:
+        _, revision = controller.list(kind)
+        assert next(iter(controller.watch(kind, revision, lambda: False))) is None, kind.plural
+    refused(controller.list, kinds.BGPFILTER)
     admin.create(Node(metadata=Metadata(name="n2")))
     controller.remove(controller.write(admin.write(BLOCK)))
     controller.remove(controller.write(REQUEST))

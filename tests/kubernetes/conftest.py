@@ -20,12 +20,13 @@ GIVEN = os.environ.get("BGPNET_KUBECONFIG", "")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Somebody's cluster is not taken apart; another network has no tests of bgpnet."""
+    """Somebody's cluster is not taken apart; another network has no tests of bgpnet; its removal comes last."""
     unwanted = {"lab"} if GIVEN else set()
     unwanted |= set() if isinstance(networks.chosen(), Bgpnet) else {"bgpnet"}
     out = [one for one in items if unwanted & set(getattr(one, "fixturenames", ()))]
     config.hook.pytest_deselected(items=out)
     items[:] = [one for one in items if one not in out]
+    items.sort(key=lambda one: one.path.name == "test_removal.py")  # what all others stand on goes last
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """containerlab/*.clab.yml beside containerlab itself: its keys, its values, and what a node's image has to bring.
 
-The real program deploys them in tests/integration/test_containerlab.py where it is on PATH.
+The real program deploys one of them in tests/integration/test_image.py where it is on PATH.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ import yaml
 
 from bgpnet import config, conflist
 from bgpnet.agent.status import NEEDED
+from bgpnet.controller import view
 from bgpnet.kernel import sysctl
 from bgpnet.model.kinds import KINDS
 from bgpnet.setup.main import command as init
@@ -195,9 +196,14 @@ def test_the_patches_of_the_documentation_meet_what_they_mean() -> None:
     doc = (ROOT / "docs/kubernetes.md").read_text()
     assert "initContainers/0/env/1/value, value: 10.1.0.0/16" in doc
     assert template(CONTROLLER)["initContainers"][0]["env"][1]["name"] == "BGPNET_IPV4POOL_CIDR"
-    volumes = [one["name"] for one in template(NODE)["volumes"]]
-    for number, path in re.findall(r"volumes/(\d+)/hostPath/path, value: (\S+)}", doc):
-        assert volumes[int(number)] == ("cni-conf" if path.endswith("net.d") else "cni-bin")
+    remove = next(one for one in documents(MANIFESTS / "remove/remove.yaml") if one["kind"] == "DaemonSet")
+    for one in (NODE, remove):
+        volumes = [volume["name"] for volume in template(one)["volumes"]]
+        patch = doc.partition(f"{{kind: DaemonSet, name: {one['metadata']['name']}}}\n")[2].partition("\n\n")[0]
+        found = dict(re.findall(r"volumes/(\d+)/hostPath/path, value: (\S+)}", patch))
+        assert {volumes[int(number)]: path.endswith("net.d") for number, path in found.items()} == {
+            "cni-bin": False, "cni-conf": True,
+        }  # fmt: skip
     assert template(NODE)["containers"][0]["name"] == "agent"
 
 
@@ -233,10 +239,10 @@ def test_removal_has_the_same_paths_and_no_token() -> None:
     pod = template(found)
     assert pod["automountServiceAccountToken"] is False
     paths = {one["hostPath"]["path"] for one in pod["volumes"] if "hostPath" in one}
-    assert paths == {"/run/bgpnet", "/var/lib/bgpnet", "/opt/cni/bin", "/etc/cni/net.d"}
+    assert paths == {"/run/bgpnet", "/var/lib/bgpnet", "/opt/cni/bin", "/etc/cni/net.d", "/run/xtables.lock"}
     for one in containers(found):
         assert one["securityContext"]["readOnlyRootFilesystem"] is True
-        assert set(one["securityContext"]["capabilities"].get("add", ())) <= {"NET_ADMIN"}
+        assert set(one["securityContext"]["capabilities"].get("add", ())) <= {"NET_ADMIN", "NET_RAW"}
     said = yaml.safe_load((MANIFESTS / "remove/kustomization.yaml").read_text())
     assert said["images"] == [{"name": "bgpnet", "newTag": VERSION}]
 
@@ -291,6 +297,14 @@ def test_the_agent_reads_what_it_needs_and_writes_what_is_its_own() -> None:
         "releaserequests": {"delete"},
         "releaserequests/status": {"patch"},
     }
+
+
+def test_the_controller_reads_what_it_follows_and_no_more() -> None:
+    found = {name.removeprefix("bgpnet.io/"): verbs & READ for name, verbs in rules("bgpnet-controller").items()}
+    followed = {kind.plural: READ for kind in view.KINDS}
+    assert {name: verbs for name, verbs in found.items() if verbs} == {
+        **followed, "clusterinformations": {"get"}, "/nodes": READ, "/pods": READ,
+    }  # fmt: skip
 
 
 def test_the_controller_changes_no_pool_and_claims_no_block() -> None:

@@ -159,3 +159,24 @@ def test_the_command_by_flags_and_by_calicos_variables(tmp_path: Path) -> None:
         found = Repo(open_store(url)).get(IPPOOL, "default-ipv4-ippool")
         assert isinstance(found, IPPool)
         assert (found.spec.ipipMode, found.spec.natOutgoing, found.spec.blockSize) == (Encap.CROSS_SUBNET, False, 26)
+
+
+@pytest.mark.parametrize(
+    ("said", "mode"),
+    [("always", "Always"), ("off", "Never"), ("Off", "Never"), ("cross-subnet", "CrossSubnet"), ("Never", "Never")],
+)
+def test_modes_in_the_words_that_calicos_node_takes(tmp_path: Path, said: str, mode: str) -> None:
+    url = f"sqlite://{tmp_path}/store.db"
+    env = {"BGPNET_DATASTORE": url, "CALICO_IPV4POOL_IPIP": said}
+    assert CliRunner().invoke(command, [], env=env, catch_exceptions=False).exit_code == 0
+    found = Repo(open_store(url)).get(IPPOOL, "default-ipv4-ippool")
+    assert isinstance(found, IPPool)
+    assert found.spec.ipipMode == mode
+
+
+def test_another_word_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    env = {"BGPNET_DATASTORE": f"sqlite://{tmp_path}/store.db", "BGPNET_IPV4POOL_VXLAN": "On"}
+    done = CliRunner().invoke(command, [], env=env)
+    assert done.exit_code == 2
+    assert "'On' is not one of" in done.output
+    assert "CrossSubnet" in done.output
