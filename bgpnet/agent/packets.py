@@ -18,13 +18,13 @@ from bgpnet.model.node import Node
 
 
 def rules(world: World) -> PacketRules | None:
-    """The wish; None while the nodes or the pools are not known: what is there stays.
+    """The wish; None while nodes, pools or the BGP configuration are not known: what is there stays.
 
     As Calico (reference 4.6): disabled pools count like all others, and pools for load balancers alone do not.
     """
     if not world.me.firewall:
         return NOTHING
-    if not world.is_synced(kinds.IPPOOL, kinds.NODE):
+    if not world.is_synced(kinds.IPPOOL, kinds.NODE, kinds.BGPCONFIGURATION):
         return None
     pools = facts.lingering_pools(world)
     nodes = _nodes(Same(facts.nodes(world)), Same(world.departed), world.me.address.ip)
@@ -42,6 +42,7 @@ def rules(world: World) -> PacketRules | None:
         tunnels=used,
         nat=bool(outgoing or used),
         bgp=_ports(world),
+        services=_services(world) if world.me.stops_service_loops else frozenset(),
     )
 
 
@@ -62,6 +63,13 @@ def _ports(world: World) -> frozenset[int]:
     """Where nodes listen for BGP."""
     own = {spec.listenPort for spec in facts.configured(world).values() if spec.listenPort}
     return frozenset({*own, facts.bgp(world).listenPort or DEFAULT_PORT})
+
+
+def _services(world: World) -> Networks:
+    """The configured service ranges."""
+    spec = facts.bgp(world)
+    blocks = (*spec.serviceClusterIPs, *spec.serviceExternalIPs, *spec.serviceLoadBalancerIPs)
+    return collapsed(ip.network(block.cidr) for block in blocks)
 
 
 @latest

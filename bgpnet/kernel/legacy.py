@@ -97,6 +97,7 @@ def parse(have: Tables) -> PacketRules | None:
         nodes=frozenset(IPv4Address(one) for one in _found(r"-s (\S+)/32 -j RETURN", _of(NODES, lines))),
         tunnels=tunnels(have),
         nat=NAT in chains,
+        services=collapsed(IPv4Network(one) for one in _found(r"-d (\S+) -j DROP", list(_of(PASSING, lines)))),
         bgp=frozenset(int(one) for one in _found(rf"-d \S+ {_TO_BGP}(\d+) -j RETURN", nat)),
     )
     wish = _chains(found)
@@ -143,7 +144,10 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
         PODS_CHAIN: (f"-p {IPIP} -j DROP", "-m rpfilter --invert -j DROP"),
         NODES: (*(f"-s {node}/32 -j RETURN" for node in nodes), "-j DROP"),
         INPUT: tuple(arriving),
-        PASSING: (f"-i {PODS} {udp} -j DROP",) if vxlan else (),
+        PASSING: (
+            *((f"-i {PODS} {udp} -j DROP",) if vxlan else ()),
+            *(f"-d {net} -j DROP" for net in sorted(rules.services)),
+        ),
     }
     if rules.nat:
         chains[NAT] = (

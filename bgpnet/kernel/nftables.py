@@ -36,6 +36,7 @@ _SETS = {
     "nodes": "type ipv4_addr;",
     "tunnels": "type ifname;",
     "bgp": "type inet_service;",
+    "services": "type ipv4_addr; flags interval;",
 }
 _HOOKS = {
     "prerouting": ("filter", "prerouting", -300),
@@ -179,6 +180,7 @@ def parse(listing: bytes) -> PacketRules | None:
             tunnels=frozenset(str(_value(one)) for one in sets["tunnels"]),
             nat="postrouting" in chains,
             bgp=frozenset(int(_value(one)) for one in sets["bgp"]),
+            services=collapsed(_networks(sets["services"])),
         )
     except ValueError:
         return None
@@ -282,6 +284,7 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
         passing += [_rule(f"iifname {PODS} udp dport {VXLAN_PORT} counter drop", "VXLAN from a pod")]
         from_pods += [_rule(f"udp dport {VXLAN_PORT} ip saddr @nodes fib daddr type local notrack", "VXLAN")]
         leaving += [_rule(f"udp dport {VXLAN_PORT} ip daddr @nodes notrack", "VXLAN")]
+    passing += [_rule("ip daddr @services counter drop", "to a Service that is not there")] if rules.services else []
     chains = {
         "pods": pods,
         "prerouting": tuple(from_pods),
@@ -322,6 +325,7 @@ def _elements(rules: PacketRules) -> Mapping[str, _Elements]:
         "nodes": rules.nodes,
         "tunnels": rules.tunnels,
         "bgp": rules.bgp,
+        "services": rules.services,
     }
 
 

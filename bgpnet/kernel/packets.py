@@ -33,8 +33,9 @@ class PacketRules:
     tunnelled packets to this node. bgp: the ports on which these speak BGP; what goes there keeps its own address, so
     that no pod passes for the peer that its node is. tunnels: our devices that are in use, or were: they stay up; what
     the node itself sends over them to a Service's pod gets the device's address, so that answers come back through it.
-    nat: whether the kernel translates addresses at all; it is left so once it was, because with its last rule the
-    kernel forgets established connections.
+    services: where Services' addresses are announced by BGP; what nobody has redirected from there would only go back
+    to the router that sent it, and is dropped. nat: whether the kernel translates addresses at all; it is left so once
+    it was, because with its last rule the kernel forgets established connections.
     """
 
     masquerade: Networks = frozenset()
@@ -43,6 +44,7 @@ class PacketRules:
     tunnels: frozenset[str] = frozenset()
     nat: bool = False
     bgp: frozenset[int] = frozenset()
+    services: Networks = frozenset()
 
 
 NOTHING = PacketRules()

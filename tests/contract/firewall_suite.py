@@ -24,7 +24,12 @@ def networks(*texts: str) -> frozenset[ip.Network]:
 
 
 def rules(
-    outgoing: str = "", inside: str = "", nodes: str = "192.0.2.1", tunnels: str = "", bgp: tuple[int, ...] = ()
+    outgoing: str = "",
+    inside: str = "",
+    nodes: str = "192.0.2.1",
+    tunnels: str = "",
+    bgp: tuple[int, ...] = (),
+    services: str = "",
 ) -> PacketRules:
     """From words."""
     used = frozenset(tunnels.split())
@@ -35,6 +40,7 @@ def rules(
         tunnels=used,
         nat=bool(outgoing or used),
         bgp=frozenset(bgp),
+        services=collapsed(ip.network(one) for one in services.split()),
     )
 
 
@@ -48,6 +54,7 @@ VALUES = {
     "nodes' addresses spared": rules("10.244.0.0/16", "10.244.0.0/16 192.0.2.1/32 192.0.2.2/32", "192.0.2.1 192.0.2.2"),
     "over tunl0": rules("", "10.244.0.0/16", "192.0.2.1 192.0.2.2", "tunl0"),
     "over vxlan": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 192.0.2.2", VXLAN),
+    "services": rules("10.244.0.0/16", "10.244.0.0/16", bgp=(179,), services="10.96.0.0/12 203.0.113.9/32"),
     "over both": rules("10.244.0.0/16", "10.244.0.0/16", "192.0.2.1 203.0.113.7", f"tunl0 {VXLAN}", (179, 1790)),
 }
 """Rules of every shape."""

@@ -120,6 +120,36 @@ def test_nodes_are_outside_unless_they_are_excluded(made: Cluster, pods: list[Po
     eventually_seen(web, n2.place, n1.address)
 
 
+def test_what_is_for_no_service_is_not_sent_back(made: Cluster, pods: list[Pod]) -> None:
+    n1, n2, outside = made.machines
+    absent, service = (Place("far", n2.place.netns, one, is_pod=False) for one in ("10.96.0.77", "10.96.0.9"))
+    n2.run("ip", "address", "add", f"{absent.address}/32", "dev", "lo")
+    n1.run("ip", "route", "add", "10.96.0.0/16", "via", n2.address)
+    outside.run("ip", "route", "add", "10.96.0.0/16", "via", n1.address)
+    n1.run("nft", "-f", "-", stdin=SERVICE_TO_A_NODE.format(service=service.address, node=n2.address))
+    packet = datagram(54, b"")
+    try:
+        assert arrives(outside.place, outside.address, absent, UDP, packet, witness=n2.place) == outside.address
+        n1.ctl("apply", "-f", "-", stdin=ANNOUNCED.format(ranges="[{cidr: 10.96.0.0/16}]"))
+        has(n1, "to a Service that is not there")
+        assert arrives(outside.place, outside.address, absent, UDP, packet, witness=n2.place) == ""
+        assert arrives(outside.place, outside.address, service, UDP, packet, witness=outside.place) == outside.address
+    finally:
+        n1.ctl("apply", "-f", "-", stdin=ANNOUNCED.format(ranges="[]"))
+        n1.run("nft", "delete", "table", "ip", "services")
+        n1.run("ip", "route", "del", "10.96.0.0/16")
+        outside.run("ip", "route", "del", "10.96.0.0/16")
+    has(n1, absent="to a Service that is not there")
+
+
+ANNOUNCED = """
+apiVersion: bgpnet.io/v1
+kind: BGPConfiguration
+metadata: {{name: default}}
+spec: {{serviceClusterIPs: {ranges}}}
+"""
+
+
 def test_a_pod_never_passes_for_the_peer_that_its_node_is(made: Cluster, pods: list[Pod]) -> None:
     """A node that takes connections from its peers' addresses would speak BGP with it."""
     n1, _, outside = made.machines

@@ -14,7 +14,7 @@ from bgpnet.agent.world import World
 from bgpnet.kernel import legacy, nftables
 from bgpnet.kernel.packets import NOTHING, PacketRules
 from bgpnet.model import kinds
-from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
+from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
 from bgpnet.model.ippool import AllowedUse, Encap
 from bgpnet.model.resource import Metadata
 
@@ -39,6 +39,8 @@ def test_nothing_is_known_before_nodes_and_pools_are() -> None:
     world = run(world, events.Listed(kinds.IPPOOL, (OUT,)))
     assert plan(world).packets is None
     world = run(world, events.Listed(kinds.NODE, ()))
+    assert plan(world).packets is None  # nor before the BGP configuration, of which ports and Services are
+    world = run(world, events.Listed(kinds.BGPCONFIGURATION, ()))
     assert said(rules(world).nodes) == "192.0.2.1"
 
 
@@ -70,6 +72,19 @@ def test_bgp_is_spoken_where_the_configuration_says() -> None:
     own = BGPConfiguration(metadata=Metadata(name="node.node2"), spec=BGPConfigurationSpec(listenPort=1791))
     world = run(synced(OUT, nodes=NODES), events.Listed(kinds.BGPCONFIGURATION, (cluster, own)))
     assert rules(world).bgp == {1790, 1791}
+
+
+def test_where_services_are_announced_nothing_is_forwarded() -> None:
+    spec = BGPConfigurationSpec(
+        serviceClusterIPs=[CidrBlock(cidr="10.96.0.0/12"), CidrBlock(cidr="fd00::/112")],
+        serviceExternalIPs=[CidrBlock(cidr="203.0.113.8/29")],
+        serviceLoadBalancerIPs=[CidrBlock(cidr="203.0.113.0/29")],
+    )
+    heard = events.Listed(kinds.BGPCONFIGURATION, (BGPConfiguration(metadata=Metadata(name="default"), spec=spec),))
+    assert rules(synced(OUT)).services == frozenset()
+    assert said(rules(run(synced(OUT), heard)).services) == "10.96.0.0/12 203.0.113.0/28"
+    unmoved = replace(fresh(), me=replace(ME, stops_service_loops=False))
+    assert rules(run(synced(OUT, start=unmoved), heard)).services == frozenset()
 
 
 def test_nodes_addresses_are_spared_where_the_agent_is_told_to() -> None:
@@ -128,6 +143,7 @@ table inet bgpnet {
 	set nodes { type ipv4_addr; elements = { 192.0.2.1, 192.0.2.2, 203.0.113.7 }; }
 	set tunnels { type ifname; }
 	set bgp { type inet_service; elements = { 179 }; }
+	set services { type ipv4_addr; flags interval; }
 	chain pods {
 		meta l4proto 4 counter drop comment "bgpnet 11694c24: IP in IP from a pod"
 		fib saddr . iif oif missing counter drop comment "bgpnet f0c82568: not the pod's own address"
