@@ -31,6 +31,8 @@ REQUIRED, OFF = "required", "off"
 """Whether packet rules are written."""
 POOLS_ONLY, POOLS_AND_HOSTS = "IPPoolsOnly", "IPPoolsAndHostIPs"
 """The values of Calico's FelixConfiguration.natOutgoingExclusions."""
+DROP, DISABLED = "Drop", "Disabled"
+"""Two of the values of Calico's FelixConfiguration.serviceLoopPrevention."""
 
 NOT_SETTINGS = frozenset({"BGPNET_SOAK", "BGPNET_UML"})
 """Variables of the project's tests and lab, which an agent started by them inherits."""
@@ -246,6 +248,12 @@ class Settings:
         _one_of(POOLS_ONLY, POOLS_AND_HOSTS),
         f"what is not masqueraded by natOutgoing: {POOLS_ONLY}, packets to addresses of any pool; {POOLS_AND_HOSTS}, "
         "those to nodes' addresses, too",
+    )
+    service_loop_prevention: str = _setting(
+        DROP,
+        _one_of(DROP, DISABLED),
+        f"packets that are forwarded to service addresses announced by BGP, and that no Service takes: {DROP}, "
+        f"or {DISABLED}, they go where the routes lead",
     )
     prefix_limit: int = _setting(
         100_000, _prefixes, "prefixes that are taken of one BGP peer; the first ones stay, the others are refused"

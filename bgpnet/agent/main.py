@@ -281,6 +281,7 @@ def _me(settings: config.Settings, uuid: str, kernel: Kernel, api: Api | None) -
         prefix_limit=settings.prefix_limit,
         firewall=settings.firewall != config.OFF,
         nat_spares_nodes=settings.nat_outgoing_exclusions == config.POOLS_AND_HOSTS,
+        stops_service_loops=settings.service_loop_prevention == config.DROP,
         rest=settings.address_rest,
         leak_grace=settings.leak_grace,
         keep=settings.address_keep,

@@ -44,7 +44,7 @@ def rules(world: World) -> PacketRules | None:
         tunnels=used,
         nat=bool(outgoing or used),
         bgp=_ports(world),
-        services=collapsed(policies.ranges(world).all()),
+        services=collapsed(policies.ranges(world).all()) if world.me.stops_service_loops else frozenset(),
     )
 
 

@@ -19,6 +19,7 @@ ip_autodetection_method BGPNET_IP_AUTODETECTION_METHOD --ip-autodetection-method
 as_number               BGPNET_AS_NUMBER               --as-number               None
 firewall                BGPNET_FIREWALL                --firewall                'required'
 nat_outgoing_exclusions BGPNET_NAT_OUTGOING_EXCLUSIONS --nat-outgoing-exclusions 'IPPoolsOnly'
+service_loop_prevention BGPNET_SERVICE_LOOP_PREVENTION --service-loop-prevention 'Drop'
 prefix_limit            BGPNET_PREFIX_LIMIT            --prefix-limit            100000
 kubernetes              BGPNET_KUBERNETES              --kubernetes              'auto'
 kubernetes_namespace    BGPNET_KUBERNETES_NAMESPACE    --kubernetes-namespace    ''

@@ -165,14 +165,14 @@ def test_the_whole_table() -> None:
     assert nftables.table(rules(synced(OUT, nodes=NODES))) == TABLE
 
 
-def serving() -> World:
+def serving(start: World | None = None) -> World:
     ranges = BGPConfigurationSpec(
         serviceClusterIPs=(CidrBlock(cidr="10.96.0.0/16"), CidrBlock(cidr="fd00:96::/112")),
         serviceExternalIPs=(CidrBlock(cidr="203.0.113.0/25"),),
         serviceLoadBalancerIPs=(CidrBlock(cidr="203.0.113.128/25"),),
     )
     return run(
-        synced(OUT),
+        synced(OUT, start=start),
         events.Changed(kinds.BGPCONFIGURATION, BGPConfiguration(metadata=Metadata(name="default"), spec=ranges)),
     )
 
@@ -189,6 +189,11 @@ def test_what_comes_for_an_address_that_no_service_has_is_dropped_where_ranges_a
     assert "-A BGPNET-SERVICES -d 203.0.113.0/24 -m conntrack --ctdir ORIGINAL -j DROP" in legacy.script(found, {})
     assert "chain unserved" not in nftables.table(rules(synced(OUT)))
     assert "delete chain inet bgpnet unserved" in nftables.script(rules(synced(OUT)), found)
+
+
+def test_it_goes_where_the_routes_lead_where_the_agent_is_told_so() -> None:
+    indifferent = replace(fresh(), me=replace(ME, stops_service_loops=False))
+    assert rules(serving(indifferent)).services == frozenset()
 
 
 def test_a_node_more_is_an_element_more() -> None:
