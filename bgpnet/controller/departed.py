@@ -46,7 +46,7 @@ def orphans(picture: Picture, memory: Memory) -> dict[str, float]:
 def stranger(picture: Picture) -> str:
     """That Kubernetes has none of the Nodes that it should have, in one sentence; empty while it has some."""
     ours = [other for node in picture.nodes.values() if (other := kubernetes_name(node))]
-    if picture.cluster is None or not ours or is_one(picture):
+    if picture.cluster is None or not picture.cluster.nodes or not ours or is_one(picture):
         return ""
     shown = f"{', '.join(ours[:3])}{' and others' if len(ours) > 3 else ''}"
     return (

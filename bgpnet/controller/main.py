@@ -23,6 +23,7 @@ from bgpnet.controller.settings import SETTINGS, Settings
 from bgpnet.errors import UsageError
 
 if TYPE_CHECKING:
+    from bgpnet.controller.hands import Hands
     from bgpnet.controller.janitor import Plan
     from bgpnet.controller.loop import Controller
     from bgpnet.controller.picture import Memory, Picture, Rules
@@ -106,7 +107,7 @@ def run(settings: Settings) -> None:
     store = LazyStore(partial(open_store, url))
     store.try_now()
     repo = Repo(store)
-    view = View(api is not None, monotonic)
+    view = View(api is not None, monotonic, keeps=_keeps(url, kubeconfig))
     controller = Controller(view, Hands(repo, api), _rules(settings), settings.reconciler_period)
     stop = threading.Event()
     log.info("datastore %s, %s", url.partition("@")[2] or url, api or NO_CLUSTER)
@@ -151,37 +152,39 @@ def once_(settings: Settings, dry_run: bool, settle: float, output: str) -> bool
         else:
             closing_.enter_context(closing(api))
         store = closing_.enter_context(closing(open_store(url)))
-        told, fine = _once(Repo(store), api, rules, settle, dry_run)
+        repo = Repo(store)
+        look = partial(_look, repo, api, _keeps(url, kubeconfig))
+        told, fine = _once(repo, api, look, rules, settle, dry_run)
     click.echo(json.dumps(told, indent=2) if output == "json" else listing.table(told), nl=output == "json")
     return fine
 
 
 def _once(
-    repo: Repo, api: Api | None, rules: Rules, settle: float, dry_run: bool
+    repo: Repo, api: Api | None, look: Callable[[], Picture], rules: Rules, settle: float, dry_run: bool
 ) -> tuple[list[dict[str, object]], bool]:
     """The rows, and whether nothing failed."""
     from bgpnet.controller import listing
+    from bgpnet.controller.hands import Hands
     from bgpnet.controller.janitor import plan
     from bgpnet.controller.picture import Memory
 
-    memory, wished = plan(_look(repo, api), Memory(), rules)
+    memory, wished = plan(look(), Memory(), rules)
     if wished.suspects:
         threading.Event().wait(settle)
-        memory, wished = plan(_look(repo, api), memory, rules)
+        memory, wished = plan(look(), memory, rules)
     if dry_run:
         return listing.rows(wished, monotonic()), True
-    return _all(repo, api, rules, memory, wished)
+    return _all(Hands(repo, api), look, rules, memory, wished)
 
 
 def _all(
-    repo: Repo, api: Api | None, rules: Rules, memory: Memory, wished: Plan
+    hands: Hands, look: Callable[[], Picture], rules: Rules, memory: Memory, wished: Plan
 ) -> tuple[list[dict[str, object]], bool]:
     """Plan after plan, until there is nothing more to do and every owner has answered; each row once."""
     from bgpnet.controller import asks, listing
-    from bgpnet.controller.hands import Hands, Outcome
+    from bgpnet.controller.hands import Outcome
     from bgpnet.controller.janitor import plan
 
-    hands = Hands(repo, api)
     told: list[dict[str, object]] = []
     fine = True
     for _ in range(ROUNDS):
@@ -189,7 +192,7 @@ def _all(
         fine = fine and not any(one.outcome in (Outcome.FAILED, Outcome.AWAY) for one in done)
         words = {place: f"{one.outcome}: {one.why}" if one.why else str(one.outcome) for place, one in enumerate(done)}
         told += [row for row in listing.rows(wished, monotonic(), words) if "outcome" in row]
-        picture = _look(repo, api)
+        picture = look()
         memory, wished = plan(picture, memory, rules)
         open_, stuck = asks.latest(picture), done and not any(one.outcome is Outcome.DONE for one in done)
         if not fine or not (open_ or wished.actions) or (stuck and not open_):
@@ -199,12 +202,12 @@ def _all(
     return [*told, *(row for row in listing.rows(wished, monotonic()) if row["inSeconds"] != 0)], fine
 
 
-def _look(repo: Repo, api: Api | None) -> Picture:
+def _look(repo: Repo, api: Api | None, keeps: bool) -> Picture:
     from bgpnet.controller import feeds
     from bgpnet.controller.view import View
     from bgpnet.errors import BgpnetError
 
-    view = View(api is not None, monotonic)
+    view = View(api is not None, monotonic, keeps=keeps)
     feeds.look(repo, api, view)
     picture = view.picture(time())
     if picture is None:
@@ -236,6 +239,14 @@ def _places(settings: Settings, environ: Mapping[str, str]) -> tuple[str, str | 
         return url, None
     named = kubeconfig or environ.get("KUBECONFIG") or environ.get("KUBERNETES_SERVICE_HOST") or inside
     return url, kubeconfig if named or Path("~/.kube/config").expanduser().is_file() else None
+
+
+def _keeps(url: str, kubeconfig: str | None) -> bool:
+    """Whether the datastore is in that very Kubernetes: only two that are named apart can be of two clusters."""
+    scheme, _, path = url.partition(":")
+    if scheme != "kubernetes" or kubeconfig is None:
+        return False
+    return path.removeprefix("//") in {kubeconfig, str(Path(kubeconfig).absolute()) if kubeconfig else ""}
 
 
 def _api(kubeconfig: str | None) -> Api | None:

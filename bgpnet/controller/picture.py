@@ -27,10 +27,11 @@ Key = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What the Kubernetes API says: pods by `namespace/name`, Nodes by name."""
+    """What the Kubernetes API says: pods by `namespace/name`, Nodes by name. keeps: it is the datastore, too."""
 
     pods: Mapping[str, PodSeen] = field(default_factory=dict)
     nodes: Mapping[str, NodeSeen] = field(default_factory=dict)
+    keeps: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,9 +163,13 @@ def is_alive(picture: Picture, memory: Memory, rules: Rules, name: str) -> bool:
 
 
 def is_one(picture: Picture) -> bool:
-    """Whether datastore and Kubernetes speak of the same nodes: of some, at least.
+    """Whether datastore and Kubernetes are of one cluster: the same API, or they speak of the same nodes, of some.
 
     A kubeconfig of another cluster would have every pod and every node be gone.
     """
-    seen = picture.cluster.nodes if picture.cluster else {}
-    return any((kubernetes_name(node) or name) in seen for name, node in picture.nodes.items())
+    cluster = picture.cluster
+    if cluster is None or not cluster.nodes:
+        return False
+    return cluster.keeps or any(
+        (kubernetes_name(node) or name) in cluster.nodes for name, node in picture.nodes.items()
+    )

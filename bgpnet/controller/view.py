@@ -43,11 +43,15 @@ _NONE: Mapping[str, str] = MappingProxyType({})
 
 
 class View:
-    """Filled by the feeds' threads, read by the loop's; `kubernetes` says whether there is such a feed."""
+    """Filled by the feeds' threads, read by the loop's.
 
-    def __init__(self, kubernetes: bool, clock: Callable[[], float]) -> None:
+    kubernetes: whether there is such a feed; keeps: whether that API is the datastore, too.
+    """
+
+    def __init__(self, kubernetes: bool, clock: Callable[[], float], *, keeps: bool = False) -> None:
         self.news = threading.Event()
         self.kubernetes = kubernetes
+        self._keeps = keeps
         self._clock = clock
         self._lock = threading.Lock()
         self._stored: dict[str, dict[str, Resource]] = {}
@@ -158,7 +162,7 @@ class View:
                 requests=cast("dict[str, ReleaseRequest]", self._of(kinds.RELEASEREQUEST)),
                 reservations=cast("dict[str, IPReservation]", self._of(kinds.IPRESERVATION)),
                 broken=self._broken,
-                cluster=Cluster(dict(self._pods or {}), dict(self._nodes or {})) if known else None,
+                cluster=Cluster(dict(self._pods or {}), dict(self._nodes or {}), self._keeps) if known else None,
             )
 
     def _of(self, kind: Kind) -> dict[str, Resource]:

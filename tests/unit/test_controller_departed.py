@@ -102,6 +102,14 @@ def test_a_kubernetes_that_has_none_of_our_nodes_is_another_one() -> None:
     assert told(plans(replace(start, cluster=Cluster({}, like("n2"))))[0])[-1] == "write Node(n2)"
 
 
+def test_a_kubernetes_that_keeps_the_datastore_is_no_other_one() -> None:
+    """All of its nodes may have been replaced at once."""
+    start = picture(node("n1"), OWN, nodes=like("k1"))
+    cluster = Cluster({}, like("k1"), keeps=True)
+    late = plans(*(replace(one, cluster=cluster) for one in (start, later(start, 900))))[-1]
+    assert told(late) == ["delete IPAMBlock(10-244-0-0-26)", "delete Node(n1)"]
+
+
 @pytest.mark.parametrize("nodes", [None, {}])
 def test_nothing_goes_while_kubernetes_is_not_known_or_is_empty(nodes: dict[str, object] | None) -> None:
     start = picture(node("n1"), OWN, nodes={})
