@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from weakref import WeakSet
 
 import httpx2 as httpx
@@ -72,6 +72,7 @@ class Door:
         problem = ""
         try:
             config, through = _configuration(access)
+            _check(str(config.cluster.server))
             parameters = ConnectionParams().httpx_params(config)
             self._client = httpx.Client(
                 base_url=config.cluster.server,
@@ -186,6 +187,13 @@ def _words(error: Exception) -> str:
 
 def _seconds(text: str | None) -> float | None:
     return float(text) if text is not None and text.isdigit() else None
+
+
+def _check(server: str) -> None:
+    """Raises ValueError for what is no URL: nobody is to wait for it to answer."""
+    parts = urlsplit(server)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not server.isprintable() or " " in server:
+        raise ValueError(f"its server {server!r} is no URL; write one like https://10.0.0.1:6443")
 
 
 def _changing(config: SingleConfig) -> bearer.TokenFile | bearer.Program | None:

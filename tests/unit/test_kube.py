@@ -103,7 +103,7 @@ def changed(**parts: object) -> dict[str, object]:
 
 
 def cluster(**more: str) -> dict[str, object]:
-    return changed(clusters=[{"name": "c", "cluster": {"server": "https://a", **more}}])
+    return changed(clusters=[{"name": "c", "cluster": {"server": "https://a"} | more}])
 
 
 WRONG: list[tuple[object, str]] = [
@@ -115,6 +115,10 @@ WRONG: list[tuple[object, str]] = [
     (
         cluster(**{"proxy-url": "socks5://x"}),
         "proxy-url of cluster 'c' is a socks5 proxy, which is not supported; write",
+    ),
+    *(
+        (cluster(server=server), f"its server {server!r} is no URL; write one like https://10.0.0.1:6443")
+        for server in ("10.0.0.1:6443", "https://", "ftp://a", "https://a b", "https://a\x7f")
     ),
     (cluster(**{"tls-server-name": "x"}), "cluster 'c' has tls-server-name, which is not supported; take it out"),
     (changed(users=[{"name": "u", "user": {"auth-provider": {"name": "gcp"}}}]), "user 'u' has auth-provider, which"),
