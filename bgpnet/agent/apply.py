@@ -96,12 +96,12 @@ def follow(before: KernelState, wish: Plan, handled: Set[str], kernel: Kernel, p
         if table is before.routes[owner]:
             continue
         delta = _difference(table, before.routes[owner], pause)
-        drops = [route for route in delta.drop.values() if not _is_over(route, handled)]
+        gone = delta.drop.values() if owner in want.sweep else ()
+        drops = [route for route in gone if not _is_over(route, handled)]
         puts = [route for route in delta.put.values() if not _is_over(route, handled)]
         if any(route.dst in wish.hold or _is_pods(owner, route) for route in (*drops, *puts)):
             return None
-        if owner in want.sweep:
-            changes += [DropRoute(owner, route) for route in sorted(drops, key=_by_destination)]
+        changes += [DropRoute(owner, route) for route in sorted(drops, key=_by_destination)]
         changes += [
             PutRoute(owner, route, new=route.dst not in before.routes[owner]) for route in sorted(puts, key=_by_gateway)
         ]
@@ -139,6 +139,12 @@ def _differ_by_routes(before: KernelState, want: KernelState, handled: Set[str])
         return False
     links = {name for name, _ in before.pods.items() ^ want.pods.items()}
     return {*links, *(key.dev for key, _ in before.neighbours.items() ^ want.neighbours.items())} <= handled
+
+
+def is_outrun(wish: Plan, before: World, now: World) -> bool:
+    """Whether a learned route that was put may have taken the place of a pod's that came since the wish's World."""
+    learned = wish.kernel.routes.get(Owner.LEARNED, {})
+    return any(ip.host(pod.address) in learned for one, pod in now.pods.items() if one not in before.pods)
 
 
 def _is_pods(owner: Owner, route: Route) -> bool:
@@ -235,9 +241,10 @@ def lost_links(plan: Plan, have: KernelState) -> dict[str, str]:
     }
 
 
-def _by_gateway(route: Route) -> tuple[str, tuple[int, int, int]]:
+def _by_gateway(route: Route) -> tuple[int, tuple[int, int, int]]:
     """Sorted by gateway, the kernel inserts thousands of routes three times faster (reference/performance.md 4)."""
-    return (str(route.hops[0].via) if route.hops else "", ip.order(route.dst))
+    via = route.hops[0].via if route.hops else None
+    return (0 if via is None else int(via), ip.order(route.dst))
 
 
 def _by_destination(route: Route) -> tuple[int, int, int]:

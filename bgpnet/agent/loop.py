@@ -17,7 +17,7 @@ from math import inf
 from time import monotonic, time
 
 from bgpnet.agent import facts, orchestrated, status
-from bgpnet.agent.apply import Applied, apply, follow, handled_by
+from bgpnet.agent.apply import Applied, apply, follow, handled_by, is_outrun
 from bgpnet.agent.events import (
     Alarm,
     Answer,
@@ -246,8 +246,7 @@ class Loop:
                 self._apply(wish, workers)
             elif changed:
                 log.info("kernel: %d changes", changed)
-                # What was learned may have come into the place of a pod whose block is ours since: a look mends it.
-                self._audit = self._audit or self._world.blocks.keys() != world.blocks.keys()
+                self._audit = self._audit or is_outrun(wish, world, self._world)
             self._plan, world = wish, self._world
         records.set(wish.records, since)
         speech.set(wish.speaker, wish.announcements, wish.unsettled, wish.held)
