@@ -30,7 +30,6 @@ FEW = 4
 
 NO_CHAIN = Chain({4: (), 6: ()})
 
-
 _BARE = (Encap.NEVER, "")
 _SILENT = (
     "has not said yet where its VXLAN tunnel ends (spec.vxlanTunnelMACAddr of its Node): "
@@ -161,11 +160,7 @@ class _Memory:
 
 
 def imported(
-    table: Table,
-    ground: Ground,
-    origins: Mapping[Address, Origin],
-    stranger: Origin,
-    pause: Pause = never,
+    table: Table, ground: Ground, origins: Mapping[Address, Origin], stranger: Origin, pause: Pause = never
 ) -> Imported:
     """All that is taken of the table. stranger: how peers count that are not in `origins` any more.
 
@@ -174,8 +169,7 @@ def imported(
     """
     memory = table.memo.get(__name__)
     before = memory if isinstance(memory, _Memory) and memory.ground == ground else None
-    judge = Judge(ground)
-    judged: dict[Address, _Judged] = {}
+    judge, judged = Judge(ground), dict[Address, _Judged]()
     for peer in table.peers():
         had = before.judged.get(peer) if before else None
         judged[peer] = _judged(judge, table.of(peer), origins.get(peer, stranger), had, pause)
@@ -233,8 +227,7 @@ def _chosen(judged: Mapping[Address, _Judged], pause: Pause) -> Imported:
             if not isinstance(outcome, Refusal):
                 rivals.setdefault(path.prefix, []).append(outcome)
     choice = _Choice(judged)
-    chosen = {prefix: choice.of(some) for prefix, some in pieces(rivals.items(), pause)}
-    return Imported(chosen, _refused(judged))
+    return Imported({prefix: choice.of(some) for prefix, some in pieces(rivals.items(), pause)}, _refused(judged))
 
 
 def _refused(judged: Mapping[Address, _Judged]) -> tuple[Refusal, ...]:

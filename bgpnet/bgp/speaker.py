@@ -16,7 +16,7 @@ from bgpnet.bgp.talk import Exports, SpeakerEvent, Talk
 from bgpnet.bgp.talk import Synced as Synced
 from bgpnet.errors import SpeakerAway
 from bgpnet.model.ip import Address, Network
-from bgpnet.pieces import Pause, never, pieces
+from bgpnet.pieces import Pause, never
 
 RETRY = 0.05
 """Seconds between two attempts to connect."""
@@ -170,11 +170,9 @@ class Speaker:
                     if not data:
                         return f"the speaker closed {self._path}; is `bgpnet speaker` running?"
                     *lines, partial = (partial + data).split(b"\n")
-                    heard_of = (
-                        event
-                        for line in pieces(lines, self._pause(), 1)
-                        for event in talk.hear(line.decode("utf-8", "replace"))
-                    )
+                    pause = self._pause()
+                    texts = (line.decode("utf-8", "replace") for line in lines)
+                    heard_of = (event for text in texts for event in talk.hear(text, pause))
                     for event in merged(heard_of):
                         self._emit(event)
                     heard = monotonic()
