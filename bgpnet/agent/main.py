@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 ADDRESS_PATIENCE = 60.0
 """Seconds that the node's address may be missing on its links (a link that comes up late) before the agent gives up."""
 LOOK = 0.2
-SWITCH = 0.0005
-"""Seconds after which a busy thread lets another run: Python's 5 ms would be most of an ADD."""
+SWITCH = 0.0002
+"""Seconds after which a busy thread lets another run: Python's 5 ms would be several ADDs. See precedence.py."""
 COLLECT = (20_000, 20, 50)
 """When Python looks for garbage that refers to itself. Ours seldom does, and each look goes through the whole World."""
 

@@ -43,13 +43,18 @@ class Precedence:
             if not self._there:
                 self._nobody.set()
 
+    @property
+    def is_anybody_there(self) -> bool:
+        """Whether a request is being worked on."""
+        return self._there > 0
+
     def giving_way(self, patience: float = PATIENCE) -> Pause:
         """For one long work: a pause that lasts while somebody is there, until the patience of this work is used up."""
         left = patience
 
         def pause() -> None:
             nonlocal left
-            if not self._there or left <= 0:
+            if left <= 0 or not self.is_anybody_there:
                 return
             began = self._clock()
             if (limit := min(left, self._came + FRESH - began)) > 0:

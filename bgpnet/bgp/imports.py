@@ -29,7 +29,6 @@ FEW = 4
 """So many times as much as all is what choosing for a few must not cost."""
 
 NO_CHAIN = Chain({4: (), 6: ()})
-
 _BARE = (Encap.NEVER, "")
 _SILENT = (
     "has not said yet where its VXLAN tunnel ends (spec.vxlanTunnelMACAddr of its Node): "
@@ -226,8 +225,8 @@ def _chosen(judged: Mapping[Address, _Judged], pause: Pause) -> Imported:
         for path, outcome in pieces(each.outcomes.values(), pause):
             if not isinstance(outcome, Refusal):
                 rivals.setdefault(path.prefix, []).append(outcome)
-    choice = _Choice(judged)
-    return Imported({prefix: choice.of(some) for prefix, some in pieces(rivals.items(), pause)}, _refused(judged))
+    choose = _Choice(judged).of
+    return Imported({prefix: choose(some) for prefix, some in pieces(rivals.items(), pause)}, _refused(judged))
 
 
 def _refused(judged: Mapping[Address, _Judged]) -> tuple[Refusal, ...]:
