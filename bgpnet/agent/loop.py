@@ -1,7 +1,8 @@
 """The loop: step every event, carry out the effects, and when all is quiet, plan once.
 
-Only one thread at a time holds the World. The loop applies the kernel's part of the plan itself: a plan carried out
-later, by another thread, would not know of a pod that is being wired meanwhile and would take it away.
+Only one thread at a time changes the World. The loop applies the kernel's part of the plan itself, and in a turn where
+pods' routes may be concerned: a plan carried out later would not know of a pod that is being wired meanwhile and would
+take it away. Other routes, of which there may be thousands, are worked out and changed beside the turn.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ class Loop:
 
     There is one turn, and whoever has it steps all events that are there: the thread that brings an event, unless
     another is at it already, which then steps this one, too. So an ADD goes from the socket's thread to a worker's and
-    from there to its answer, and waits for no third thread to wake up. Plans are made by `run`, in a turn of its own.
+    from there to its answer, and waits for no third thread to wake up. Plans are made by `run`, of the World as it was
+    when they were begun.
     """
 
     def __init__(self, world: World, kernel: Kernel, precedence: Precedence | None = None) -> None:
