@@ -77,9 +77,12 @@ class Neighbour:
     def announce(self, blocks: int) -> None:
         """So many blocks from now on."""
         self._write(blocks)
-        subprocess.run(
-            ["birdc", "-s", str(self._control), "configure"], check=True, capture_output=True, timeout=DEADLINE
-        )
+        deadline = time.monotonic() + DEADLINE
+        command = ["birdc", "-s", str(self._control), "configure"]
+        while (ran := subprocess.run(command, capture_output=True, timeout=DEADLINE, check=False)).returncode:
+            if time.monotonic() > deadline:  # the socket is there a moment before BIRD listens on it
+                raise SystemExit(f"BIRD does not take {self._conf}: {ran.stdout.decode()}{ran.stderr.decode()}")
+            time.sleep(LOOK)
 
     def arrived(self) -> int:
         """How many of them the node's kernel has."""

@@ -6,8 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from bgpnet.pieces import Pause, never, pieces
+
 K = TypeVar("K")
 V = TypeVar("V")
+
+LOOKS = 256
+"""How many comparisons are a piece of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +26,9 @@ class Delta(Generic[K, V]):
         return bool(self.put or self.drop)
 
 
-def diff(want: Mapping[K, V], have: Mapping[K, V]) -> Delta[K, V]:
+def diff(want: Mapping[K, V], have: Mapping[K, V], pause: Pause = never) -> Delta[K, V]:
     """The change that turns `have` into `want`; an equal value is left alone."""
     return Delta(
-        put={key: value for key, value in want.items() if have.get(key) != value},
-        drop={key: value for key, value in have.items() if key not in want},
+        put={key: value for key, value in pieces(want.items(), pause, LOOKS) if have.get(key) != value},
+        drop={key: value for key, value in pieces(have.items(), pause, LOOKS) if key not in want},
     )

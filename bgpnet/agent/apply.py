@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from bgpnet.agent.events import PodUnwired, PodWired, Reaped
@@ -27,6 +27,10 @@ from bgpnet.kernel.api import (
 from bgpnet.kernel.state import KernelState, Owner, PodLink, Route
 from bgpnet.model import ip
 from bgpnet.names import TUNNELS
+from bgpnet.pieces import Pause, never, pieces
+
+SLICE = 100
+"""Changes that are made at once beside pods that are being wired: the kernel's lock is theirs in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,14 @@ def handled_by(world: World, event: object) -> set[str]:
     return {world.pods[one].link for one in attachments if one in world.pods}
 
 
-def follow(before: KernelState, wish: Plan, handled: Set[str], kernel: Kernel) -> int | None:
+def follow(before: KernelState, wish: Plan, handled: Set[str], kernel: Kernel, pause: Pause = never) -> int | None:
     """Change what the wish has other than the one before, which the kernel is like: how many changes.
 
     None when it takes a look at the kernel (`apply`): something else than routes differs, or was refused. handled: pod
     links that workers have put or cut meanwhile, with their routes and neighbours. A node of 1,000 pods is read in
-    50 ms, and blocks and learned routes come one by one.
+    50 ms, and blocks and learned routes come one by one. pause: called between pieces of the work.
+
+    Workers may wire and cut pods meanwhile, later ones than the wish has: no route over a pod's link is touched here.
     """
     want = wish.kernel
     if before is want:
@@ -89,28 +95,38 @@ def follow(before: KernelState, wish: Plan, handled: Set[str], kernel: Kernel) -
     for owner, table in want.routes.items():
         if table is before.routes[owner]:
             continue
-        delta = _difference(table, before.routes[owner])
-        drops = [route for route in delta.drop.values() if not _is_over(route, handled)]
+        delta = _difference(table, before.routes[owner], pause)
+        gone = delta.drop.values() if owner in want.sweep else ()
+        drops = [route for route in gone if not _is_over(route, handled)]
         puts = [route for route in delta.put.values() if not _is_over(route, handled)]
-        if any(route.dst in wish.hold for route in (*drops, *puts)):
+        if any(route.dst in wish.hold or _is_pods(owner, route) for route in (*drops, *puts)):
             return None
-        if owner in want.sweep:
-            changes += [DropRoute(owner, route) for route in sorted(drops, key=_by_destination)]
+        changes += [DropRoute(owner, route) for route in sorted(drops, key=_by_destination)]
         changes += [
             PutRoute(owner, route, new=route.dst not in before.routes[owner]) for route in sorted(puts, key=_by_gateway)
         ]
-    try:
-        refused = kernel.change(changes) if changes else []
-    except KernelRefused:
-        return None
-    return None if refused else len(changes)
+    return len(changes) if _carried_out(changes, kernel, pause) else None
 
 
-def _difference(want: Mapping[ip.Network, Route], have: Mapping[ip.Network, Route]) -> Delta[ip.Network, Route]:
+def _carried_out(changes: Sequence[Change], kernel: Kernel, pause: Pause) -> bool:
+    """Whether nothing was refused; it is all tried in any case, unless the kernel is silent."""
+    refused = False
+    for first in range(0, len(changes), SLICE):
+        try:
+            refused = bool(kernel.change(changes[first : first + SLICE])) or refused
+        except KernelRefused:
+            return False
+        pause()
+    return not refused
+
+
+def _difference(
+    want: Mapping[ip.Network, Route], have: Mapping[ip.Network, Route], pause: Pause
+) -> Delta[ip.Network, Route]:
     """As `diff`; where it is known which few of the learned routes were made anew, only those are looked at."""
     if not (isinstance(want, Learned) and isinstance(have, Learned) and want.basis is have.mark):
-        return diff(want, have)
-    put = {dst: want[dst] for dst in want.again if dst in want and want[dst] != have.get(dst)}
+        return diff(want, have, pause)
+    put = {dst: want[dst] for dst in pieces(want.again, pause) if dst in want and want[dst] != have.get(dst)}
     return Delta(put, {dst: have[dst] for dst in want.again if dst in have and dst not in want})
 
 
@@ -123,6 +139,16 @@ def _differ_by_routes(before: KernelState, want: KernelState, handled: Set[str])
         return False
     links = {name for name, _ in before.pods.items() ^ want.pods.items()}
     return {*links, *(key.dev for key, _ in before.neighbours.items() ^ want.neighbours.items())} <= handled
+
+
+def is_outrun(wish: Plan, before: World, now: World) -> bool:
+    """Whether a learned route that was put may have taken the place of a pod's that came since the wish's World."""
+    learned = wish.kernel.routes.get(Owner.LEARNED, {})
+    return any(ip.host(pod.address) in learned for one, pod in now.pods.items() if one not in before.pods)
+
+
+def _is_pods(owner: Owner, route: Route) -> bool:
+    return owner is Owner.LOCAL and bool(route.hops)
 
 
 def _is_over(route: Route, links: Set[str]) -> bool:
@@ -215,9 +241,10 @@ def lost_links(plan: Plan, have: KernelState) -> dict[str, str]:
     }
 
 
-def _by_gateway(route: Route) -> tuple[str, tuple[int, int, int]]:
+def _by_gateway(route: Route) -> tuple[int, tuple[int, int, int]]:
     """Sorted by gateway, the kernel inserts thousands of routes three times faster (reference/performance.md 4)."""
-    return (str(route.hops[0].via) if route.hops else "", ip.order(route.dst))
+    via = route.hops[0].via if route.hops else None
+    return (0 if via is None else int(via), ip.order(route.dst))
 
 
 def _by_destination(route: Route) -> tuple[int, int, int]:

@@ -1,7 +1,8 @@
 """The loop: step every event, carry out the effects, and when all is quiet, plan once.
 
-Only one thread at a time holds the World. The loop applies the kernel's part of the plan itself: a plan carried out
-later, by another thread, would not know of a pod that is being wired meanwhile and would take it away.
+Only one thread at a time changes the World. The loop applies the kernel's part of the plan itself, and in a turn where
+pods' routes may be concerned: a plan carried out later would not know of a pod that is being wired meanwhile and would
+take it away. Other routes, of which there may be thousands, are worked out and changed beside the turn.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from math import inf
 from time import monotonic, time
 
 from bgpnet.agent import facts, orchestrated, status
-from bgpnet.agent.apply import Applied, apply, follow, handled_by
+from bgpnet.agent.apply import Applied, apply, follow, handled_by, is_outrun
 from bgpnet.agent.events import (
     Alarm,
     Answer,
@@ -37,6 +38,7 @@ from bgpnet.agent.kubeevents import DescribePod, Grievance
 from bgpnet.agent.orchestrated import Wanted
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Workers
+from bgpnet.agent.precedence import Precedence
 from bgpnet.agent.records import Records
 from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
@@ -88,11 +90,13 @@ class Loop:
 
     There is one turn, and whoever has it steps all events that are there: the thread that brings an event, unless
     another is at it already, which then steps this one, too. So an ADD goes from the socket's thread to a worker's and
-    from there to its answer, and waits for no third thread to wake up. Plans are made by `run`, in a turn of its own.
+    from there to its answer, and waits for no third thread to wake up. Plans are made by `run`, of the World as it was
+    when they were begun.
     """
 
-    def __init__(self, world: World, kernel: Kernel) -> None:
+    def __init__(self, world: World, kernel: Kernel, precedence: Precedence | None = None) -> None:
         self._world = world
+        self._precedence = precedence or Precedence()
         self._outside: Outside | None = None
         self._kernel = kernel
         self._events: deque[Happening | Asked | KernelChanged] = deque()
@@ -141,9 +145,7 @@ class Loop:
             if (left := self._until_due()) is None or left > 0:
                 wait(self._nudges, left)
                 continue
-            with self._turn:
-                if not self._stop.is_set():
-                    self._replan(workers, records, speech, guard)
+            self._replan(workers, records, speech, guard)
             self._work()
         self._turn.acquire()  # for good: whoever is stepping an event ends it, and nobody begins another
         return self.reason
@@ -220,23 +222,39 @@ class Loop:
                 workers.submit(effect, self._world.now)
 
     def _replan(self, workers: Workers, records: Records, speech: Speech, guard: Guard) -> None:
-        self._planned = monotonic()
-        since, self._dirty_since = self._dirty_since or self._planned, None
-        if self._planned - self._audited >= AUDIT:
-            self._audit = True
-        wish = plan(self._world)
-        handled, self._handled = self._handled | wish.hold_links, set()
-        changed = None if self._audit else follow(self._plan.kernel, wish, handled, self._kernel)
-        if changed is None:
-            self._apply(wish, workers)
-        elif changed:
-            log.info("kernel: %d changes", changed)
-        self._plan = wish
+        """Work out the wish, and the routes that it changes, beside the turn: ADDs step meanwhile.
+
+        What else differs from the last plan is changed in a turn, after a look at the kernel.
+        """
+        with self._turn:
+            if self._stop.is_set():
+                return
+            self._planned = monotonic()
+            since, self._dirty_since = self._dirty_since or self._planned, None
+            if self._planned - self._audited >= AUDIT:
+                self._audit = True
+            world, audit = self._world, self._audit
+            handled, self._handled = self._handled, set()
+        pause = self._precedence.giving_way()
+        wish = plan(world, pause)
+        links = handled | wish.hold_links
+        changed = None if audit else follow(self._plan.kernel, wish, links, self._kernel, pause)
+        with self._turn:
+            if self._stop.is_set():
+                return
+            if changed is None:
+                if self._world is not world:
+                    wish, self._handled = plan(self._world), set()
+                self._apply(wish, workers)
+            elif changed:
+                log.info("kernel: %d changes", changed)
+                self._audit = self._audit or is_outrun(wish, world, self._world)
+            self._plan, world = wish, self._world
         records.set(wish.records, since)
         speech.set(wish.speaker, wish.announcements, wish.unsettled, wish.held)
         guard.set(wish.packets)
         if self._outside is not None:
-            self._outside.want(orchestrated.wanted(self._world))
+            self._outside.want(orchestrated.wanted(world))
 
     def _apply(self, wish: Plan, workers: Workers) -> None:
         try:

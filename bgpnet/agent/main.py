@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 ADDRESS_PATIENCE = 60.0
 """Seconds that the node's address may be missing on its links (a link that comes up late) before the agent gives up."""
 LOOK = 0.2
-SWITCH = 0.0005
-"""Seconds after which a busy thread lets another run: Python's 5 ms would be most of an ADD."""
+SWITCH = 0.0002
+"""Seconds after which a busy thread lets another run: Python's 5 ms would be several ADDs. See precedence.py."""
 COLLECT = (20_000, 20, 50)
 """When Python looks for garbage that refers to itself. Ours seldom does, and each look goes through the whole World."""
 
@@ -128,6 +128,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     from bgpnet.agent.journal import Journal, Kept, belongs, restore
     from bgpnet.agent.loop import Loop
     from bgpnet.agent.pods import Workers
+    from bgpnet.agent.precedence import Precedence
     from bgpnet.agent.records import Records
     from bgpnet.agent.server import Server
     from bgpnet.agent.speech import Speech
@@ -174,13 +175,14 @@ def _run(settings: config.Settings, uuid: str) -> str:
     store = LazyStore(partial(open_store, settings.datastore))
     store.try_now()
     repo = Repo(store)
-    loop = Loop(world, kernel)
+    precedence = Precedence()
+    loop = Loop(world, kernel, precedence)
     loop.emit(KernelLooked(facts.seen(kernel.read())))
     kernel.reap(abandoned=True)
-    server = Server(Path(settings.agent_socket), loop.emit)
+    server = Server(Path(settings.agent_socket), loop.emit, precedence)
     server.listen()
     workers = Workers(kernel, journal, repo, loop.emit, server.netns, settings.workers)
-    speaker = Speaker(settings.speaker_socket, loop.emit)
+    speaker = Speaker(settings.speaker_socket, loop.emit, pause=precedence.giving_way)
     guard = Guard(LinuxFirewall(), loop.emit)
     speech = Speech(speaker, run_dir / "exabgp.conf", Path(settings.speaker_socket))
     stop = threading.Event()

@@ -26,6 +26,7 @@ from bgpnet.model.ipamblock import IPAMBlock
 from bgpnet.model.kinds import Resource
 from bgpnet.model.node import Identity, Node, NodeBGP, NodeStatus
 from bgpnet.model.resource import Metadata
+from bgpnet.pieces import Pause, never
 
 HEARTBEAT = 20.0
 """Seconds between two heartbeats of a Node; a name is free after three that did not come."""
@@ -57,11 +58,11 @@ class Plan:
     packets: PacketRules | None = None
 
 
-def plan(world: World) -> Plan:
-    """Everything that should exist in this World."""
+def plan(world: World, pause: Pause = never) -> Plan:
+    """Everything that should exist in this World. pause: called between pieces of what takes long."""
     found = peers.of(world)
-    taken = policies.learned(world, found)
-    learned = policies.routes(taken, world.me.uplink) if taken is not None else {}
+    taken = policies.learned(world, found, pause)
+    learned = policies.routes(taken, world.me.uplink, pause) if taken is not None else {}
     ways = peers.routes(world, found)
     routes: dict[Owner, Mapping[ip.Network, Route]] = {Owner.LOCAL: local_routes(world)}
     if taken is not None or ways:

@@ -24,6 +24,7 @@ from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec, CidrBlock
 from bgpnet.model.ippool import IPPool
 from bgpnet.model.service import EXCLUDED, Endpoint, Service
+from bgpnet.pieces import Pause, never, pieces
 
 
 def filters_known(world: World, found: Peerings) -> bool:
@@ -31,11 +32,11 @@ def filters_known(world: World, found: Peerings) -> bool:
     return world.is_synced(kinds.BGPFILTER) or not any(one.filters for one in found.neighbours)
 
 
-def learned(world: World, found: Peerings | None) -> Imported | None:
-    """What of the learned is taken; None while that cannot be known."""
+def learned(world: World, found: Peerings | None, pause: Pause = never) -> Imported | None:
+    """What of the learned is taken; None while that cannot be known. pause: called between pieces of the work."""
     if world.table is None or found is None or not world.is_synced(kinds.IPPOOL) or not filters_known(world, found):
         return None
-    return imported(world.table, ground(world, found), origins(world, found), Origin(facts.own_as(world)))
+    return imported(world.table, ground(world, found), origins(world, found), Origin(facts.own_as(world)), pause)
 
 
 def ground(world: World, found: Peerings) -> Ground:
@@ -182,7 +183,7 @@ class Learned(dict[ip.Network, Route]):
         self.mark, self.basis, self.again = mark, basis, again
 
 
-def routes(taken: Imported, uplink: str) -> Mapping[ip.Network, Route]:
+def routes(taken: Imported, uplink: str, pause: Pause = never) -> Mapping[ip.Network, Route]:
     """What is taken, as kernel routes: several next hops where several peers share a prefix.
 
     The same object for the same: every pod is a reason to plan, and of thousands of learned routes none is concerned.
@@ -198,7 +199,7 @@ def routes(taken: Imported, uplink: str) -> Mapping[ip.Network, Route]:
     else:
         found, again, last = Learned({}, taken.mark, None, frozenset()), taken.chosen.keys(), None
     hops: _Hops = last.hops if last is not None else {}
-    for prefix in again:
+    for prefix in pieces(again, pause):
         if ways := taken.chosen.get(prefix):
             found[prefix] = Route(prefix, _hops(ways, uplink, hops))
         else:

@@ -28,14 +28,13 @@ def latest(function: Callable[P, T]) -> Callable[P, T]:
     """Keeps what the function returned last, for the same arguments: compared, which is quick for the same objects,
     and not hashed, which for networks is not.
     """
-    asked: object = None
-    found: list[T] = []
+    last: tuple[object, T] | None = None
 
     def ask(*args: P.args, **kwargs: P.kwargs) -> T:
-        nonlocal asked
-        if asked != (args, kwargs):
-            found[:] = [function(*args, **kwargs)]
-            asked = (args, kwargs)
-        return found[0]
+        nonlocal last
+        kept = last  # in one piece: another thread may ask meanwhile
+        if kept is None or kept[0] != (args, kwargs):
+            kept = last = ((args, kwargs), function(*args, **kwargs))
+        return kept[1]
 
     return ask

@@ -22,6 +22,7 @@ from typing import Protocol
 
 from bgpnet import cnispec, wire
 from bgpnet.agent.events import Asked, CniAsked, Event
+from bgpnet.agent.precedence import Precedence
 from bgpnet.cnispec import BAD_ENVIRONMENT, TRY_AGAIN
 from bgpnet.errors import CniError, UsageError
 from bgpnet.threads import start
@@ -50,9 +51,14 @@ class Reply(Protocol):
 
 
 class Connection:
-    """An accepted client; `netns` is the descriptor that came with its request, `deadline` when that must be whole."""
+    """An accepted client; `netns` is the descriptor that came with its request, `deadline` when that must be whole.
 
-    def __init__(self, client: socket.socket) -> None:
+    It goes first from now on, until it is answered, or told to take its time.
+    """
+
+    def __init__(self, client: socket.socket, precedence: Precedence) -> None:
+        self._precedence: Precedence | None = precedence
+        precedence.came()
         client.setblocking(False)
         self.netns: int | None = None
         self.deadline = monotonic() + READ_DEADLINE
@@ -110,6 +116,13 @@ class Connection:
         if self.netns is not None:
             os.close(self.netns)
             self.netns = None
+        self.take_time()
+
+    def take_time(self) -> None:
+        """Nobody need go out of its way any more."""
+        if self._precedence is not None:
+            self._precedence.went()
+            self._precedence = None
 
     def _take_descriptor(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         for level, kind, data in ancillary:
@@ -143,8 +156,9 @@ class Tombstone:
 class Server:
     """The socket and who waits for an answer on it."""
 
-    def __init__(self, path: Path, emit: Emit) -> None:
+    def __init__(self, path: Path, emit: Emit, precedence: Precedence | None = None) -> None:
         self._path = path
+        self._precedence = precedence or Precedence()
         self._emit = emit
         self._numbers = itertools.count(1)
         self._replies: dict[int, Reply] = {}
@@ -205,7 +219,7 @@ class Server:
 
     def _accept(self, listener: socket.socket) -> Connection | None:
         try:
-            return Connection(listener.accept()[0])
+            return Connection(listener.accept()[0], self._precedence)
         except OSError as problem:  # descriptors ran out, say; who waits in the backlog is served later
             log.warning("a client could not be accepted: %s", problem.strerror)
             self._pause.wait(1.0)
@@ -221,6 +235,7 @@ class Server:
             if kind is wire.Kind.CNI:
                 self._cni(connection, body)
             else:
+                connection.take_time()
                 question = _question(body)
                 self._emit(Asked(self._register(connection), question))
         except wire.BadFrame as problem:

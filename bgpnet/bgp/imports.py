@@ -20,6 +20,7 @@ from bgpnet.model import ip
 from bgpnet.model.ip import Address, Interface, Network
 from bgpnet.model.ippool import Encap
 from bgpnet.names import VXLAN
+from bgpnet.pieces import Pause, never, pieces
 
 PREFIX_LIMIT = 100_000
 """Prefixes that are taken of one peer; the first ones stay."""
@@ -28,8 +29,6 @@ FEW = 4
 """So many times as much as all is what choosing for a few must not cost."""
 
 NO_CHAIN = Chain({4: (), 6: ()})
-
-
 _BARE = (Encap.NEVER, "")
 _SILENT = (
     "has not said yet where its VXLAN tunnel ends (spec.vxlanTunnelMACAddr of its Node): "
@@ -159,33 +158,34 @@ class _Memory:
     imported: Imported
 
 
-def imported(table: Table, ground: Ground, origins: Mapping[Address, Origin], stranger: Origin) -> Imported:
+def imported(
+    table: Table, ground: Ground, origins: Mapping[Address, Origin], stranger: Origin, pause: Pause = never
+) -> Imported:
     """All that is taken of the table. stranger: how peers count that are not in `origins` any more.
 
     Only what changed since the last time is judged anew: 10,000 paths are judged once, not with every plan. And where
-    few prefixes changed, only those are chosen for again.
+    few prefixes changed, only those are chosen for again. pause: called between pieces of the work.
     """
     memory = table.memo.get(__name__)
     before = memory if isinstance(memory, _Memory) and memory.ground == ground else None
-    judge = Judge(ground)
-    judged: dict[Address, _Judged] = {}
+    judge, judged = Judge(ground), dict[Address, _Judged]()
     for peer in table.peers():
         had = before.judged.get(peer) if before else None
-        judged[peer] = _judged(judge, table.of(peer), origins.get(peer, stranger), had)
+        judged[peer] = _judged(judge, table.of(peer), origins.get(peer, stranger), had, pause)
     if before is not None and len(judged) == len(before.judged):
         changed = [one for peer, one in judged.items() if one is not before.judged.get(peer)]
         if not changed:
             return before.imported
         if (again := _touched(changed, before, judged)) is not None:
-            found = _rechosen(judged, again, before.imported)
+            found = _rechosen(judged, again, before.imported, pause)
             table.memo[__name__] = _Memory(ground, judged, found)
             return found
-    found = _chosen(judged)
+    found = _chosen(judged, pause)
     table.memo[__name__] = _Memory(ground, judged, found)
     return found
 
 
-def _judged(judge: Judge, paths: Mapping[Key, Path], origin: Origin, had: _Judged | None) -> _Judged:
+def _judged(judge: Judge, paths: Mapping[Key, Path], origin: Origin, had: _Judged | None, pause: Pause) -> _Judged:
     known: Mapping[Key, tuple[Path, Outcome]] = {}
     if had is not None and had.origin == origin:
         if had.paths is paths:
@@ -194,7 +194,7 @@ def _judged(judge: Judge, paths: Mapping[Key, Path], origin: Origin, had: _Judge
     outcomes: dict[Key, tuple[Path, Outcome]] = {}
     touched: list[Network] = []
     several = False
-    for number, (key, path) in enumerate(paths.items()):
+    for number, (key, path) in enumerate(pieces(paths.items(), pause)):
         one = known.get(key)
         if one is None or one[0] is not path or (number >= judge.limit) is not _is_surplus(one[1]):
             one = (path, judge.judge(path, origin) if number < judge.limit else _surplus(path, judge.limit))
@@ -219,24 +219,24 @@ def _touched(
     return again if len(again) * len(judged) * FEW < len(before.imported.chosen) else None
 
 
-def _chosen(judged: Mapping[Address, _Judged]) -> Imported:
+def _chosen(judged: Mapping[Address, _Judged], pause: Pause) -> Imported:
     rivals: dict[Network, list[Accepted]] = {}
     for each in judged.values():
-        for path, outcome in each.outcomes.values():
+        for path, outcome in pieces(each.outcomes.values(), pause):
             if not isinstance(outcome, Refusal):
                 rivals.setdefault(path.prefix, []).append(outcome)
-    choice = _Choice(judged)
-    return Imported({prefix: choice.of(some) for prefix, some in rivals.items()}, _refused(judged))
+    choose = _Choice(judged).of
+    return Imported({prefix: choose(some) for prefix, some in pieces(rivals.items(), pause)}, _refused(judged))
 
 
 def _refused(judged: Mapping[Address, _Judged]) -> tuple[Refusal, ...]:
     return tuple(refusal for each in judged.values() for refusal in each.refused)
 
 
-def _rechosen(judged: Mapping[Address, _Judged], again: frozenset[Network], before: Imported) -> Imported:
+def _rechosen(judged: Mapping[Address, _Judged], again: frozenset[Network], before: Imported, pause: Pause) -> Imported:
     """As before, but for these prefixes."""
     chosen, choice = dict(before.chosen), _Choice(judged)
-    for prefix in again:
+    for prefix in pieces(again, pause):
         rivals = [
             one[1]
             for each in judged.values()

@@ -16,6 +16,7 @@ from bgpnet.bgp.rib import ORIGINS, Key, Path
 from bgpnet.bgp.rib import Update as Update  # the table's, and an event here
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Network
+from bgpnet.pieces import Pause, never, pieces
 
 _KEPT = ("closing connection", "notification sent (4,0)", "stop, message [shutting down]", "graceful restarted")
 _WELL_KNOWN = {
@@ -184,8 +185,8 @@ Event = (
 )
 
 
-def parse(line: str) -> Event | None:
-    """What a line says; None for an empty one. Never raises."""
+def parse(line: str, pause: Pause = never) -> Event | None:
+    """What a line says; None for an empty one. Never raises. pause: called between pieces of a long UPDATE."""
     line = line.strip()
     if not line:
         return None
@@ -199,6 +200,8 @@ def parse(line: str) -> Event | None:
             return Neighbours(tuple(map(_peer_state, said)))
         if "route" in said:
             return Dumped(_dumped(said), "origin" in said["route"]["attributes"])
+        if said["type"] == "update":
+            return _update(said, pause) or Unknown(line)
         return _TYPES[said["type"]](said) or Unknown(line)
     except (msgspec.DecodeError, KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError):
         return Unknown(line)
@@ -273,7 +276,7 @@ def _open(said: Any) -> Event | None:
     )
 
 
-def _update(said: Any) -> Event | None:
+def _update(said: Any, pause: Pause) -> Event | None:
     if said["neighbor"]["direction"] != "receive":
         return None
     message = said["neighbor"]["message"]
@@ -284,11 +287,11 @@ def _update(said: Any) -> Event | None:
     told = update.get("attribute", {})
     valid = told.get("origin", _NO_ORIGIN) != _NO_ORIGIN
     attributes = _attributes(told if valid else {**told, "origin": "igp"}, _external(said["neighbor"]))
-    withdrawn = [_nlri(route) for routes in update.get("withdraw", {}).values() for route in _list(routes)]
+    withdrawn = [_nlri(one) for routes in update.get("withdraw", {}).values() for one in pieces(_list(routes), pause)]
     announced: list[Path] = []
     for next_hops in update.get("announce", {}).values():
         for next_hop, routes in next_hops.items():
-            keys = map(_nlri, _list(routes))
+            keys = map(_nlri, pieces(_list(routes), pause))
             if not valid or next_hop == _NO_NEXT_HOP:  # to be treated as withdrawn (RFC 7606, 3 d and 7.1)
                 withdrawn += keys
                 continue
@@ -389,7 +392,7 @@ def _refresh(said: Any) -> Event | None:
     return RefreshRequest(_peer(said), f"{told['afi']} {told['safi']}", str(told["subtype"]))
 
 
-_TYPES = {"state": _state, "open": _open, "update": _update, "notification": _notification, "refresh": _refresh}
+_TYPES = {"state": _state, "open": _open, "notification": _notification, "refresh": _refresh}
 
 
 def _peer_state(said: Any) -> PeerState:

@@ -16,6 +16,7 @@ from bgpnet.bgp.talk import Exports, SpeakerEvent, Talk
 from bgpnet.bgp.talk import Synced as Synced
 from bgpnet.errors import SpeakerAway
 from bgpnet.model.ip import Address, Network
+from bgpnet.pieces import Pause, never
 
 RETRY = 0.05
 """Seconds between two attempts to connect."""
@@ -30,9 +31,19 @@ CHUNK = 1 << 18
 
 
 class Speaker:
-    """The speaker behind the socket. `emit` is called in the thread of `run` and must not block."""
+    """The speaker behind the socket. `emit` is called in the thread of `run` and must not block.
 
-    def __init__(self, socket_path: Path | str, emit: Callable[[SpeakerEvent], None], answer: float = ANSWER) -> None:
+    pause: makes a pause for each long work, to be called between its pieces.
+    """
+
+    def __init__(
+        self,
+        socket_path: Path | str,
+        emit: Callable[[SpeakerEvent], None],
+        answer: float = ANSWER,
+        pause: Callable[[], Pause] = lambda: never,
+    ) -> None:
+        self._pause = pause
         self._path = str(socket_path)
         self._emit = emit
         self._answer = answer
@@ -159,7 +170,9 @@ class Speaker:
                     if not data:
                         return f"the speaker closed {self._path}; is `bgpnet speaker` running?"
                     *lines, partial = (partial + data).split(b"\n")
-                    heard_of = (event for line in lines for event in talk.hear(line.decode("utf-8", "replace")))
+                    pause = self._pause()
+                    texts = (line.decode("utf-8", "replace") for line in lines)
+                    heard_of = (event for text in texts for event in talk.hear(text, pause))
                     for event in merged(heard_of):
                         self._emit(event)
                     heard = monotonic()

@@ -38,6 +38,7 @@ from bgpnet.bgp.lines import (
 from bgpnet.bgp.rib import LOCAL_PREF, Path, Table, Update
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Network
+from bgpnet.pieces import Pause, never
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +151,9 @@ class Talk:
             return [commands.RELOAD]
         return self._routes() or self._ends()
 
-    def hear(self, line: str) -> list[SpeakerEvent]:
-        """What follows from a line."""
-        event = parse(line)
+    def hear(self, line: str, pause: Pause = never) -> list[SpeakerEvent]:
+        """What follows from a line. pause: called between pieces of a long one."""
+        event = parse(line, pause)
         if isinstance(event, Dumped):
             self._dumped(event.path, event.valid)
             return []

@@ -23,10 +23,42 @@ Network = IPv4Network | IPv6Network
 Interface = IPv4Interface | IPv6Interface
 
 
+class _Network4(IPv4Network):
+    """Remembers its hash: a learned route is looked up in a dozen tables, and each time it was half of the work."""
+
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash = super().__hash__()
+            return self._hash
+
+
+class _Network6(IPv6Network):
+    """The same."""
+
+    _hash: int
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            self._hash = super().__hash__()
+            return self._hash
+
+
+_Network4.__name__, _Network6.__name__ = IPv4Network.__name__, IPv6Network.__name__  # for repr()
+
+
 @lru_cache(maxsize=65536)
 def network(text: str) -> Network:
     """`10.0.0.0/26` as a value; raises ValueError when host bits are set."""
-    return ip_network(text)
+    try:
+        return _Network6(text) if ":" in text else _Network4(text)
+    except ValueError:
+        return ip_network(text)  # whose sentence says what is wrong
 
 
 @lru_cache(maxsize=65536)
@@ -44,7 +76,7 @@ def interface(text: str) -> Interface:
 @lru_cache(maxsize=65536)
 def host(addr: Address) -> Network:
     """The address as a route's destination: /32 or /128."""
-    return ip_network(addr)
+    return _Network4(addr) if isinstance(addr, IPv4Address) else _Network6(addr)
 
 
 def contains(outer: Network, inner: Network | Address) -> bool:

@@ -29,7 +29,7 @@ from worlds import (
 )
 
 from bgpnet.agent import facts
-from bgpnet.agent.apply import apply, differences, follow, handled_by
+from bgpnet.agent.apply import apply, differences, follow, handled_by, is_outrun
 from bgpnet.agent.events import PodWired, Reaped
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Pod, World
@@ -316,3 +316,37 @@ def test_learned_routes_are_followed_as_by_a_look_at_the_kernel(
         assert follow(last.kernel, wish, set(), kernel) == wanted
         assert kernel.read().routes[Owner.LEARNED] == wish.kernel.routes[Owner.LEARNED]
         last = wish
+
+
+def test_a_pods_route_is_never_touched_without_a_look() -> None:
+    """A pod that has lost its link may be added again, and be wired, while the routes of an older plan are dropped."""
+    one = pod("c1", "10.244.0.1")
+    before, after = plan(world_of(one)), plan(world_of(replace(one, phase=Phase.LOST)))
+    kernel = Unread()
+    assert follow(before.kernel, after, set(), kernel) is None
+    assert kernel.log == []
+
+
+def test_a_learned_route_in_the_place_of_a_newer_pod_is_seen() -> None:
+    one, two = pod("c1", "10.244.9.1"), pod("c2", "10.244.9.2", link="cali2")
+    before = run(world_of(one), found(state()), up(), told("10.244.9.1/32", "10.244.9.2/32"), ended())
+    wish = plan(before)
+    assert set(wish.kernel.routes[Owner.LEARNED]) == {ip.host(one.address), ip.host(two.address)}
+    assert not is_outrun(wish, before, before)
+    assert is_outrun(wish, before, replace(before, pods={each.attachment: each for each in (one, two)}))
+    third = pod("c3", "10.244.9.3", link="cali3")
+    assert not is_outrun(wish, before, replace(before, pods={each.attachment: each for each in (one, third)}))
+
+
+def test_what_differs_is_changed_in_slices_all_of_them() -> None:
+    """With a pause after each; what is refused in one does not stop the next, and takes a look."""
+    before = run(world_of(), found(state()), up(), ended())
+    after = run(before, told(*(f"10.244.{number}.0/26" for number in range(1, 251))))
+    kernel, pauses = machine(), []
+    wish = plan(after)
+    assert follow(plan(before).kernel, wish, set(), kernel, lambda: pauses.append(len(kernel.log))) == 250
+    assert [done for done in pauses if done] == [100, 200, 250]
+    other = machine()
+    other.refuse = lambda item: "no" if isinstance(item, PutRoute) and str(item.route.dst) == "10.244.1.0/26" else ""
+    assert follow(plan(before).kernel, wish, set(), other) is None
+    assert len(other.log) == 249

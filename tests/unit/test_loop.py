@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import cast
 
 import pytest
-from worlds import fresh, machine
+from worlds import PEER, block, ended, found, fresh, machine, pool, run, state, synced, told, up
 
 from bgpnet.agent.events import Asked
 from bgpnet.agent.firewall import Guard
 from bgpnet.agent.loop import Loop, wait
 from bgpnet.agent.pods import Workers
+from bgpnet.agent.precedence import FRESH, Precedence
 from bgpnet.agent.records import Records
 from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
+from bgpnet.agent.world import World
+from bgpnet.bgp.rib import Update
+from bgpnet.errors import KernelRefused
+from bgpnet.kernel.api import Change, DropRoute, PutRoute
+from bgpnet.kernel.fake import FakeKernel
+from bgpnet.kernel.state import KernelState, Owner
+from bgpnet.lab.wait import until
+from bgpnet.model import ip
+from bgpnet.model.ippool import IPPool
 
 ASKED: Mapping[str, object] = {"ask": "status"}
 
@@ -97,3 +107,87 @@ def test_to_wait_for_a_moment_is_never_to_wait_for_ever() -> None:
     later.start()
     wait(nudged, None)
     later.join()
+
+
+class Slow(FakeKernel):
+    """Puts and drops learned routes only when it may; says when it is asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strangers.add_link("eth1", "192.0.2.1/24")
+        self.at_it, self.may, self.looks = threading.Semaphore(0), threading.Semaphore(0), threading.Semaphore(0)
+
+    def read(self, sysctls: Iterable[str] = ()) -> KernelState:
+        self.looks.release()
+        return super().read(sysctls)
+
+    def change(self, changes: Sequence[Change]) -> list[KernelRefused]:
+        if any(isinstance(one, PutRoute | DropRoute) and one.owner is Owner.LEARNED for one in changes):
+            self.at_it.release()
+            assert self.may.acquire(timeout=30)
+        return super().change(changes)
+
+    def learned(self) -> int:
+        """How many of them it has."""
+        return len(super().read().routes[Owner.LEARNED])
+
+
+def learning(*pools: IPPool) -> World:
+    """A World with a peer that has said all that it had to say: nothing."""
+    return run(synced(*pools, blocks=[block()]), found(state()), up(), ended())
+
+
+@pytest.mark.timeout(120)
+def test_who_asks_is_answered_while_routes_are_put_and_dropped() -> None:
+    kernel, answers = Slow(), Answers()
+    loop = Loop(learning(pool()), kernel)
+    thread = started(loop, answers)
+    assert kernel.looks.acquire(timeout=30)
+    prefixes = [f"10.244.{number}.0/26" for number in range(1, 251)]
+    for number, update in enumerate((told(*prefixes), gone(*prefixes))):
+        loop.emit(update)
+        for piece in range(3):  # of 250 routes
+            assert kernel.at_it.acquire(timeout=30)
+            loop.emit(Asked(10 * number + piece, ASKED))
+            assert answers.some.acquire(timeout=30)
+            kernel.may.release()
+    until(lambda: f"{kernel.learned()} are left" if kernel.learned() else "", 30)
+    loop.stop()
+    thread.join(30)
+    assert [number for number, _ in answers.given] == [0, 1, 2, 10, 11, 12]
+    assert not kernel.at_it.acquire(blocking=False)
+
+
+@pytest.mark.timeout(120)
+def test_endless_requests_do_not_keep_routes_away() -> None:
+    kernel, answers, precedence, over = machine(), Answers(), Precedence(), threading.Event()
+    loop = Loop(learning(pool()), kernel, precedence)
+    thread = started(loop, answers)
+    precedence.came()
+
+    def come() -> None:
+        while not over.wait(FRESH / 4):
+            precedence.came()
+            precedence.went()
+
+    comer = threading.Thread(target=come)
+    comer.start()
+    prefixes = [f"10.244.{number}.{low}/26" for number in range(1, 251) for low in (0, 64, 128, 192)]
+
+    def there() -> int:
+        return len(kernel.read().routes[Owner.LEARNED])
+
+    loop.emit(told(*prefixes))
+    until(lambda: "" if there() == 1000 else f"{there()} have come", 60)
+    loop.emit(gone(*prefixes))
+    until(lambda: "" if there() == 0 else f"{there()} are left", 60)
+    over.set()
+    comer.join(30)
+    loop.stop()
+    thread.join(30)
+    assert precedence.is_anybody_there
+
+
+def gone(*prefixes: str) -> Update:
+    """The peer takes them back."""
+    return Update(PEER, withdrawn=tuple((ip.network(prefix), 0) for prefix in prefixes))
