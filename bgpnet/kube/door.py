@@ -110,12 +110,16 @@ class Door:
             raise _lost(error) from error
 
     def open(self, path: str, params: Mapping[str, str], quiet: float, seconds: float) -> Stream:
-        """A stream of lines that begins within `seconds` and is quiet for so long at most; raises Lost."""
+        """A stream of lines that begins within `seconds` and is quiet for so long at most; raises Lost.
+
+        Its connection is used for nothing else: the API server closes it soon after the end of a watch, and a write
+        that had taken it meanwhile would be lost.
+        """
         request = self._client.build_request(
             "GET",
             quote(path),
             params=dict(params),
-            headers={"Accept-Encoding": "identity"},
+            headers={"Accept-Encoding": "identity", "Connection": "close"},
             timeout=httpx.Timeout(seconds, connect=CONNECT),
         )
         try:

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,28 @@ def test_a_watch_that_the_server_ends_goes_on_where_it_stopped(server: ApiServer
         eventually(lambda: cache.is_server(api), "the cache is not as the server")
         assert (cache.count(Listed), cache.count(Away)) == (1, 0)
         assert cache.count(Put) == number
+    api.close()
+
+
+def test_no_write_is_lost_with_the_connection_of_a_watch_that_has_ended(server: ApiServer) -> None:
+    """Of 10,000 writes beside twelve such watches, 40 were, while writes could take over their connections."""
+    api = connect(str(server.kubeconfig), lasting=1)
+    until = time.monotonic() + 5
+
+    def follow() -> None:
+        _, after = api.list(MAPS)
+        for _ in api.watch(MAPS, after, stop=lambda: time.monotonic() > until):
+            pass
+
+    with ThreadPoolExecutor(12) as threads:
+        following = [threads.submit(follow) for _ in range(12)]
+        for number in itertools.count():
+            if time.monotonic() > until:
+                break
+            api.patch(f"{MAPS}/m{number % 5}", config_map(f"m{number % 5}", number), kind="apply")
+        for each in following:
+            each.result(30)
+    assert number > 100
     api.close()
 
 
