@@ -235,7 +235,8 @@ class Loop:
                 self._audit = True
             world, audit = self._world, self._audit
             handled, self._handled = self._handled, set()
-        pause = self._precedence.giving_way()
+            pause = self._precedence.giving_way()
+        self._work()  # who came in that moment found the turn taken; others may not look before the routes are put
         wish = plan(world, pause)
         links = handled | wish.hold_links
         changed = None if audit else follow(self._plan.kernel, wish, links, self._kernel, pause)

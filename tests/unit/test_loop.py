@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
 from typing import cast
 
 import pytest
@@ -14,7 +15,7 @@ from bgpnet.agent.events import Asked
 from bgpnet.agent.firewall import Guard
 from bgpnet.agent.loop import Loop, wait
 from bgpnet.agent.pods import Workers
-from bgpnet.agent.precedence import FRESH, Precedence
+from bgpnet.agent.precedence import FRESH, PATIENCE, Precedence
 from bgpnet.agent.records import Records
 from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
@@ -27,6 +28,7 @@ from bgpnet.kernel.state import KernelState, Owner
 from bgpnet.lab.wait import until
 from bgpnet.model import ip
 from bgpnet.model.ippool import IPPool
+from bgpnet.pieces import Pause
 
 ASKED: Mapping[str, object] = {"ask": "status"}
 
@@ -156,6 +158,35 @@ def test_who_asks_is_answered_while_routes_are_put_and_dropped() -> None:
     thread.join(30)
     assert [number for number, _ in answers.given] == [0, 1, 2, 10, 11, 12]
     assert not kernel.at_it.acquire(blocking=False)
+
+
+class Crossed(Precedence):
+    """Somebody else asks at the moment in which each plan begins, and goes away without having had a turn."""
+
+    def __init__(self, ask: Callable[[], None]) -> None:
+        super().__init__()
+        self._ask = ask
+
+    def giving_way(self, patience: float = PATIENCE) -> Pause:
+        asker = threading.Thread(target=self._ask)
+        asker.start()
+        asker.join(30)
+        return super().giving_way(patience)
+
+
+@pytest.mark.timeout(120)
+def test_who_asks_as_a_plan_begins_does_not_wait_for_its_end() -> None:
+    kernel, answers, numbers = Slow(), Answers(), count()
+    loop = Loop(learning(pool()), kernel, Crossed(lambda: loop.emit(Asked(next(numbers), ASKED))))
+    thread = started(loop, answers)
+    assert kernel.looks.acquire(timeout=30)
+    loop.emit(told("10.244.1.0/26"))
+    assert kernel.at_it.acquire(timeout=30)  # and the route is not put yet
+    assert [number for number, _ in answers.given] == list(range(next(numbers)))
+    kernel.may.release()
+    loop.stop()
+    thread.join(30)
+    assert not thread.is_alive()
 
 
 @pytest.mark.timeout(120)
