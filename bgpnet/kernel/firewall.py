@@ -156,13 +156,15 @@ def _barrier(listing: bytes) -> Barrier | None:
 
 
 def _strangers(place: tuple[str, str]) -> Barrier | None:
-    """None, too, where nft prints what is not understood: it is somebody else's, and only a warning hangs on it."""
-    listing = _nft_listing("chain", " ".join(place))
+    """None, too, where nft cannot print it, or not in words that are understood: it is somebody else's, only a warning
+    hangs on it, and our own rules must not wait for it.
+    """
     try:
+        listing = _nft_listing("chain", " ".join(place))
         found = nftables.strangers(place, listing) if listing else None
-    except MsgspecError:
+        return None if found is None or nftables.knows_pods(_nft_listing("table", place[0])) else found
+    except (KernelRefused, MsgspecError):
         return None
-    return None if found is None or nftables.knows_pods(_nft_listing("table", place[0])) else found
 
 
 def _nft_script(script: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -186,6 +187,25 @@ def test_another_table_that_refuses_what_nobody_accepted_is_named(nft: LinuxWall
     assert "(a rule for everything)" in barrier.complaint
     command("nft", 'add rule inet walled zones iifname "cali*" accept')  # where they lead to is theirs to know
     assert nft.firewall.read().barriers == ()
+
+
+@pytest.mark.root
+def test_another_table_that_nft_cannot_print_keeps_ours_from_nothing(
+    nft: LinuxWall, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = "table inet odd { chain forward { type filter hook forward priority 0; policy drop; }; }\n"
+    command("nft", "-f", "-", stdin=table)
+    assert len(nft.firewall.read().barriers) == 1
+    picky = tmp_path / "nft"
+    picky.write_text(f"""#!/bin/sh
+case "$*" in *" inet odd"*) echo "netlink: Error: cannot decode" >&2; exit 1;; esac
+exec {shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin")} "$@"
+""")
+    picky.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    wish = VALUES["one pool"]
+    nft.firewall.put(wish, nft.firewall.read().rules)
+    assert (nft.firewall.read().rules, nft.firewall.read().barriers) == (wish, ())
 
 
 @pytest.mark.root
