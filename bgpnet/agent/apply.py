@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from math import ceil
 
 from bgpnet.agent.events import PodUnwired, PodWired, Reaped
 from bgpnet.agent.plan import Plan
@@ -31,6 +32,8 @@ from bgpnet.pieces import Pause, never, pieces
 
 SLICE = 100
 """Changes that are made at once beside pods that are being wired: the kernel's lock is theirs in between."""
+LOOKUPS = 4
+"""Slices at most where routes are replaced: for each such slice the kernel's whole table is looked through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +114,11 @@ def follow(before: KernelState, wish: Plan, handled: Set[str], kernel: Kernel, p
 def _carried_out(changes: Sequence[Change], kernel: Kernel, pause: Pause) -> bool:
     """Whether nothing was refused; it is all tried in any case, unless the kernel is silent."""
     refused = False
-    for first in range(0, len(changes), SLICE):
+    replaces = any(isinstance(one, PutRoute) and not one.new for one in changes)
+    size = max(SLICE, ceil(len(changes) / LOOKUPS)) if replaces else SLICE
+    for first in range(0, len(changes), size):
         try:
-            refused = bool(kernel.change(changes[first : first + SLICE])) or refused
+            refused = bool(kernel.change(changes[first : first + size])) or refused
         except KernelRefused:
             return False
         pause()

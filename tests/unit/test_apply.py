@@ -350,3 +350,17 @@ def test_what_differs_is_changed_in_slices_all_of_them() -> None:
     other.refuse = lambda item: "no" if isinstance(item, PutRoute) and str(item.route.dst) == "10.244.1.0/26" else ""
     assert follow(plan(before).kernel, wish, set(), other) is None
     assert len(other.log) == 249
+
+
+def test_many_routes_that_get_another_next_hop_are_changed_in_few_slices() -> None:
+    """Each slice has the whole table looked through, lest a stranger be replaced: for 10,000 routes a hundred times."""
+    prefixes = [f"10.244.{number}.{low}/26" for number in range(1, 251) for low in (0, 64, 128, 192)]
+    before = run(world_of(), found(state()), up(), told(*prefixes), ended())
+    elsewhere = tuple(path(prefix, next_hop=ip.address("192.0.2.77")) for prefix in prefixes)
+    last, wish = plan(before), plan(run(before, Update(worlds.PEER, announced=elsewhere)))
+    kernel, pauses = machine(), []
+    apply(last, kernel)
+    kernel.log.clear()
+    assert follow(last.kernel, wish, set(), kernel, lambda: pauses.append(len(kernel.log))) == 1000
+    assert [done for done in pauses if done] == [250, 500, 750, 1000]
+    assert kernel.read().routes[Owner.LEARNED] == wish.kernel.routes[Owner.LEARNED]
