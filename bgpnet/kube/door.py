@@ -83,7 +83,7 @@ class Door:
                 trust_env=False,
                 headers={"User-Agent": f"bgpnet/{VERSION}", "Accept": "application/json"},
             )
-        except (ConfigError, OSError, ssl.SSLError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        except _UNUSABLE as error:
             problem = _words(error)
         if problem:  # not as the error's cause: that would keep lightkube's temporary files of secrets open with it
             raise UsageError(f"{access}: cannot be used ({problem}); {access.remedy}")
@@ -175,6 +175,7 @@ class Stream:
                 socket.socket.shutdown(wire, socket.SHUT_RDWR)  # beneath TLS: nobody is to answer any more
 
 
+_UNUSABLE = (ConfigError, OSError, ssl.SSLError, KeyError, TypeError, ValueError, yaml.YAMLError, httpx.InvalidURL)
 _FAULTS = (httpx.HTTPError, httpx.InvalidURL, OSError, bearer.NoToken, ValueError, RuntimeError)
 """ValueError, RuntimeError: another thread shut down the wire, or closed the client."""
 

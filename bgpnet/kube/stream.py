@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ IDLE = 0.5
 """Seconds without news after which a watch yields None."""
 _AHEAD = 64  # lines read before the caller wants them; then the API server waits, not our memory
 _JOIN = 5.0
+_BRIEF = 1.0  # seconds: a stream that ended sooner, and told nothing, is no use to anybody
 
 Told = tuple[str, dict[str, Any]] | None
 T = TypeVar("T")
@@ -89,11 +91,15 @@ class Watch:
         if not is_revision(self._seen):
             raise self._expired("the API server never gave that resourceVersion")
         while not stop():
+            began, seen = monotonic(), self._seen
             pump = _Pump(self._begin)
             try:
                 yield from self._stream(pump, stop)
             finally:
                 pump.close()
+            brief = self._seen == seen and monotonic() - began < _BRIEF
+            if brief and not stop():  # a gateway that ends each at once is not flooded
+                self._api.closed.wait(IDLE)
 
     def _begin(self) -> Stream:
         newest = self._api.newest(self._path, labels=self._labels, fields=self._fields)

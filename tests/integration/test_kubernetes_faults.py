@@ -207,6 +207,19 @@ def test_a_watch_has_its_connection_looked_after(server: Server, api: Api) -> No
     assert "min" not in shown.stdout  # Linux' own is two hours
 
 
+def test_a_server_that_ends_each_watch_at_once_is_not_flooded(server: Server, api: Api) -> None:
+    """As a gateway in between may: it would be asked hundreds of times a second."""
+    server.answer = lambda path, params: events() if "watch" in params else page()
+    began = time.monotonic()
+
+    def enough() -> bool:
+        return time.monotonic() > began + 2.0
+
+    assert [one for one in api.watch(POOLS, "5", stop=enough) if one] == []
+    watches = [params for _, _, params, _ in server.asked if "watch" in params]
+    assert 1 <= len(watches) <= 6, len(watches)
+
+
 def test_whatever_is_in_a_path_asks_for_that_object_alone(server: Server, api: Api) -> None:
     server.answer = lambda path, params: failure(404, "NotFound")
     for name in ("a?b", "a#b", "a b", "a%2fb", "ä"):

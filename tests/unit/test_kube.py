@@ -116,6 +116,7 @@ WRONG: list[tuple[object, str]] = [
         cluster(**{"proxy-url": "socks5://x"}),
         "proxy-url of cluster 'c' is a socks5 proxy, which is not supported; write",
     ),
+    (cluster(**{"proxy-url": "http://x:y"}), "Invalid port: 'y'"),
     *(
         (cluster(server=server), f"its server {server!r} is no URL; write one like https://10.0.0.1:6443")
         for server in ("10.0.0.1:6443", "https://", "ftp://a", "https://a b", "https://a\x7f")
