@@ -104,10 +104,10 @@ def follow(before: KernelState, wish: Plan, handled: Set[str], kernel: Kernel, p
         puts = [route for route in delta.put.values() if not _is_over(route, handled)]
         if any(route.dst in wish.hold or _is_pods(owner, route) for route in (*drops, *puts)):
             return None
-        changes += [DropRoute(owner, route) for route in sorted(drops, key=_by_destination)]
         changes += [
             PutRoute(owner, route, new=route.dst not in before.routes[owner]) for route in sorted(puts, key=_by_gateway)
-        ]
+        ]  # before the drops: what one route carried a wider one may carry, and there may be a pause in between
+        changes += [DropRoute(owner, route) for route in sorted(drops, key=_by_destination)]
     return len(changes) if _carried_out(changes, kernel, pause) else None
 
 

@@ -37,7 +37,7 @@ _UNSERVED = "-m conntrack --ctdir ORIGINAL -j DROP"
 _JUMPS = {
     PODS_CHAIN: ("raw", f"PREROUTING -i {PODS} {MARK} -j {PODS_CHAIN}"),
     INPUT: ("filter", f"INPUT {MARK} -j {INPUT}"),
-    SERVICES: ("filter", f"FORWARD ! -i {PODS} {MARK} -j {SERVICES}"),
+    SERVICES: ("filter", f"FORWARD ! -i {PODS} ! -o {PODS} {MARK} -j {SERVICES}"),
     PASSING: ("filter", f"FORWARD {MARK} -j {PASSING}"),
     NAT: ("nat", f"POSTROUTING {MARK} -j {NAT}"),
 }

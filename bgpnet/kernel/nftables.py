@@ -53,7 +53,7 @@ What VXLAN sends is not tracked, as in Calico: its source ports differ by flow a
 two entries that nobody answers, and nobody's masquerading is to find it."""
 _UNSERVED = (
     ("ct status dnat return", "a Service's, and its answers"),
-    (f"iifname != {PODS} ct direction original ip daddr @services counter drop", "nobody's Service"),
+    (f"iifname != {PODS} oifname != {PODS} ct direction original ip daddr @services counter drop", "nobody's Service"),
 )
 _TRANSLATIONS = (
     ('oifname "lo" return', "stays here"),

@@ -184,7 +184,7 @@ def test_what_comes_for_an_address_that_no_service_has_is_dropped_where_ranges_a
     assert [line.strip().partition(" comment")[0] for line in chain.splitlines()] == [
         "type filter hook forward priority 50; policy accept;",
         "ct status dnat return",
-        'iifname != "cali*" ct direction original ip daddr @services counter drop',
+        'iifname != "cali*" oifname != "cali*" ct direction original ip daddr @services counter drop',
     ]
     assert "-A BGPNET-SERVICES -d 203.0.113.0/24 -m conntrack --ctdir ORIGINAL -j DROP" in legacy.script(found, {})
     assert "chain unserved" not in nftables.table(rules(synced(OUT)))
