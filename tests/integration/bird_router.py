@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from bird_time import BirdTime
 from outside import Outside, Route, Seen, Session, needed
 
 CONF = """
@@ -59,7 +60,7 @@ class Bird(Outside):
     def since(self, name: str) -> str:
         up = rf"^{name} +BGP +--- +up +(\S+) +Established"
         found = re.search(up, self._birdc("show protocols"), re.MULTILINE)
-        return found[1] if found else ""
+        return BirdTime(found[1] if found else "")
 
     def seen(self) -> list[Seen]:
         return list(_paths(self._birdc("show route all")))

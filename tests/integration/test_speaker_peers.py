@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from bird_time import BirdTime
 from etcd_servers import free_ports
 from speaker_lab import Lab, Node, until
 
@@ -62,7 +63,7 @@ class Switch:
     def since(self) -> str:
         """When the session came up; nothing while it is down."""
         found = re.search(r"^p +BGP +--- +up +(\S+) +Established", self.ask("show protocols"), re.MULTILINE)
-        return found[1] if found else ""
+        return BirdTime(found[1] if found else "")
 
     def hears(self, prefix: str) -> bool:
         return prefix in self.ask("show route protocol p")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from agent_parts import Process, eventually
 from agents import Cluster, Machine
+from bird_time import BirdTime
 
 CONF = """
 router id {address};
@@ -62,7 +63,7 @@ class Tor:
         """When the session with the node came up; nothing while it is down."""
         up = rf"^{node.name} +BGP +--- +up +(\S+) +Established"
         found = re.search(up, self.ask("show protocols"), re.MULTILINE)
-        return found[1] if found else ""
+        return BirdTime(found[1] if found else "")
 
     def heard(self, node: Machine) -> set[str]:
         """The prefixes that the node announces."""
