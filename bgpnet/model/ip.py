@@ -23,8 +23,8 @@ Network = IPv4Network | IPv6Network
 Interface = IPv4Interface | IPv6Interface
 
 
-class _Network4(IPv4Network):
-    """Remembers its hash: a learned route is looked up in a dozen tables, and each time it was half of the work."""
+class _Remembered:
+    """Keeps its hash: a learned route is looked up in a dozen tables, and each time it was half of the work."""
 
     _hash: int
 
@@ -36,17 +36,12 @@ class _Network4(IPv4Network):
             return self._hash
 
 
-class _Network6(IPv6Network):
-    """The same."""
+class _Network4(_Remembered, IPv4Network):
+    """As IPv4Network, and equal to it."""
 
-    _hash: int
 
-    def __hash__(self) -> int:
-        try:
-            return self._hash
-        except AttributeError:
-            self._hash = super().__hash__()
-            return self._hash
+class _Network6(_Remembered, IPv6Network):
+    """As IPv6Network, and equal to it."""
 
 
 _Network4.__name__, _Network6.__name__ = IPv4Network.__name__, IPv6Network.__name__  # for repr()
