@@ -107,7 +107,7 @@ def run(settings: Settings) -> None:
     store = LazyStore(partial(open_store, url))
     store.try_now()
     repo = Repo(store)
-    view = View(api is not None, monotonic, keeps=_keeps(url, kubeconfig))
+    view = View(api is not None, monotonic, keeps=is_one_api(url, kubeconfig))
     controller = Controller(view, Hands(repo, api), _rules(settings), settings.reconciler_period)
     stop = threading.Event()
     log.info("datastore %s, %s", url.partition("@")[2] or url, api or NO_CLUSTER)
@@ -153,7 +153,7 @@ def once_(settings: Settings, dry_run: bool, settle: float, output: str) -> bool
             closing_.enter_context(closing(api))
         store = closing_.enter_context(closing(open_store(url)))
         repo = Repo(store)
-        look = partial(_look, repo, api, _keeps(url, kubeconfig))
+        look = partial(_look, repo, api, is_one_api(url, kubeconfig))
         told, fine = _once(repo, api, look, rules, settle, dry_run)
     click.echo(json.dumps(told, indent=2) if output == "json" else listing.table(told), nl=output == "json")
     return fine
@@ -241,7 +241,7 @@ def _places(settings: Settings, environ: Mapping[str, str]) -> tuple[str, str | 
     return url, kubeconfig if named or Path("~/.kube/config").expanduser().is_file() else None
 
 
-def _keeps(url: str, kubeconfig: str | None) -> bool:
+def is_one_api(url: str, kubeconfig: str | None) -> bool:
     """Whether the datastore is in that very Kubernetes: only two that are named apart can be of two clusters."""
     scheme, _, path = url.partition(":")
     if scheme != "kubernetes" or kubeconfig is None:

@@ -8,6 +8,7 @@ import pytest
 from clusters import CLOCK, NOW, RULES, Remove, Write, block, held, later, like, node, picture, plans, pod, pool, told
 from msgspec import structs
 
+from bgpnet.controller.main import is_one_api
 from bgpnet.controller.picture import Cluster
 from bgpnet.model.bgpconfiguration import BGPConfiguration
 from bgpnet.model.bgppeer import BGPPeer, BGPPeerSpec
@@ -175,3 +176,18 @@ def test_blocks_of_an_unknown_owner_stay_while_a_pod_of_any_node_has_an_address_
     lent = held(block(), "shop/web", use=Use.RESERVED)
     start = picture(node("n2"), lent, pods=(there,), nodes=like("n2"))
     assert told(plans(start, later(start, 900, "n2"))[1]) == ["take the owner off IPAMBlock(10-244-0-0-26)"]
+
+
+@pytest.mark.parametrize(
+    ("url", "kubeconfig", "same"),
+    [
+        ("kubernetes:", "", True),
+        ("kubernetes:///etc/admin.conf", "/etc/admin.conf", True),
+        ("kubernetes:///etc/admin.conf", "/etc/other.conf", False),
+        ("kubernetes:", "/etc/other.conf", False),
+        ("kubernetes:", None, False),
+        ("etcd://10.0.0.1:2379", "", False),
+    ],
+)
+def test_datastore_and_kubernetes_are_one_api(url: str, kubeconfig: str | None, same: bool) -> None:
+    assert is_one_api(url, kubeconfig) == same
