@@ -42,6 +42,8 @@ ROOT = Path(__file__).parents[2]
 SHARED = "/srv/test"
 """Where the nodes see the test's own folder: the datastore and the CNI programs."""
 POOL = "10.244.0.0/16"
+FIRST_MARK, LAST_MARK = "203.0.113.1", "203.0.113.2"
+"""Destinations of routes by which `ip monitor` shows that it listens, and that it has told of everything."""
 
 POOL_TEXT = """
 apiVersion: bgpnet.io/v1
@@ -272,7 +274,7 @@ class Machine:
         told = process.log.read_text()
         found = re.search(r"(\d+) packets transmitted, (\d+) received", told)
         assert found, told
-        pings.sent, pings.received = int(found[1]), int(found[2])
+        pings.sent, pings.received = int(found[1]) - _on_its_way(told, int(found[1])), int(found[2])
 
     def _replies(self, ping: Process, more: int) -> None:
         """Wait for so many replies more."""
@@ -284,28 +286,37 @@ class Machine:
         """`ip monitor` of routes, links and neighbours while the block runs; its lines are in the list afterwards.
 
         Neighbours of the segment come and go by ARP, which is nobody's doing: they are left out.
+
+        The monitor is listening once it tells of something, and has told of all that was before once it tells of what
+        comes after it: a route that nobody minds comes and goes.
         """
         lines: list[str] = []
         process = self.process("monitor", "ip", "-4", "monitor", "route", "link", "neigh")
         process.log.write_text("")
         process.start()
 
-        # The monitor is listening once it tells of something: a route that nobody minds comes and goes.
-        def heard() -> str:
-            self.run("ip", "route", "add", "203.0.113.1", "dev", "eth1")
-            self.run("ip", "route", "del", "203.0.113.1")
-            return "" if "203.0.113.1" in process.log.read_text() else "ip monitor does not listen"
+        def heard(mark: str) -> str:
+            self.run("ip", "route", "add", mark, "dev", "eth1")
+            self.run("ip", "route", "del", mark)
+            return "" if f"{mark} " in process.log.read_text() else "ip monitor does not listen"
 
-        until(heard, PATIENCE)
+        until(lambda: heard(FIRST_MARK), PATIENCE)
         yield lines
+        until(lambda: heard(LAST_MARK), PATIENCE)
         process.end(signal.SIGTERM)
         lines += [
             line
             for line in process.log.read_text().splitlines()
             if line.strip()
-            and "203.0.113.1" not in line
+            and not re.search(rf"\b({FIRST_MARK}|{LAST_MARK}) ", line)
             and not re.search(r"dev eth1 lladdr|dev eth1 .*(FAILED|PROBE)", line)
         ]
+
+
+def _on_its_way(told: str, sent: int) -> int:
+    """How many ping had sent after the last one that was answered when it was ended: nobody waited for their replies."""
+    answered = re.findall(r"bytes from .* icmp_seq=(\d+) ", told)
+    return (sent - int(answered[-1])) & 0xFFFF  # ping counts in 16 bits
 
 
 class Cluster:

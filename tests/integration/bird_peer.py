@@ -28,7 +28,7 @@ template bgp node {{
 }}
 {sessions}
 """
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Bird:

@@ -52,7 +52,7 @@ class Tor:
             assert "Reconfigur" in said, said
         else:
             self.process.start()
-            eventually(lambda: "ready" in self.ask("show status"), self.process.log.read_text, 10)
+            eventually(lambda: "ready" in self.ask("show status"), self.process.log.read_text)
 
     def ask(self, question: str) -> str:
         """What birdc says."""
