@@ -314,7 +314,7 @@ class Machine:
 
 
 def _on_its_way(told: str, sent: int) -> int:
-    """How many ping had sent after the last one that was answered when it was ended: nobody waited for their replies."""
+    """How many ping had sent after the last one that was answered: nobody waited for their replies."""
     answered = re.findall(r"bytes from .* icmp_seq=(\d+) ", told)
     return (sent - int(answered[-1])) & 0xFFFF  # ping counts in 16 bits
 

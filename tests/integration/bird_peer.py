@@ -48,6 +48,7 @@ class Bird:
         """Run it, announcing nothing."""
         self._write()
         self.process.start()
+        eventually(lambda: "ready" in self.ask("show status"), self.process.log.read_text, PATIENCE)
 
     def announce(self, *prefixes: str) -> None:
         """These from now on, and no others."""

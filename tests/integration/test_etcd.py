@@ -14,9 +14,11 @@ import pytest
 from etcd_servers import ETCDS, USER, EtcdCluster, lock
 
 from bgpnet.errors import Compacted, StoreError, StoreUnreachable
-from bgpnet.store.api import ABSENT, Entry, Store
+from bgpnet.store.api import ABSENT, Entry, Revision, Store
 from bgpnet.store.etcd import EtcdStore
-from bgpnet.store.etcd_options import Options
+from bgpnet.store.etcd_cluster import DEADLINE
+from bgpnet.store.etcd_options import Options, read
+from bgpnet.store.etcd_watch import LOST
 from bgpnet.store.factory import open_store
 
 BLUE = "/bgpnet/v1/ippools/blue"
@@ -89,7 +91,7 @@ def test_a_write_and_a_watch_go_on_when_any_member_dies(three: EtcdCluster) -> N
         wait_until(lambda: watcher.seen[-1:] == [f"{number}a".encode()], 30)  # noqa: B023 - called within the loop
         member.start()
         store.put(BLUE, f"{number}b".encode(), None)
-        three.await_leader()
+        three.await_leader(Options(three.endpoints[number : number + 1]))  # or the next one to die leaves no majority
     wait_until(lambda: len(watcher.seen) == 6, 30)
     watcher.stop()
     assert watcher.problem is None
@@ -129,7 +131,7 @@ def test_without_a_leader_every_call_and_watch_ends_with_a_sentence(three: EtcdC
     assert time.monotonic() - started < 20
     wait_until(lambda: watcher.problem, 20 - (time.monotonic() - started))
     assert isinstance(watcher.problem, StoreUnreachable)
-    three.start()
+    three.start().await_leader()
     store.put(BLUE, b"again", None)
     store.close()
 
@@ -146,21 +148,39 @@ def test_nothing_spins_while_etcd_is_away(one: EtcdCluster) -> None:
     with pytest.raises(StoreUnreachable, match="check that etcd runs there"):
         store.get(BLUE)
     assert time.process_time() - before < 0.1 * (time.monotonic() - started)
-    one.start()
+    one.start().await_leader()
     assert store.get(BLUE) is None
     store.close()
+
+
+def restart(cluster: EtcdCluster, store: Store, value: bytes, known: Revision | None) -> float:
+    """A restart of the only member, and a write that begins before it is back: seconds from its end to the answer."""
+    began = time.monotonic()
+    cluster.members[0].stop()
+    cluster.start()
+    try:
+        store.put(BLUE, value, known)
+    except StoreUnreachable:
+        assert time.monotonic() - began > DEADLINE - 1, "the write was given up too early"
+        cluster.await_leader()  # of so slow a start nothing is promised
+        store.put(BLUE, value, known)
+    return time.monotonic() - began
+
+
+def rides_out(watcher: Watcher, took: float, *expected: bytes) -> None:
+    """It sees everything; only where nobody answered for so long that a watch may be given up it need not."""
+    wait_until(lambda: watcher.problem or watcher.seen == [*expected], 30)
+    watcher.stop()
+    if took < LOST - 1:
+        assert watcher.problem is None
+    assert watcher.seen == [*expected] or isinstance(watcher.problem, StoreUnreachable)
 
 
 def test_a_restart_of_the_only_member_is_ridden_out(one: EtcdCluster) -> None:
     store = EtcdStore(one.options)
     watcher = Watcher(store)
     first = store.put(BLUE, b"one", ABSENT)
-    one.members[0].stop()
-    one.start()
-    store.put(BLUE, b"two", first)
-    wait_until(lambda: watcher.seen == [b"one", b"two"], 30)
-    watcher.stop()
-    assert watcher.problem is None
+    rides_out(watcher, restart(one, store, b"two", first), b"one", b"two")
     store.close()
 
 
@@ -172,7 +192,7 @@ def test_a_datastore_that_was_wiped_is_to_be_listed_again(one: EtcdCluster, tmp_
     one.members[0].stop()
     for file in sorted((tmp_path / "m0").rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
-    one.start()
+    one.start().await_leader()
     with pytest.raises(Compacted):
         for _ in store.watch(POOLS, last, lambda: False):
             pass
@@ -233,7 +253,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def guarded(tmp_path_factory: pytest.TempPathFactory, pki: Path, program: str) -> Iterator[EtcdCluster]:
     """A member that asks for the certificates of its clients."""
     cluster = EtcdCluster(tmp_path_factory.mktemp("tls"), program, tls=certificates.files(pki, "etcd")).start()
-    yield cluster
+    yield cluster.await_leader(read(cluster.url, certificates.environ(pki, "ca", "client")))
     cluster.close()
 
 
@@ -273,7 +293,7 @@ def test_a_token_that_expired_is_renewed(locked: EtcdCluster) -> None:
     assert not threading.Event().wait(3)  # idle for longer than a token lives
     started = time.monotonic()
     second = store.put(BLUE, b"two", first)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5  # it takes a fraction of a second, and is given up after 7
     wait_until(lambda: watcher.seen == [b"one", b"two"], 30)
     assert not threading.Event().wait(3)
     assert store.list(POOLS).entries == (Entry(BLUE, b"two", second),)
@@ -296,11 +316,7 @@ def test_a_restart_forgets_tokens_and_is_ridden_out(locked: EtcdCluster) -> None
     store = as_user(locked, *USER)
     watcher = Watcher(store)
     store.put(BLUE, b"one", None)
-    locked.members[0].stop()
-    locked.start()
-    store.put(BLUE, b"two", None)
-    wait_until(lambda: watcher.seen == [b"one", b"two"], 30)
-    watcher.stop()
+    rides_out(watcher, restart(locked, store, b"two", None), b"one", b"two")
     store.close()
 
 

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import certificates
 import pytest
-from etcd_servers import ETCDS, POOR, USER, EtcdCluster, etcdctl, free_ports, lock
+from etcd_servers import ETCDS, PATIENCE, POOR, USER, EtcdCluster, etcdctl, free_ports, lock
+
+from bgpnet.lab.wait import until
 
 CTL = Path(sys.executable).with_name("bgpnetctl")
 
@@ -41,6 +43,8 @@ class Etcds:
             cluster = self._running[name] = EtcdCluster(folder, self._program, tls=tls).start()
             if tls is None:
                 cluster.await_leader()
+            else:
+                await_port(cluster.endpoints[0])
             if name == "locked":
                 lock(cluster)
         return self._running[name]
@@ -48,6 +52,20 @@ class Etcds:
     def close(self) -> None:
         for cluster in self._running.values():
             cluster.close()
+
+
+def await_port(endpoint: str) -> None:
+    """Wait until somebody listens there: what is wrong with its certificates is said by nobody before."""
+    host, _, port = endpoint.rpartition(":")
+
+    def deaf() -> str:
+        try:
+            socket.create_connection((host, int(port)), 10).close()
+        except OSError as problem:
+            return f"{endpoint}: {problem}"
+        return ""
+
+    until(deaf, PATIENCE)
 
 
 @pytest.fixture(scope="module", params=ETCDS)

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -18,9 +19,12 @@ from pathlib import Path
 
 from programs import built
 
+from bgpnet.errors import StoreUnreachable
 from bgpnet.store.etcd import EtcdStore
 from bgpnet.store.etcd_options import Options
 
+PATIENCE = 120.0
+"""Seconds in which a cluster has to answer; a fraction of one on a machine that has nothing else to do."""
 FAST = ("--heartbeat-interval", "50", "--election-timeout", "250", "--unsafe-no-fsync")
 """A leader within a fraction of a second. Without fsync a killed process loses nothing; a power cut is not tested."""
 
@@ -110,11 +114,17 @@ class EtcdCluster:
         return self
 
     def await_leader(self, options: Options | None = None) -> EtcdCluster:
-        """Wait until it answers: a call goes on trying for as long as a start takes."""
+        """Wait until it answers: on a busy machine a start takes longer than a call goes on trying."""
         store = EtcdStore(options or self.options)
-        store.get("/ready")
-        store.close()
-        return self
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                store.get("/ready")
+            except StoreUnreachable:
+                assert time.monotonic() < deadline, f"no etcd at {self.url} within {PATIENCE:.0f} s"
+            else:
+                store.close()
+                return self
 
     def close(self) -> None:
         """End all members."""
@@ -152,9 +162,10 @@ ETCDS = {"etcd-3.4": debian_etcd, "etcd-current": current_etcd}
 
 def etcdctl(cluster: EtcdCluster, *arguments: str | bytes, value: bytes | None = None) -> bytes:
     """Have etcdctl do that: what it prints. `value` is what it is to put."""
+    patience = ("--dial-timeout=60s", "--command-timeout=60s")  # not 2 and 5 seconds
     done = subprocess.run(
-        ["etcdctl", "--endpoints", cluster.endpoints[0], *arguments], input=value,
-        env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=30,
+        ["etcdctl", "--endpoints", cluster.endpoints[0], *patience, *arguments], input=value,
+        env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, f"etcdctl {arguments!r}: {done.stderr!r}"
     return done.stdout
