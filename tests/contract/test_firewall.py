@@ -96,7 +96,7 @@ def test_changes_of_our_table_and_of_forward_are_told_and_no_others(nft: LinuxWa
     try:
         nudge = "add table ip other\nadd chain ip other c\nadd chain ip other KUBE-FORWARD\n"
         assert eventually(lambda: _told(heard, "delete table inet bgpnet\n", "add table inet bgpnet\n"), 30)
-        while heard.acquire(timeout=1):
+        while heard.acquire(timeout=2):
             pass
         command("nft", "-f", "-", stdin=nudge)
         assert not heard.acquire(timeout=1.5)

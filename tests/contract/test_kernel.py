@@ -528,6 +528,8 @@ def monitored(machine: Machine) -> Iterator[list[str]]:
     thread.start()
     machine.add_link("probe0")
     assert eventually(lambda: _poke(machine) or bool(reasons)), "the monitor hears nothing"
+    machine.delete_link("probe0")
+    assert eventually(lambda: "link probe0 is gone" in reasons), "the monitor is behind"
     assert eventually(lambda: _settled(reasons))
     try:
         yield reasons

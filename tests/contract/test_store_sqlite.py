@@ -85,7 +85,10 @@ def test_connections_do_not_grow_with_threads_that_come_and_go(path: Path, opene
         one = threading.Thread(target=opened.put, args=("/t/a", b"", None))
         one.start()
         one.join()
-    handles = [os.readlink(file) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    handles: list[str] = []
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # other tests' threads close theirs meanwhile
+            handles.append(os.readlink(file))
     assert handles.count(str(path)) == 1
 
 
@@ -113,7 +116,7 @@ def test_a_watch_sees_every_acknowledged_write_of_other_processes_once_and_in_or
     ]
     acknowledged = []
     for writer in writers:
-        said, _ = writer.communicate(timeout=60)
+        said, _ = writer.communicate(timeout=240)  # each write is on the disk before it is acknowledged
         assert writer.returncode == 0
         acknowledged += [line.split() for line in said.splitlines()[1:]]
     last = opened.put("/t/end", b"", ABSENT)
