@@ -20,6 +20,11 @@ from bgpnet.model import ip
 EVIL = bytes([24, 198, 18, 66])
 """198.18.66.0/24, as a prefix of an UPDATE."""
 
+ENDS = "longer than a message may be"
+"""After this the node has to end the session; of all others it may, and is not waited for."""
+NOTICED, SHORTLY = 30.0, 0.3
+"""Seconds in which it does, and in which it has where it is not waited for."""
+
 HARMLESS = bytes([25, 203, 0, 113, 128])
 """What no filter asks for: ExaBGP takes it, without what is wrong with it, where RFC 4271 would end the session."""
 
@@ -49,7 +54,7 @@ def malformed(own: ip.Address, as_number: int) -> dict[str, bytes]:
         "attribute longer than all": struct.pack("!HH", 0, 4) + b"\x40\x01\xff\0" + EVIL,
         "attributes longer than the message": struct.pack("!HH", 0, 4000) + origin + path + hop + EVIL,
         "no origin": body(path, hop),
-        "longer than a message may be": body(origin, path, hop, announced=EVIL * 1100),
+        ENDS: body(origin, path, hop, announced=EVIL * 1100),
         "unknown well-known attribute": body(origin, path, hop, attribute(0x40, 99, b"?"), announced=HARMLESS),
         "origin twice": body(origin, attribute(0x40, 1, b"\x02"), path),
         "prefix of 33 bits": body(origin, path, hop, announced=bytes([33, 198, 18, 66, 0, 0])),
@@ -70,7 +75,7 @@ def opened(own: ip.Address, as_number: int, node: ip.Address) -> Sender:
             return f"no session: {problem}"
         return ""
 
-    until(missing, 30)
+    until(missing, 60)
     return found[0]
 
 
@@ -79,7 +84,7 @@ def main(own: ip.Address, as_number: int, node: ip.Address, count: int) -> None:
     for name, said in malformed(own, as_number).items():
         sender = opened(own, as_number, node)
         sender.say(said)
-        print(json.dumps({"case": name, "ended": sender.is_ended(0.3)}), flush=True)
+        print(json.dumps({"case": name, "ended": sender.is_ended(NOTICED if name == ENDS else SHORTLY)}), flush=True)
         sender.end()
     sender = opened(own, as_number, node)
     for prefix, hop, path in (

@@ -56,14 +56,14 @@ class Agent:
 
     def _hear(self, event: SpeakerEvent) -> None:
         if isinstance(event, Synced):
+            self.table = event.table  # before what tests wait for, each time
             self.up = {peer for peer, state in event.peers.items() if state.up}
-            self.table = event.table
         elif isinstance(event, PeerUp):
-            self.up.add(event.peer)
             self.ended.discard(event.peer)
+            self.up.add(event.peer)
         elif isinstance(event, PeerDown):
-            self.up.discard(event.peer)
             self.table = self.table.mark_stale(event.peer) if event.lost else self.table.drop(event.peer)
+            self.up.discard(event.peer)
         elif isinstance(event, Update):
             self.table = self.table.apply(event)
         elif isinstance(event, EndOfRib):

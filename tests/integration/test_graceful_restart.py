@@ -16,8 +16,8 @@ pytestmark = pytest.mark.root
 
 RACK = "192.0.2.101"
 KEPT, LOST = "10.99.0.0/24", "10.98.0.0/24"
-RESTART = 5
-"""Seconds that a peer may be away, where it is not to come back."""
+RESTART = 10
+"""Seconds that a peer may be away, where it is not to come back; within them a test sees that all is kept."""
 PEER = """
 apiVersion: bgpnet.io/v1
 kind: BGPPeer
@@ -91,7 +91,7 @@ def test_a_peer_that_comes_back_with_less_keeps_the_rest_without_a_gap(one: Clus
         eventually(lambda: has(node) == {KEPT}, node.log)
     routes = [line for line in told if "proto bgpnet-bgp" in line]
     assert [line.split()[:2] for line in routes] == [["Deleted", LOST]]
-    assert is_up(node)
+    eventually(lambda: is_up(node), node.log)  # both dial: one of two connections may have been given up
 
 
 def test_a_peer_that_never_comes_back_loses_its_routes_when_its_time_is_over(one: Cluster, rack: Rack) -> None:

@@ -165,7 +165,7 @@ def test_the_log_level_changes_by_reload_and_says_no_password(lab: Lab) -> None:
     near.configure(guarded, log_level="DEBUG")
     near.agent.speaker.reload()
     near.agent.speaker.reload()
-    assert near.log() != quiet
+    until(lambda: near.log() != quiet, "it says more")
     assert b64encode(WORDS[0].encode()).decode() not in near.log()
 
 

@@ -104,14 +104,15 @@ def test_exabgp_is_killed_and_started_again_without_losing_a_route(lab: Lab) -> 
 
 
 def test_an_agent_that_does_not_read_stops_nothing(lab: Lab) -> None:
-    a, b = lab.mesh("127.50.3.1", "127.50.3.2", hold_time=3)
+    hold = 6  # twice the least: a busy machine keeps ExaBGP from speaking for seconds
+    a, b = lab.mesh("127.50.3.1", "127.50.3.2", hold_time=hold)
     b.tell([a])
     a.disconnect()
     adverts = frozenset(Advert(ip.network(f"10.{100 + n // 256}.{n % 256}.0/26")) for n in range(1000))
     with socket.socket(socket.AF_UNIX) as asleep:
         asleep.connect(str(a.socket))
         asleep.sendall(b"show adj-rib in json\n")
-        end, rounds = monotonic() + 4.5, 0
+        end, rounds = monotonic() + 1.5 * hold, 0
         while monotonic() < end:  # past the hold time, and more than the socket takes
             rounds += 1
             b.agent.speaker.set({a.address: adverts if rounds % 2 else frozenset()})
@@ -267,11 +268,11 @@ def test_with_a_real_bird(lab: Lab) -> None:
     near.start()
     until(lambda: "Established" in birdc("show protocols near"), "BIRD has us back")
     assert FIRST in birdc("show route protocol near")
-    until(lambda: len(near.agent.of(Synced)) == 2, "our agent has read the new speaker")
+    until(lambda: len(near.agent.of(Synced)) >= 2, "our agent has read the new speaker")
     near.await_routes(far, "10.99.0.0/24")
     near.tell([far], SECOND)
     until(lambda: SECOND in birdc("show route protocol near"), "BIRD has our other route")
-    assert FIRST not in birdc("show route protocol near")
+    until(lambda: FIRST not in birdc("show route protocol near"), "and the first one no more")
     birdc("disable near")
     until(lambda: far.address not in near.agent.up, "BIRD says goodbye")
     assert near.agent.prefixes(far.address) == set()
@@ -288,8 +289,8 @@ def test_it_ends_when_told(lab: Lab) -> None:
     a, b = lab.mesh("127.50.10.1", "127.50.10.2")
     (relay,) = children(a.pid)
     assert a.stop() == 0
-    assert not Path(f"/proc/{relay}").exists()
-    until(lambda: b.agent.of(PeerDown), "the other sees it")
+    until(lambda: not Path(f"/proc/{relay}").exists(), "its relay ends with it")
+    until(lambda: a.agent.of(PeerDown) and b.agent.of(PeerDown), "both see it")
     assert b.agent.of(PeerDown)[0].lost
     assert a.agent.of(PeerDown)[0].lost
 
