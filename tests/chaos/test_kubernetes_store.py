@@ -146,9 +146,9 @@ def test_history_that_is_gone_is_compacted(server: ApiServer, store: KubernetesS
 
 
 def test_a_frozen_server_has_deadlines(server: ApiServer) -> None:
-    store = KubernetesStore(connect(str(server.kubeconfig), deadline=2.0))
+    store, patient = (KubernetesStore(connect(str(server.kubeconfig), deadline=seconds)) for seconds in (2.0, 60.0))
     repo = Repo(store)
-    written = repo.write(block())
+    written = Repo(patient).write(block())
     server.pause()
     try:
         for call in (lambda: repo.list(kinds.NODE), lambda: repo.write(written), lambda: repo.find(kinds.NODE, "n1")):
@@ -159,9 +159,10 @@ def test_a_frozen_server_has_deadlines(server: ApiServer) -> None:
     finally:
         server.resume()
     eventually(lambda: _answers(store), "it did not come back")
-    found = repo.get(kinds.IPAMBLOCK, written.metadata.name)
+    found = Repo(patient).get(kinds.IPAMBLOCK, written.metadata.name)
     revision = found.metadata.resourceVersion
     assert found == structs.replace(written, metadata=structs.replace(written.metadata, resourceVersion=revision))
+    patient.close()
     store.close()
 
 

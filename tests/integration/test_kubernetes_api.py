@@ -102,7 +102,8 @@ def test_objects_are_made_read_changed_and_deleted(api: Api) -> None:
     path, revision = f"{MAPS}/a", made["metadata"]["resourceVersion"]
     assert "managedFields" not in made["metadata"]
     assert api.get(path) == made
-    assert api.list(MAPS, labels="k=v") == api.list(MAPS, fields="metadata.name=a")
+    # not the lists' revisions: the API server renews its own lease meanwhile
+    assert api.list(MAPS, labels="k=v")[0] == api.list(MAPS, fields="metadata.name=a")[0] != []
     assert api.list(MAPS, labels="k=w")[0] == []
     replaced = api.replace(path, {**made, "data": {"text": "2"}})
     assert replaced["data"] == {"text": "2"}
@@ -173,11 +174,13 @@ def test_a_watch_tells_each_change_once_and_in_order(api: Api) -> None:
     api.delete(f"{MAPS}/a")
     seen: list[tuple[str, str]] = []
     chosen: list[str] = []
-    for found, selectors in ((seen, {}), (chosen, {"labels": "k=v"})):
-        for event in api.watch(MAPS, revision, stop=lambda: False, **selectors):  # type: ignore[arg-type]
-            if event is None:
+    until = time.monotonic() + 60
+    for found, count, selectors in ((seen, 4, {}), (chosen, 3, {"labels": "k=v"})):
+        for event in api.watch(MAPS, revision, stop=lambda: time.monotonic() > until, **selectors):  # type: ignore[arg-type]
+            if event is not None:
+                found.append((event[0], event[1]["metadata"]["name"]) if found is seen else event[0])  # type: ignore[arg-type]
+            elif len(found) >= count:  # before, a busy API server is late
                 break
-            found.append((event[0], event[1]["metadata"]["name"]) if found is seen else event[0])  # type: ignore[arg-type]
     assert seen == [("ADDED", "a"), ("ADDED", "b"), ("MODIFIED", "a"), ("DELETED", "a")]
     assert chosen == ["ADDED", "MODIFIED", "DELETED"]
 
@@ -205,22 +208,24 @@ def test_a_watch_that_the_server_ends_goes_on_where_it_stopped(server: ApiServer
 def test_no_write_is_lost_with_the_connection_of_a_watch_that_has_ended(server: ApiServer) -> None:
     """Of 10,000 writes beside twelve such watches, 40 were, while writes could take over their connections."""
     api = connect(str(server.kubeconfig), lasting=1)
-    until = time.monotonic() + 5
+    until, over = time.monotonic() + 5, threading.Event()
 
     def follow() -> None:
         _, after = api.list(MAPS)
-        for _ in api.watch(MAPS, after, stop=lambda: time.monotonic() > until):
+        for _ in api.watch(MAPS, after, stop=over.is_set):
             pass
 
     with ThreadPoolExecutor(12) as threads:
         following = [threads.submit(follow) for _ in range(12)]
-        for number in itertools.count():
-            if time.monotonic() > until:
-                break
-            api.patch(f"{MAPS}/m{number % 5}", config_map(f"m{number % 5}", number), kind="apply")
+        try:
+            for number in itertools.count():
+                if time.monotonic() > until and number > 100:  # however busy the machine is
+                    break
+                api.patch(f"{MAPS}/m{number % 5}", config_map(f"m{number % 5}", number), kind="apply")
+        finally:
+            over.set()
         for each in following:
-            each.result(30)
-    assert number > 100
+            each.result(60)
     api.close()
 
 
@@ -273,10 +278,10 @@ def test_what_was_deleted_while_history_was_compacted_is_gone_after_the_next_lis
         next(api.watch(MAPS, revision, stop=lambda: False))
 
 
-def test_a_server_that_hangs_has_deadlines(server: ApiServer) -> None:
-    api = connect(str(server.kubeconfig), quiet=3.0, deadline=3.0)
+def test_a_server_that_hangs_has_deadlines(server: ApiServer, api: Api) -> None:
+    patient, api = api, connect(str(server.kubeconfig), quiet=3.0, deadline=3.0)
     with reflecting(api) as cache:
-        api.create(MAPS, config_map("before"))
+        patient.create(MAPS, config_map("before"))
         eventually(lambda: "before" in cache.objects, "nothing was told")
         server.pause()
         try:
@@ -318,7 +323,7 @@ def test_who_closes_ends_what_is_under_way(server: ApiServer) -> None:
 
 
 def test_a_token_that_was_rotated_is_read_anew(server: ApiServer) -> None:
-    account = server.client.account("default", "agent", [READS], seconds=2)
+    account = server.client.account("default", "agent", [READS], seconds=6)  # to begin with it has to be good
     environ = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(server.port)}
     api = connect(environ=environ, service_account=str(account.folder))
     with reflecting(api) as cache:

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import pytest
@@ -61,8 +62,8 @@ def named(text: str) -> dict[str, Object]:
 
 def own(tmp_path: Path, text: str) -> str:
     """What a kustomization of one's own renders, in which bgpnet/manifests is ours."""
-    mine = ROOT / "build" / tmp_path.name  # kustomize takes relative folders only
-    mine.mkdir(parents=True)
+    (ROOT / "build").mkdir(exist_ok=True)
+    mine = Path(mkdtemp(dir=ROOT / "build", prefix=tmp_path.name))  # kustomize takes relative folders only
     (mine / "kustomization.yaml").write_text(text.replace("bgpnet/manifests", "../../manifests"))
     try:
         return kubectl("kustomize", str(mine))
@@ -123,7 +124,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         kubectl("apply", "-k", str(MANIFESTS), kubeconfig=made.kubeconfig)
         names = [one["metadata"]["name"] for one in yaml.safe_load_all((MANIFESTS / "bgpnet.yaml").read_text())]
         definitions = [f"crd/{name}" for name in names if name.endswith(".bgpnet.io")]
-        kubectl("wait", "--for=condition=Established", *definitions, kubeconfig=made.kubeconfig)
+        kubectl("wait", "--for=condition=Established", "--timeout=100s", *definitions, kubeconfig=made.kubeconfig)
         yield made
 
 
