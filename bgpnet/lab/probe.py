@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,7 @@ def listeners(places: Iterable[Place]) -> Iterator[Mapping[str, socket.socket]]:
 
 def reach(source: Place, target: Place, listening: Mapping[str, socket.socket]) -> Reached:
     """Connect from one place to another; the far end says whom it saw."""
+    _forget_former(listening[target.name])
     try:
         with _in(source, _client) as near:
             near.connect((target.address, PORT))
@@ -66,6 +67,15 @@ def reach(source: Place, target: Place, listening: Mapping[str, socket.socket]) 
         return Reached(source.name, target.name, "", "", str(problem))
     expected = source.address if source.is_pod else own
     return Reached(source.name, target.name, seen, expected)
+
+
+def _forget_former(listening: socket.socket) -> None:
+    """A connection whose near end was given up may have come all the same: it is not the next one."""
+    listening.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            listening.accept()[0].close()
+    listening.settimeout(DEADLINE)
 
 
 def _in(place: Place, make: Callable[[], socket.socket]) -> socket.socket:

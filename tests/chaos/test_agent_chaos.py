@@ -150,7 +150,7 @@ class Monkey:
                 self.kills += 1
             else:
                 with closing(sqlite3.connect(self.made.folder / "store" / "store.db", isolation_level=None)) as db:
-                    db.execute("PRAGMA busy_timeout = 5000")
+                    db.execute("PRAGMA busy_timeout = 60000")
                     db.execute("BEGIN EXCLUSIVE")
                     pause.wait(self.choice.uniform(0.1, 1.5))
                     db.execute("ROLLBACK")
@@ -175,7 +175,10 @@ def test_pods_come_and_go_while_everything_is_killed(two: Cluster, seed: int) ->
     monkey = Monkey(two, seed)
     for machine, far in ((two[0], still[1]), (two[1], still[0])):
         eventually(lambda machine=machine: "bgpnet-bgp" in str(machine.routes()), machine.routes)
-        machine.run("ip", "netns", "exec", "still", "ping", "-c", "1", "-W", "10", far.address)
+        ping = ["ip", "netns", "exec", "still", "ping", "-c", "1", "-W", "5", far.address]
+        eventually(  # the other node's route may come later
+            lambda machine=machine, ping=ping: machine.lab.exec(machine.name, ping).returncode == 0, machine.routes
+        )
     with two[0].ping(still[0], still[1].address) as there, two[1].ping(still[1], still[0].address) as back:
         until = monotonic() + SECONDS
         with ThreadPoolExecutor(3) as threads:
@@ -236,5 +239,8 @@ def assert_all_is_well(two: Cluster, alive: list[Pod]) -> None:
     pairs = list(itertools.permutations(range(len(places)), 2))
     named = [type(place)(f"{number}", place.netns, place.address, is_pod=True) for number, place in enumerate(places)]
     with listeners(named) as listening:
-        reached = [reach(named[source], named[target], listening) for source, target in pairs]
-    assert [one for one in reached if not one.ok] == []
+        for source, target in pairs:
+            eventually(  # a busy machine may be slow once; what was lost meanwhile, the pings have counted
+                lambda s=named[source], t=named[target]: reach(s, t, listening).ok,
+                lambda s=named[source], t=named[target]: reach(s, t, listening),
+            )

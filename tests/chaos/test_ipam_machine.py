@@ -243,7 +243,7 @@ class Ipam(RuleBasedStateMachine):
             cluster.close()
 
 
-@pytest.mark.timeout(3600 if SOAK else 240)
+@pytest.mark.timeout(3600 if SOAK else 900)
 def test_no_address_is_doubled_lost_or_leaked() -> None:
     chosen = int(os.environ.get("BGPNET_SEED", "1"))
     print(f"BGPNET_SEED={chosen}")

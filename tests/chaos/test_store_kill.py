@@ -14,6 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
+
 from bgpnet.store.api import ABSENT, Deleted, Entry, Event, Revision
 from bgpnet.store.sqlite import SqliteStore
 
@@ -65,6 +67,7 @@ def watch_all(store: SqliteStore, after: Revision, seen: list[Event], failed: th
                 return
 
 
+@pytest.mark.timeout(1800)
 def test_nothing_that_was_acknowledged_is_lost_when_writers_are_killed(tmp_path: Path) -> None:
     path = tmp_path / "store.db"
     store = SqliteStore(str(path))
