@@ -196,7 +196,9 @@ def running(made: Cluster, image: Path, name: str) -> Iterator[Node]:
     node = Node(machine)
     try:
         eventually(lambda: "Version" in node.docker("version", check=False), process.log.read_text)
-        node.docker("load", "--input", str(image))
+        argv = [container_image.needed("docker", "docker.io"), "--host", f"unix://{SOCKET}", "load", "--input"]
+        loaded = machine.lab.exec(machine.name, [*argv, str(image)], timeout=container_image.SLOW)
+        assert loaded.returncode == 0, loaded.stdout + loaded.stderr
         yield node
     finally:
         node.docker("rm", "--force", "agent", "speaker", check=False)

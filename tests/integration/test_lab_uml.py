@@ -82,7 +82,7 @@ def test_a_command_runs_inside_and_its_output_and_exit_code_come_out(tmp_path: P
     assert done.stdout == f"{next(Path('/usr/lib/uml/modules').iterdir()).name}\n{REPOSITORY}\nin"
     assert done.stderr == "no\n"
     assert (tmp_path / "r").read_text() == "result\n"
-    assert took < 60, "boot, command and power-off"
+    assert took < 150, "boot, command and power-off"  # 5 on a machine that has nothing else to do
 
 
 def test_the_root_is_read_only_and_the_tunnel_is_the_kernels(tmp_path: Path) -> None:
@@ -121,9 +121,9 @@ def test_what_is_not_installed_is_named_with_its_command(monkeypatch: pytest.Mon
 
 
 def test_output_is_live(tmp_path: Path) -> None:
-    with start(tmp_path, "sh", "-c", "echo first; sleep 60") as process:
+    with start(tmp_path, "sh", "-c", "echo first; sleep 600") as process:
         assert process.stdout
-        assert select.select([process.stdout], [], [], 30)[0]
+        assert select.select([process.stdout], [], [], 150)[0]
         assert process.stdout.readline() == "first\n"
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
@@ -175,7 +175,8 @@ def test_a_lab_deploys_inside(tmp_path: Path) -> None:
     (tmp_path / "inner.clab.yml").write_text(LAB)
     script = f"""
         lab() {{ {sys.executable} -m bgpnet.lab.main "$@"; }}
-        lab deploy -t {tmp_path} >&2 && lab exec n1 ping -c 1 -W 2 192.0.2.2 >&2
+        lab deploy -t {tmp_path} >&2 || exit
+        for i in 1 2 3 4 5 6; do lab exec n1 ping -c 1 -W 2 192.0.2.2 >&2 && break; done || exit
         lab exec n2 cat /etc/iproute2/new/hostname
         lab exec n1 ip -j link show tunl0 > {tmp_path}/tunnel.json
         lab destroy >&2; ls /run/bgpnet-lab /run/netns 2>/dev/null

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -107,7 +108,7 @@ def test_two_subnets_and_what_the_wire_shows() -> None:
         far = {(NODES[name], NODES["node3"]) for name in ("node1", "node2")}
         with wire(lab, far | {(other, one) for one, other in far}):
             everybody_reaches_everybody(lab, found)
-        assert pinged(lab, found["node1"], found["node3"], 1450)
+        eventually(lambda: pinged(lab, found["node1"], found["node3"], 1450), "no packet of 1450 bytes passes")
         shown = lab.exec("node1", ["ip", "-details", "link", "show", "vxlan.bgpnet"]).stdout
         assert "mtu 1450" in shown
         assert "vxlan id 4096 local 192.0.2.11 dev eth1 srcport 0 0 dstport 4789 nolearning" in shown
@@ -135,7 +136,7 @@ def applied(lab: Lab, modes: str) -> None:
 
 def test_modes_change_under_traffic_and_nothing_is_lost(tmp_path: Path) -> None:
     """And back: every route is replaced, none is dropped."""
-    with cluster(tmp_path, 3, "modes") as made:
+    with cluster(tmp_path, 3, f"modes{os.getpid()}") as made:
         gate = Gate.of(made, 500)
         outcome = gate.switched([OVER_VXLAN, ("vxlanMode: CrossSubnet", "eth1"), OVER_VXLAN])
         argv = ["ip", "netns", "exec", gate.pods[0].name, "ping", "-c", "1", "-M", "do", "-s", "1472"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds that one turn may take before the test is told that the code hangs."""
 
 _current = threading.local()
