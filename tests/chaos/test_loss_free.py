@@ -17,6 +17,7 @@ from time import monotonic
 
 import pytest
 from agents import ROOT, Machine, cluster, eventually
+from packets import NEAR, told_apart
 from restarts import Gate, Kind, learned
 
 from bgpnet.lab import uml
@@ -48,10 +49,13 @@ def test_the_gate_sees_a_route_that_is_away_for_a_moment(gate: Gate) -> None:
         eventually(lambda: route in first.routes(), first.log)
         until = monotonic()
     pair = gate.pods[0].address, gate.pods[1].address
-    lost = [one for one in report.lost if (one.source, one.target) == pair]
-    assert sum(one.count for one in lost) == report.sent[pair] - report.received[pair] > 0
-    assert all(since <= one.since <= one.until <= until for one in lost)
-    others = {(one.source, one.target) for one in report.lost} - {pair}
+    every = [one for one in report.lost if (one.source, one.target) == pair]
+    assert sum(one.count for one in every) == report.sent[pair] - report.received[pair] > 0
+    nodes = {machine.name: machine.address for machine in gate.made.machines}
+    lost, _ = told_apart(report, {pod.address: nodes[pod.node] for pod in gate.pods})  # a busy machine loses some, too
+    mine = [one for one in lost if (one.source, one.target) == pair]
+    assert all(since - NEAR <= one.since <= one.until <= until for one in mine)
+    others = {(one.source, one.target) for one in lost} - {pair}
     assert others <= {pair[::-1]}  # whose packets the reverse path filter does not know
     assert report.unreachable.keys() <= {pair}  # the kernel sends such messages only now and then
     assert any(line.startswith(f"Deleted {route.split()[0]} ") and "proto bgpnet-bgp" in line for line in told)

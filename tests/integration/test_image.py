@@ -195,7 +195,7 @@ def running(made: Cluster, image: Path, name: str) -> Iterator[Node]:
     process.start()
     node = Node(machine)
     try:
-        eventually(lambda: "Version" in node.docker("version", check=False), process.log.read_text)
+        eventually(lambda: "Version" in node.docker("version", check=False), process.log.read_text, 180)
         argv = [container_image.needed("docker", "docker.io"), "--host", f"unix://{SOCKET}", "load", "--input"]
         loaded = machine.lab.exec(machine.name, [*argv, str(image)], timeout=container_image.SLOW)
         assert loaded.returncode == 0, loaded.stdout + loaded.stderr

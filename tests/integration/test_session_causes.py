@@ -138,7 +138,7 @@ def metrics(machine: Machine) -> list[str]:
 
 SCRAPE = """
 import urllib.request
-with urllib.request.urlopen("http://127.0.0.1:9091/metrics", timeout=10) as answer:
+with urllib.request.urlopen("http://127.0.0.1:9091/metrics", timeout=30) as answer:
     assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4"), answer.headers
     print(answer.read().decode())
 """

@@ -30,7 +30,7 @@ RUNS = ("iproute2", "iptables", "nftables", "python3")
 """What the image needs of its base."""
 BUILDS = ("gcc", "libc6-dev", "make", "musl-tools", "python3-venv")
 """What it is built with, besides."""
-PATIENCE = 60.0
+PATIENCE = 180.0
 SLOW = 600.0
 """Seconds for what goes over the network."""
 
