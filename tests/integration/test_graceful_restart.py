@@ -113,7 +113,7 @@ def test_who_is_not_waited_for_loses_its_routes_at_once(one: Cluster, rack: Rack
         rack.ask(f"disable {node.name}")
     else:
         rack.kill()
-    eventually(lambda: not has(node), node.log, 30)  # and not after the 120 s of graceful restart
+    eventually(lambda: not has(node), node.log)  # and not after the 120 s of graceful restart
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])

@@ -176,7 +176,7 @@ def test_a_watch_tells_each_change_once_and_in_order(api: Api) -> None:
     chosen: list[str] = []
     until = time.monotonic() + 60
     for found, count, selectors in ((seen, 4, {}), (chosen, 3, {"labels": "k=v"})):
-        for event in api.watch(MAPS, revision, stop=lambda: time.monotonic() > until, **selectors):  # type: ignore[arg-type]
+        for event in api.watch(MAPS, revision, stop=lambda: time.monotonic() > until, **selectors):
             if event is not None:
                 found.append((event[0], event[1]["metadata"]["name"]) if found is seen else event[0])  # type: ignore[arg-type]
             elif len(found) >= count:  # before, a busy API server is late
