@@ -13,7 +13,7 @@ from agents import Cluster, Machine, cluster, eventually
 
 pytestmark = pytest.mark.root
 
-SETTLE = "5"
+SETTLE = "10"
 """Seconds between the two looks; longer than the datastore lags behind journals on a busy machine."""
 
 

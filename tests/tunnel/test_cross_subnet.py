@@ -17,7 +17,7 @@ from bgpnet.lab.demo import UP_WITHIN, Demo, Findings
 from bgpnet.lab.probe import Place, listeners, reach
 from bgpnet.lab.wait import until
 
-pytestmark = [pytest.mark.root, pytest.mark.uml]
+pytestmark = [pytest.mark.root, pytest.mark.uml, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "containerlab/subnets.clab.yml"

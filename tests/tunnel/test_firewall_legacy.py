@@ -11,7 +11,7 @@ from kernels import linux_machine
 from bgpnet.kernel.packets import NOTHING
 from bgpnet.lab import uml
 
-pytestmark = [pytest.mark.root, pytest.mark.uml]
+pytestmark = [pytest.mark.root, pytest.mark.uml, pytest.mark.timeout(900)]
 
 
 @pytest.fixture

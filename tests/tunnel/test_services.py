@@ -20,7 +20,7 @@ from bgpnet.kernel.netns import run_inside
 from bgpnet.lab import uml
 from bgpnet.lab.probe import PORT, Place, listeners, reach
 
-pytestmark = [pytest.mark.root, pytest.mark.uml]
+pytestmark = [pytest.mark.root, pytest.mark.uml, pytest.mark.timeout(900)]
 
 RULES = Path(__file__).parent / "kube_proxy.rules"
 SERVICE, EMPTY, SERVICE_PORT, NODE_PORT = "10.96.0.80", "10.96.0.81", 80, 30080
