@@ -30,7 +30,7 @@ from bgpnet.kernel import legacy
 from bgpnet.kernel.packets import PacketRules
 from bgpnet.version import VERSION
 
-pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.root, pytest.mark.timeout(1500)]
 
 IMAGE = f"bgpnet:{VERSION}"
 CONFLIST = "/etc/cni/net.d/10-bgpnet.conflist"
