@@ -621,7 +621,7 @@ def test_the_monitor_hears_of_sysctls_that_cut_pods_off(machine: Machine) -> Non
         machine.set_sysctl("net/ipv4/ip_forward", "0")
         expected = [f"rp_filter of {UPLINK} is 1 now", "net.ipv4.ip_forward is 0 now"]
         assert eventually(lambda: set(expected) <= set(reasons)), reasons
-        reasons.clear()
+        assert eventually(lambda: _settled(reasons))
         machine.kernel.change([PutSysctl("net/ipv4/ip_forward", "1"), PutSysctl(strict, "2")])
         machine.kernel.wire(wiring(machine.netns(), 2))
         assert _settled([*reasons])

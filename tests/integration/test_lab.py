@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -109,7 +110,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def is_as_before(before: dict[str, list[str]], now: dict[str, list[str]]) -> bool:
     """Whether nothing came, nor went but what another test's lab had still to end."""
     ending = ("mounts", "processes")
-    return all(set(now[one]) <= set(before[one]) if one in ending else now[one] == before[one] for one in before)
+    return all(
+        Counter(now[one]) <= Counter(before[one]) if one in ending else now[one] == before[one] for one in before
+    )
 
 
 @pytest.fixture
