@@ -217,7 +217,7 @@ def node(built: Built, tmp_path: Path) -> Iterator[tuple[Node, Machine]]:
     ):
         made[1].start()
         yield first, made[1]
-    subprocess.run(["rm", "-rf", str(tmp_path / "docker")], check=True, timeout=60)
+    subprocess.run(["rm", "-rf", str(tmp_path / "docker")], check=True, timeout=300)
 
 
 def test_the_image_is_small_and_keeps_nothing_of_its_build(built: Built) -> None:
