@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from agents import cluster
+from agents import cluster, eventually
 from restarts import DIRECT, OVER_TUNNEL, OVER_VXLAN, Gate, Kind, learned
 
 pytestmark = [pytest.mark.root, pytest.mark.uml]
@@ -21,7 +21,8 @@ def test_nothing_is_lost_over_tunl0(tmp_path: Path) -> None:
     singles, doubles = int(os.environ["BGPNET_SINGLES"]), int(os.environ["BGPNET_DOUBLES"])
     with cluster(tmp_path, 3, "losstunnel", mode="Always") as made:
         gate = Gate.of(made, RATE, PATIENCE)
-        assert all("dev tunl0" in line for machine in made.machines for line in learned(machine))
+        for machine in made.machines:
+            eventually(lambda m=machine: all("dev tunl0" in line for line in learned(m)), machine.routes, PATIENCE)
         outcome = gate.restarted(kinds, singles, doubles)
         modes = gate.switched([OVER_VXLAN, DIRECT, OVER_TUNNEL])
     print(outcome.figures())

@@ -157,8 +157,8 @@ def test_services_over_the_tunnel(made: Cluster, pods: list[Pod]) -> None:
     n1.run(f"{iptables}-restore", "--noflush", stdin=f"*nat\n-D{line[2:]}\nCOMMIT\n")
     services_work()
     n1.run(iptables, "-P", "FORWARD", "DROP")
-    assert seen(web, shop, EMPTY, SERVICE_PORT) == "ConnectionRefusedError"
+    is_seen("ConnectionRefusedError", web, shop, EMPTY, SERVICE_PORT)
     n1.restart_agent()
     eventually(lambda: n1.run(iptables, "-S", "FORWARD").count("bgpnet: pods") == 2, lambda: ours(n1), SLOW)
-    assert seen(web, shop, EMPTY, SERVICE_PORT) == "ConnectionRefusedError"
+    is_seen("ConnectionRefusedError", web, shop, EMPTY, SERVICE_PORT)
     services_work()
