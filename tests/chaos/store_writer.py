@@ -4,6 +4,8 @@
 
 A line a write, after it returned: `revision key value`, the value `-` for a deletion. It creates, replaces, deletes
 keys of its own, and increments `/t/counter` by compare-and-swap. `ready` comes before the datastore is opened.
+
+A write that did not get its turn for five seconds, because a busy disk stood still, is tried again: it was not made.
 """
 
 from __future__ import annotations
@@ -11,10 +13,25 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
-from bgpnet.errors import AlreadyExists, Conflict
+from bgpnet.errors import AlreadyExists, Conflict, StoreUnreachable
 from bgpnet.store.api import ABSENT, Revision, Store
 from bgpnet.store.sqlite import SqliteStore
+
+T = TypeVar("T")
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """What the call returns, however long others have the datastore locked."""
+    while True:
+        try:
+            return call()
+        except StoreUnreachable as refused:
+            if " was locked for " not in str(refused):
+                raise
 
 
 def acknowledge(line: str) -> None:
@@ -25,15 +42,16 @@ def increment(store: Store) -> tuple[Revision, int]:
     while True:
         entry = store.get("/t/counter")
         number = int(entry.value) + 1 if entry else 1
+        value, known = str(number).encode(), entry.revision if entry else ABSENT
         try:
-            return store.put("/t/counter", str(number).encode(), entry.revision if entry else ABSENT), number
+            return patiently(partial(store.put, "/t/counter", value, known)), number
         except (Conflict, AlreadyExists):
             continue
 
 
 def main(path: str, name: str, count: int) -> None:
     acknowledge("ready")
-    store = SqliteStore(path)
+    store = patiently(partial(SqliteStore, path))
     for number in itertools.islice(itertools.count(), count):
         key = f"/t/{name}/{number % 5}"
         value = f"{name}.{number}"
@@ -42,9 +60,10 @@ def main(path: str, name: str, count: int) -> None:
             acknowledge(f"{revision} /t/counter {counted}")
         entry = store.get(key)
         if entry and number % 2:
-            acknowledge(f"{store.delete(key, entry.revision)} {key} -")
+            acknowledge(f"{patiently(partial(store.delete, key, entry.revision))} {key} -")
         else:
-            acknowledge(f"{store.put(key, value.encode(), entry.revision if entry else ABSENT)} {key} {value}")
+            known = entry.revision if entry else ABSENT
+            acknowledge(f"{patiently(partial(store.put, key, value.encode(), known))} {key} {value}")
     store.close()
 
 

@@ -48,7 +48,7 @@ def kill_writers(path: Path, slot: int, kills: int, seed: int) -> Tally:
             said += more
         time.sleep(chance.uniform(0, 0.002))
         writer.kill()
-        said += writer.communicate(timeout=30)[0]
+        said += writer.communicate(timeout=120)[0]
         tally.kills += 1
         tally.acknowledged += [parse(line) for line in said.decode().splitlines()[1:]]
     return tally
@@ -129,7 +129,7 @@ def test_a_datastore_whose_makers_are_killed_can_be_opened(tmp_path: Path) -> No
         assert os.read(maker.stdout.fileno(), 6) == b"ready\n"
         time.sleep(0.015 * attempt / attempts)
         maker.kill()
-        said = maker.communicate(timeout=30)[0].decode()
+        said = maker.communicate(timeout=120)[0].decode()
         half_made += not said
         store = SqliteStore(str(path))
         acknowledged = dict(line.split()[1:] for line in said.splitlines())
