@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from agent_parts import MORE as MORE
@@ -139,8 +140,12 @@ class Machine:
         return done.stdout
 
     def ctl(self, *argv: str, stdin: str = "", code: int = 0) -> str:
-        """bgpnetctl: what it prints, standard error included."""
-        done = self.lab.exec(self.name, [sys.executable, "-m", "bgpnet_ctl", *argv], stdin=stdin)
+        """bgpnetctl: what it prints, standard error included; once more where a disk stood still for too long."""
+        deadline = monotonic() + PATIENCE
+        while True:
+            done = self.lab.exec(self.name, [sys.executable, "-m", "bgpnet_ctl", *argv], stdin=stdin)
+            if " was locked for " not in done.stderr or monotonic() > deadline:
+                break
         assert done.returncode == code, f"{argv}: {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
