@@ -61,7 +61,7 @@ def test_the_gate_sees_a_route_that_is_away_for_a_moment(gate: Gate) -> None:
     assert any(line.startswith(f"Deleted {route.split()[0]} ") and "proto bgpnet-bgp" in line for line in told)
 
 
-@pytest.mark.timeout(3600 if SOAK else 300)
+@pytest.mark.timeout(3600 if SOAK else 900)
 @pytest.mark.parametrize("kinds", WAYS, ids="+".join)
 def test_nothing_is_lost_while_it_is_restarted(gate: Gate, kinds: list[Kind]) -> None:
     if had("native", kinds):
@@ -72,7 +72,7 @@ def test_nothing_is_lost_while_it_is_restarted(gate: Gate, kinds: list[Kind]) ->
     note("native", kinds, outcome.figures())
 
 
-@pytest.mark.timeout(3600 if SOAK else 300)
+@pytest.mark.timeout(3600 if SOAK else 900)
 @pytest.mark.parametrize("kinds", WAYS if SOAK else [[Kind.AGENT, Kind.ALL]], ids="+".join)
 def test_nothing_is_lost_over_vxlan(tmp_path: Path, kinds: list[Kind]) -> None:
     if had("vxlan", kinds):
@@ -99,7 +99,7 @@ def _is_over_vxlan(machine: Machine) -> bool:
 
 
 @pytest.mark.uml
-@pytest.mark.timeout(7200 if SOAK else 600)
+@pytest.mark.timeout(7200 if SOAK else 1200)
 @pytest.mark.parametrize("kinds", WAYS, ids="+".join)
 def test_nothing_is_lost_over_tunl0(kinds: list[Kind]) -> None:
     if had("tunl0", kinds):
