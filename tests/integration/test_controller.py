@@ -127,6 +127,7 @@ def test_another_pod_of_the_name_is_not_the_pod(place: Place) -> None:
     with running(place.controller()) as (one,):
         eventually(lambda: place.agents["n1"].live() == set(), one.said)
         assert place.agents["n2"].live() == {new}
+        eventually(lambda: place.agents["n1"].answered != [], one.said)  # it says so after it has released it
         assert place.agents["n1"].answered == [(old, "Released")]
 
 
