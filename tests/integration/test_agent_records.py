@@ -13,19 +13,18 @@ from agent_parts import eventually
 from msgspec import structs
 
 from bgpnet import integrity, ipam
-from bgpnet.agent.records import LATEST
+from bgpnet.agent.records import QUIET
 from bgpnet.kernel.fake import FakeKernel
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import Owner
 from bgpnet.model.ippool import Encap, IPPool, IPPoolSpec
 from bgpnet.model.resource import Metadata
-from bgpnet.store.api import Revision
 from bgpnet.store.repo import Repo
 from bgpnet.store.sqlite import SqliteStore
 
 POOL = IPPool(metadata=Metadata(name="pods"), spec=IPPoolSpec(cidr="10.244.0.0/20", ipipMode=Encap.NEVER, blockSize=24))
 
-BUSY = 5.0
+BUSY = 20.0
 """Seconds that a record may be late here; it is one where nobody else is at work: see tests/unit/test_records.py."""
 
 
@@ -86,8 +85,8 @@ def test_a_slow_burst_of_64_adds_is_as_few_writes_and_none_is_late(one: Inside, 
     written = [write for write in one.store.writes[before:] if "/nodes/" not in write[1]]  # a Node's word is no burst's
     print(f"{seconds} s: {[(round(at - done + seconds, 2), key) for at, key in written]}")
     assert len(one.blocks()) == blocks
-    longer = max(0.0, done - begun - seconds)  # a busy machine's burst is a longer one, and as many writes more
-    assert len(written) <= 4 + blocks * longer / LATEST, written
+    longer = max(0.0, done - begun - seconds)  # a busy machine's burst is a longer one, or several: as many writes more
+    assert len(written) <= 4 + blocks * longer / QUIET, written
     assert written[-1][0] - done <= BUSY
 
 
@@ -189,9 +188,10 @@ def test_a_node_that_was_released_while_it_was_partitioned_finds_out_and_leaves_
     address = second.add("old")
     eventually(lambda: first.live() == {address: "old"}, first.live)
     [block] = first.blocks()
+    repo = Repo(first.store.store)
+    eventually(lambda: repo.find(kinds.NODE, "node2") is not None, "its Node is not recorded")
     second.store.away = True
     eventually(lambda: "away" in second.status()["datastore"], second.status)
-    repo = Repo(first.store.store)
     repo.remove(repo.get(kinds.NODE, "node2"))
     [block] = first.blocks()
     repo.remove(block)  # as `bgpnetctl node release` does
@@ -224,7 +224,7 @@ def test_a_datastore_replaced_by_an_empty_one_costs_no_pod(one: Inside, tmp_path
     if restarted:
         one.stop()
     for entry in one.store.store.list("/bgpnet/v1/").entries:
-        one.store.store.delete(entry.key, Revision(entry.revision))
+        one.store.store.delete(entry.key, None)  # at whatever revision: a running agent may just have written it
     if restarted:
         one.start()
     eventually(lambda: any("backup.yaml" in said for said in one.status()["warnings"]), one.status)
