@@ -95,7 +95,7 @@ class Calling:
         """Every pod pings every other one. pids: by its address, a process of it, as the node sees it."""
         for pid in pids.values():
             others = " ".join(pids)
-            loop = f"for one in {others}; do ping -n -q -c 1 -W 10 $one >/dev/null || echo lost $one; done"
+            loop = f"for one in {others}; do ping -n -q -c 1 -w 10 $one >/dev/null || echo lost $one; done"
             assert self.one.run("nsenter", "-t", str(pid), "-n", "sh", "-c", loop) == ""
 
 

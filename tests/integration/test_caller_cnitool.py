@@ -88,7 +88,7 @@ def test_twenty_pods_come_reach_each_other_and_go(tool: Tool) -> None:
     for name in results:
         tool.good("check", name)
         others = " ".join(addresses.values())
-        loop = f"for one in {others}; do ping -n -q -c 1 -W 10 $one >/dev/null || echo lost $one; done"
+        loop = f"for one in {others}; do ping -n -q -c 1 -w 10 $one >/dev/null || echo lost $one; done"
         assert one.run("ip", "netns", "exec", name, "sh", "-c", loop) == ""
     two_programs_share_localhost_and_the_address(tool, addresses)
     for name in results:
