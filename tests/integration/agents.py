@@ -252,6 +252,18 @@ class Machine:
         address = answer.said["ips"][0]["address"].partition("/")[0]
         return Pod(name, container, self.name, address, answer.said["interfaces"][0]["name"], answer.said)
 
+    def soon_added(self, name: str) -> Pod:
+        """A pod of a node that has yet to hear of the block that it is to have; a runtime tries again, too."""
+        self.netns(name)
+        container, answers = f"{self.name}-{name}", list[Said]()
+
+        def added() -> bool:
+            answers.append(self.cni("ADD", container, name, pod=name))
+            return answers[-1].code == 0
+
+        eventually(added, lambda: answers[-1].raw)
+        return self.added(name, container, answers[-1])
+
     def delete(self, pod: Pod, **more: Any) -> None:
         """A DEL that has to succeed, and its namespace away."""
         answer = self.cni("DEL", pod.container, pod.name, pod=pod.name, **more)
