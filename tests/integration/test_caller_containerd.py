@@ -88,8 +88,11 @@ class Runtime:
         return int(json.loads(self.cri.info(sandbox))["pid"])
 
     def network(self) -> tuple[bool, str]:
-        """Whether the kubelet is told that the network is ready, and what is said."""
-        return self.cri.conditions()["NetworkReady"]
+        """Whether the kubelet is told that the network is ready, and what is said; no, by one that is starting still."""
+        try:
+            return self.cri.conditions()["NetworkReady"]
+        except cri.Refused as problem:
+            return False, str(problem)
 
     def log(self) -> str:
         """What it wrote, and the agent."""

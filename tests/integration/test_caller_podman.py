@@ -30,6 +30,8 @@ lock_type = "file"
 infra_image = "{pod_image.NAME}"
 """
 """lock_type: its usual locks are in /dev/shm, which is the machine's, and these are the node's alone."""
+PATIENCE = 300.0
+"""Seconds that a call may take on a busy machine: one of them removes twenty pods."""
 
 
 @dataclass(slots=True)
@@ -42,7 +44,8 @@ class Podman:
         """Its exit code, and what it printed."""
         one = self.node.one
         places = ["--root", f"{SHARED}/podman", "--runroot", "/run/podman", "--storage-driver", "overlay"]
-        done = one.lab.exec(one.name, ["env", f"CONTAINERS_CONF={SHARED}/containers.conf", "podman", *places, *argv])
+        command = ["env", f"CONTAINERS_CONF={SHARED}/containers.conf", "podman", *places, *argv]
+        done = one.lab.exec(one.name, command, timeout=PATIENCE)
         return done.returncode, done.stdout + done.stderr
 
     def run(self, *argv: str) -> str:
