@@ -88,7 +88,7 @@ class Runtime:
         return int(json.loads(self.cri.info(sandbox))["pid"])
 
     def network(self) -> tuple[bool, str]:
-        """Whether the kubelet is told that the network is ready, and what is said; no, by one that is starting still."""
+        """Whether the kubelet is told that the network is ready, and what is said; one that is starting says no."""
         try:
             return self.cri.conditions()["NetworkReady"]
         except cri.Refused as problem:
