@@ -32,7 +32,7 @@ from bgpnet.model import ip
 Say = Callable[[str], None]
 
 PODS_A_NODE = 2
-UP_WITHIN = 60.0
+UP_WITHIN = 120.0
 """Seconds for all agents to be ready and all sessions to be up."""
 TABLES = (
     ("get", "ippool", "-o", "wide"),
