@@ -331,7 +331,7 @@ class Machine:
             for line in process.log.read_text().splitlines()
             if line.strip()
             and not re.search(rf"\b({FIRST_MARK}|{LAST_MARK}) ", line)
-            and not re.search(r"dev eth1 lladdr|dev eth1 .*(FAILED|PROBE)", line)
+            and not re.search(r"dev eth1 lladdr|dev eth1 .*(FAILED|INCOMPLETE|PROBE)", line)
         ]
 
 

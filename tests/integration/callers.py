@@ -31,6 +31,8 @@ PODS = 20
 PASSING = r"nsenter|\[|\S*/nft "
 """Commands that are no trace: how the test looks, threads of the kernel and what just ended, and the agent's own `nft`,
 which runs for a moment whenever it writes or reads its packet rules, also while the first look is taken."""
+GONE = 150.0
+"""Seconds until nothing is left of a runtime's pods: the kernel ends their namespaces one after another."""
 _NUMBERS = itertools.count(1)
 
 
@@ -76,7 +78,7 @@ class Calling:
     def gone(self, before: Traces) -> None:
         """Wait until nothing is left of any pod: on the node, in the datastore, by the agent's word."""
         eventually(lambda: self.made.live() == {}, lambda: self.made.live())
-        eventually(lambda: self.traces() == before, lambda: f"{self._differ(before)}\n{self.one.log()}")
+        eventually(lambda: self.traces() == before, lambda: f"{self._differ(before)}\n{self.one.log()}", GONE)
         assert self.one.leaked() == []
 
     def _differ(self, before: Traces) -> str:

@@ -15,7 +15,7 @@ from agents import SHARED, Process, eventually
 from callers import BINS, CONFLIST, NETWORKS, PODS, Calling, calling
 from programs import built
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 CACHE = "/var/lib/cni/results"
 """Where libcni notes what it added (libcni/api.go, CacheDir); of the node alone."""
