@@ -75,6 +75,17 @@ class Calling:
             lines("ps", "-wweo", "args", without="ps -wweo", pattern=rf"(?!{PASSING})(.*)"),
         )
 
+    def before(self) -> Traces:
+        """What is there now, and a moment later still: what a runtime executes when it has just started is not."""
+        looks = [self.traces()]
+
+        def is_settled() -> bool:
+            looks.append(self.traces())
+            return looks[-1] == looks[-2]
+
+        eventually(is_settled, lambda: self._differ(looks[-1]))
+        return looks[-1]
+
     def gone(self, before: Traces) -> None:
         """Wait until nothing is left of any pod: on the node, in the datastore, by the agent's word."""
         eventually(lambda: self.made.live() == {}, lambda: self.made.live())

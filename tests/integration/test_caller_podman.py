@@ -95,7 +95,7 @@ def podman(tmp_path: Path) -> Iterator[Podman]:
 
 def test_twenty_pods_come_reach_each_other_and_go(podman: Podman) -> None:
     node = podman.node
-    before = node.traces()
+    before = node.before()
     names = [f"pod{number}" for number in range(PODS)]
     for name in names:
         podman.pod(name)
@@ -121,7 +121,7 @@ def two_containers_share_localhost_and_the_address(podman: Podman, served: str, 
 
 
 def test_a_pod_that_stops_and_starts_again(podman: Podman) -> None:
-    before = podman.node.traces()
+    before = podman.node.before()
     podman.pod("p")
     podman.run("pod", "stop", "--time", "5", "p")
     eventually(lambda: podman.node.made.live() == {}, podman.node.made.live)
@@ -152,7 +152,7 @@ def test_a_port_is_published_by_the_chained_plugin(tmp_path: Path) -> None:
 
 def test_an_agent_away(podman: Podman) -> None:
     node = podman.node
-    before = node.traces()
+    before = node.before()
     podman.pod("there")
     node.one.agent.end()
     podman.run("pod", "create", "--name", "early", "--network", "bgpnet", "--cgroup-parent", f"/{node.cgroups}")
