@@ -16,8 +16,11 @@ from bgpnet.errors import UsageError
 from bgpnet.lab.nodes import Lab
 from bgpnet.lab.wait import until
 
-PATIENCE = 60.0
-"""Seconds in which everything has to come about; most takes a fraction of one, but not on a busy machine."""
+PATIENCE = 100.0
+"""Seconds in which everything has to come about; most takes a fraction of one, but not on a busy machine.
+
+Fewer than the 120 after which an agent gives up waiting for a peer's table: that has to come about by itself.
+"""
 
 MORE = 20
 """Replies of a ping that are waited for after what is tested has happened."""

@@ -33,7 +33,7 @@ for entry in store.list("/bgpnet/").entries:
 store.close()
 """
 """A program that deletes every key of ours; inside a node, from where the members are reached."""
-BACK = 60.0
+BACK = 120.0
 """Seconds in which everything is written that waited for the datastore."""
 
 

@@ -27,7 +27,7 @@ from bgpnet.store.repo import Repo
 
 pytestmark = pytest.mark.root
 
-SOON = 40.0
+SOON = 90.0
 """Seconds in which a node finds out and says so: rounds are every five."""
 STORE = f"{SHARED}/store"
 LIMITED = 51

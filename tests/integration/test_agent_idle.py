@@ -13,7 +13,7 @@ from bgpnet.model.ipamblock import BlockState
 
 pytestmark = pytest.mark.root
 
-SOON = 40.0
+SOON = 90.0
 """Seconds in which a block becomes idle, with the settings below."""
 
 

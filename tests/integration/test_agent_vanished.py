@@ -16,7 +16,7 @@ from bgpnet.model import kinds
 
 pytestmark = pytest.mark.root
 
-SOON = 40.0
+SOON = 90.0
 BACKUP = f"{SHARED}/backup.yaml"
 
 
