@@ -48,10 +48,10 @@ def links(
             there = kernel.addressed()
             known = subnets, mtu
             subnets, mtu = facts.subnets(there), next((link.mtu for link in there if link.name == uplink), mtu)
-            if known[1] != mtu:
-                log.info("%s has MTU %d now, and had %d: new pods follow, others keep theirs", uplink, mtu, known[1])
             if known != (subnets, mtu):
                 emit(LinksLooked(subnets, mtu))
+            if known[1] != mtu:  # said when it is so
+                log.info("%s has MTU %d now, and had %d: new pods follow, others keep theirs", uplink, mtu, known[1])
 
 
 def datastore(repo: Repo, kind: Kind, emit: Emit, stop: Stop) -> None:

@@ -32,7 +32,7 @@ from bgpnet.model import ip
 Say = Callable[[str], None]
 
 PODS_A_NODE = 2
-UP_WITHIN = 60.0
+UP_WITHIN = 120.0
 """Seconds for all agents to be ready and all sessions to be up."""
 TABLES = (
     ("get", "ippool", "-o", "wide"),
@@ -43,6 +43,10 @@ TABLES = (
 PING_EVERY = 0.05
 AFTER_KILL = 1.0
 """Seconds that the ping goes on after the agents are back."""
+UNDER_WAY = 2
+"""Packets that may be under way when the ping is ended: nobody waits for their replies."""
+CAPTURED_WITHIN = 30.0
+"""Seconds until the packet that is captured has passed."""
 NEEDED = {"ip": "iproute2", "ping": "iputils-ping", "tcpdump": "tcpdump"}
 
 
@@ -182,8 +186,9 @@ class Demo:
     def capture(self) -> None:
         """One packet between two nodes, with both headers."""
         source, target = self._far_pair()
-        watch = ["tcpdump", "-i", "eth1", "-nn", "-v", "-c", "1", "--immediate-mode", "ip proto 4 and src host"]
-        watch[-1] += f" {self._address(source.node)}"
+        watch = ["tcpdump", "-i", "eth1", "-nn", "-v", "-c", "1", "--immediate-mode"]
+        # the inner protocol, too: a connection of the phase before may say goodbye once more
+        watch.append(f"ip proto 4 and src host {self._address(source.node)} and ip[29] == 1")
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         with self.lab.popen(source.node, watch, **options) as tcpdump:
             for line in tcpdump.stderr or ():
@@ -191,7 +196,7 @@ class Demo:
                     break
             self._ping(source, target, 2)
             try:
-                self.findings.capture = tcpdump.communicate(timeout=10)[0].strip()
+                self.findings.capture = tcpdump.communicate(timeout=CAPTURED_WITHIN)[0].strip()
             except subprocess.TimeoutExpired:
                 tcpdump.kill()
         if "IPIP (4)" not in self.findings.capture or target.address not in self.findings.capture:
@@ -213,8 +218,7 @@ class Demo:
                 processes.interrupt(self.lab.node(source.node), "ping")
                 told = ping.communicate(timeout=60)[0]
         after = {name: self._routes(name) for name in self.names}
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", told)
-        sent, received = (int(found[1]), int(found[2])) if found else (0, 0)
+        sent, received = counted(told)
         lost = sent - received
         self.findings.kill = f"{killed} agents killed: {sent} pings sent, {lost} lost; {len(changes)} route changes"
         if killed < len(self.names) or sent == 0 or lost or changes or before != after:
@@ -310,6 +314,19 @@ class Demo:
 
     def _node_place(self, name: str) -> Place:
         return Place(name, Path(f"/proc/{self.lab.node(name).pid}/ns/net"), self._address(name), is_pod=False)
+
+
+def counted(told: str) -> tuple[int, int]:
+    """How many packets ping has sent and how many were answered, by what it printed; nothing where it printed no sum.
+
+    What it sent last may have been under way when it was ended, and does not count; more than UNDER_WAY do.
+    """
+    found = re.search(r"(\d+) packets transmitted, (\d+) received", told)
+    if found is None:
+        return 0, 0
+    sent, received = int(found[1]), int(found[2])
+    last = max(map(int, re.findall(r"bytes from \S+ icmp_seq=(\d+) ", told)), default=0)
+    return last if sent - last <= UNDER_WAY else sent, received
 
 
 def write(findings: Findings, out: Path) -> Path:

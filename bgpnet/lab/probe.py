@@ -14,7 +14,7 @@ from pathlib import Path
 from bgpnet.kernel.netns import run_inside
 
 PORT = 8000
-DEADLINE = 3.0
+DEADLINE = 10.0
 """Seconds for a connection and for what is said on it."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -15,11 +16,17 @@ from bgpnet.errors import UsageError
 from bgpnet.lab.nodes import Lab
 from bgpnet.lab.wait import until
 
-PATIENCE = 60.0
-"""Seconds in which everything has to come about; most takes a fraction of one, but not on a busy machine."""
+PATIENCE = 100.0
+"""Seconds in which everything has to come about; most takes a fraction of one, but not on a busy machine.
+
+Fewer than the 120 after which an agent gives up waiting for a peer's table: that has to come about by itself.
+"""
 
 MORE = 20
 """Replies of a ping that are waited for after what is tested has happened."""
+
+REPLY = re.compile(r"bytes from \S+ icmp_seq=(\d+) ")
+"""A reply, as ping prints it; what a router refuses has a number, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,10 @@ class Process:
 
 @dataclass(slots=True)
 class Pings:
-    """How many were sent, and how many came back."""
+    """How many were sent, and how many came back: of those from the first to the last that was answered.
+
+    What went before the first one found no route yet; the last one may be under way when ping is told to end.
+    """
 
     sent: int = 0
     received: int = 0
@@ -117,6 +127,16 @@ class Pings:
     def lost(self) -> int:
         """How many did not come back."""
         return self.sent - self.received
+
+    def count(self, told: str) -> None:
+        """From what ping printed; its numbers have 16 bits, and begin anew after ten minutes."""
+        answered: set[int] = set()
+        last = 0
+        for one in REPLY.finditer(told):
+            last = int(one[1]) + (round((last - int(one[1])) / 65536) << 16)
+            answered.add(last)
+        assert answered, told
+        self.sent, self.received = max(answered) - min(answered) + 1, len(answered)
 
 
 def eventually(true: Callable[[], bool], what: str | Callable[[], object], seconds: float = PATIENCE) -> None:

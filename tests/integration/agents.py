@@ -21,6 +21,7 @@ from typing import Any
 
 from agent_parts import MORE as MORE
 from agent_parts import PATIENCE as PATIENCE
+from agent_parts import REPLY
 from agent_parts import Pings as Pings
 from agent_parts import Pod as Pod
 from agent_parts import Process as Process
@@ -251,6 +252,18 @@ class Machine:
         address = answer.said["ips"][0]["address"].partition("/")[0]
         return Pod(name, container, self.name, address, answer.said["interfaces"][0]["name"], answer.said)
 
+    def soon_added(self, name: str) -> Pod:
+        """A pod of a node that has yet to hear of the block that it is to have; a runtime tries again, too."""
+        self.netns(name)
+        container, answers = f"{self.name}-{name}", list[Said]()
+
+        def added() -> bool:
+            answers.append(self.cni("ADD", container, name, pod=name))
+            return answers[-1].code == 0
+
+        eventually(added, lambda: answers[-1].raw)
+        return self.added(name, container, answers[-1])
+
     def delete(self, pod: Pod, **more: Any) -> None:
         """A DEL that has to succeed, and its namespace away."""
         answer = self.cni("DEL", pod.container, pod.name, pod=pod.name, **more)
@@ -263,7 +276,10 @@ class Machine:
 
     @contextmanager
     def ping(self, source: Pod, address: str, every: float = 0.01) -> Iterator[Pings]:
-        """A ping from a pod while the block runs and for some replies more; what came of it is in the value then."""
+        """A ping from a pod while the block runs and for some replies more; what came of it is in the value then.
+
+        The block begins with the first reply: by then both ends have their routes.
+        """
         argv = ["ip", "netns", "exec", source.name, "ping", "-n", "-i", str(every), "-W", "3", address]
         pings = Pings()
         process = self.process(f"ping-{source.name}", *argv)
@@ -276,15 +292,16 @@ class Machine:
             self._replies(process, MORE)
         finally:
             process.end(signal.SIGINT)
-        told = process.log.read_text()
-        found = re.search(r"(\d+) packets transmitted, (\d+) received", told)
-        assert found, told
-        pings.sent, pings.received = int(found[1]) - _on_its_way(told, int(found[1])), int(found[2])
+        pings.count(process.log.read_text())
 
     def _replies(self, ping: Process, more: int) -> None:
         """Wait for so many replies more."""
-        before = ping.log.read_text().count("icmp_seq")
-        eventually(lambda: ping.log.read_text().count("icmp_seq") >= before + more, ping.log.read_text)
+
+        def replies() -> int:
+            return len(REPLY.findall(ping.log.read_text()))
+
+        before = replies()
+        eventually(lambda: replies() >= before + more, ping.log.read_text)
 
     @contextmanager
     def monitor(self) -> Iterator[list[str]]:
@@ -314,14 +331,8 @@ class Machine:
             for line in process.log.read_text().splitlines()
             if line.strip()
             and not re.search(rf"\b({FIRST_MARK}|{LAST_MARK}) ", line)
-            and not re.search(r"dev eth1 lladdr|dev eth1 .*(FAILED|PROBE)", line)
+            and not re.search(r"dev eth1 lladdr|dev eth1 .*(FAILED|INCOMPLETE|PROBE)", line)
         ]
-
-
-def _on_its_way(told: str, sent: int) -> int:
-    """How many ping had sent after the last one that was answered: nobody waited for their replies."""
-    answered = re.findall(r"bytes from .* icmp_seq=(\d+) ", told)
-    return (sent - int(answered[-1])) & 0xFFFF  # ping counts in 16 bits
 
 
 class Cluster:

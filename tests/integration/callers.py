@@ -31,6 +31,8 @@ PODS = 20
 PASSING = r"nsenter|\[|\S*/nft "
 """Commands that are no trace: how the test looks, threads of the kernel and what just ended, and the agent's own `nft`,
 which runs for a moment whenever it writes or reads its packet rules, also while the first look is taken."""
+GONE = 150.0
+"""Seconds until nothing is left of a runtime's pods: the kernel ends their namespaces one after another."""
 _NUMBERS = itertools.count(1)
 
 
@@ -73,10 +75,21 @@ class Calling:
             lines("ps", "-wweo", "args", without="ps -wweo", pattern=rf"(?!{PASSING})(.*)"),
         )
 
+    def before(self) -> Traces:
+        """What is there now, and a moment later still: what a runtime executes when it has just started is not."""
+        looks = [self.traces()]
+
+        def is_settled() -> bool:
+            looks.append(self.traces())
+            return looks[-1] == looks[-2]
+
+        eventually(is_settled, lambda: self._differ(looks[-1]))
+        return looks[-1]
+
     def gone(self, before: Traces) -> None:
         """Wait until nothing is left of any pod: on the node, in the datastore, by the agent's word."""
         eventually(lambda: self.made.live() == {}, lambda: self.made.live())
-        eventually(lambda: self.traces() == before, lambda: f"{self._differ(before)}\n{self.one.log()}")
+        eventually(lambda: self.traces() == before, lambda: f"{self._differ(before)}\n{self.one.log()}", GONE)
         assert self.one.leaked() == []
 
     def _differ(self, before: Traces) -> str:
@@ -95,7 +108,7 @@ class Calling:
         """Every pod pings every other one. pids: by its address, a process of it, as the node sees it."""
         for pid in pids.values():
             others = " ".join(pids)
-            loop = f"for one in {others}; do ping -n -q -c 1 -W 10 $one >/dev/null || echo lost $one; done"
+            loop = f"for one in {others}; do ping -n -q -c 1 -w 10 $one >/dev/null || echo lost $one; done"
             assert self.one.run("nsenter", "-t", str(pid), "-n", "sh", "-c", loop) == ""
 
 

@@ -56,15 +56,17 @@ class Stub:
     over: threading.Event = field(default_factory=threading.Event)
 
     def hear(self, peer: socket.socket) -> Seen:
-        """Reads one whole request; the descriptor is looked at and closed."""
+        """Reads one whole request; the descriptor is looked at and closed.
+
+        Raises ConnectionResetError when the plugin hangs up before all of it was read, as one whose deadline is over
+        does: who went on reading would find the end again and again, and keep a processor busy until pytest ends.
+        """
         head, descriptors, _, _ = socket.recv_fds(peer, wire.REQUEST.size, 4)
-        kind, size = wire.request_head(head)
-        body = b""
-        while len(body) < size:
-            body += peer.recv(size - len(body))
         inode = os.fstat(descriptors[0]).st_ino if descriptors else None
         for descriptor in descriptors:
             os.close(descriptor)
+        kind, size = wire.request_head(head + _exactly(peer, wire.REQUEST.size - len(head)))
+        body = _exactly(peer, size)
         self.seen.append(Seen(kind, body, inode))
         return self.seen[-1]
 
@@ -84,6 +86,17 @@ class Stub:
                 self.behave(peer, self)
             except (BrokenPipeError, ConnectionResetError):
                 return  # the plugin has given up on a hostile agent, as it should
+
+
+def _exactly(peer: socket.socket, count: int) -> bytes:
+    """So many bytes; raises ConnectionResetError where there are fewer."""
+    found = bytearray()
+    while len(found) < count:
+        piece = peer.recv(count - len(found))
+        if not piece:
+            raise ConnectionResetError("the plugin hung up in the middle of its request")
+        found += piece
+    return bytes(found)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ POOL = "10.244.0.0/24"
 @pytest.fixture
 def made(tmp_path: Path) -> Iterator[Cluster]:
     """Two nodes with agents on a pool of four blocks, each with half of its addresses reserved."""
-    with cluster(tmp_path, 2, f"agaddr{os.getpid()}", pool=POOL) as two:
+    with cluster(tmp_path, 2, f"agaddr{os.getpid()}", pool=POOL, rest=600) as two:
         cidrs = ", ".join(f"10.244.0.{64 * block + first}/28" for block in range(4) for first in (0, 32))
         two[0].ctl("create", "-f", "-", stdin=RESERVATION.format(cidrs=cidrs))
         two[0].ctl("create", "-f", "-", stdin=SETTINGS)

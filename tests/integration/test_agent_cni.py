@@ -37,8 +37,8 @@ def running(folder: Path, count: int = 1, **more: object) -> Iterator[Cluster]:
 
 @pytest.fixture
 def one(tmp_path: Path) -> Iterator[Machine]:
-    """One node with an agent."""
-    with running(tmp_path) as made:
+    """One node with an agent; addresses rest to the end, however long a busy machine takes."""
+    with running(tmp_path, rest=600) as made:
         yield made[0]
 
 
@@ -205,7 +205,7 @@ def assert_newer_works(one: Machine, older: Pod, newer: Pod) -> None:
     neighbours = one.run("ip", "neigh", "show", "dev", newer.link)
     assert newer.address in neighbours
     assert f"{older.address} " not in neighbours
-    one.run("ip", "netns", "exec", newer.name, "ping", "-c", "1", "-W", "2", one.address)
+    one.run("ip", "netns", "exec", newer.name, "ping", "-n", "-c", "1", "-w", "10", one.address)
 
 
 def test_a_newer_sandbox_takes_the_link_and_the_del_of_the_older_leaves_it_alone(one: Machine) -> None:
@@ -366,7 +366,7 @@ def test_an_add_waits_for_a_datastore_that_comes_back(tmp_path: Path) -> None:
         eventually(lambda: len(made.live()) == 4, lambda: made.live())
         one.netns("more")
         with ThreadPoolExecutor(1) as runtime:
-            with closing(sqlite3.connect(tmp_path / "store" / "store.db", isolation_level=None)) as db:
+            with closing(sqlite3.connect(tmp_path / "store" / "store.db", timeout=60, isolation_level=None)) as db:
                 db.execute("BEGIN EXCLUSIVE")
                 answer = runtime.submit(one.cni, "ADD", "more", "more", pod="more")
                 eventually(lambda: one.status()["blocks"][0]["free"] == 0, lambda: one.status())

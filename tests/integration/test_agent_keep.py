@@ -40,7 +40,7 @@ def test_a_stateful_pod_has_its_address_again(one: Machine, twin: bool) -> None:
     assert show(one, first.address).startswith(sentence)
     again = one.add("db-b", container="sandbox2", pod="db-0", twin=twin, **ASKING)
     assert again.address == first.address
-    one.run("ip", "netns", "exec", "db-b", "ping", "-c", "1", "-W", "10", one.address)
+    one.run("ip", "netns", "exec", "db-b", "ping", "-n", "-c", "1", "-w", "10", one.address)
     # At once after the DEL, while the link of the former sandbox waits to be reaped.
     for number in range(3, 8):
         assert one.cni("DEL", f"sandbox{number - 1}", "", pod="db-0", twin=twin).code == 0

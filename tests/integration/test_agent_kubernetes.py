@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -129,7 +130,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("kube")
     with ExitStack() as stack:
         server = stack.enter_context(api_server(folder / "kube"))
-        made = stack.enter_context(cluster(folder, 1, "kubeagent"))
+        made = stack.enter_context(cluster(folder, 1, f"kubeagent{os.getpid()}"))
         stack.enter_context(Bridge(server.port, folder / "api.sock"))
         here = Site(server, made)
         here.request("POST", NODE, {"metadata": {"name": "n1", "labels": {"rack": "a"}}})

@@ -19,7 +19,7 @@ from bgpnet.model.node import Node
 
 pytestmark = pytest.mark.root
 
-SOON = 40.0
+SOON = 90.0
 """Seconds in which a node finds out: rounds are every five."""
 READY, LIMITED = (0, ""), 51
 

@@ -17,7 +17,7 @@ from agents import Cluster, Machine, cluster
 
 pytestmark = pytest.mark.root
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 RESOURCES = """
 apiVersion: bgpnet.io/v1
 kind: BGPConfiguration

@@ -13,19 +13,18 @@ from agent_parts import eventually
 from msgspec import structs
 
 from bgpnet import integrity, ipam
-from bgpnet.agent.records import LATEST
+from bgpnet.agent.records import QUIET
 from bgpnet.kernel.fake import FakeKernel
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import Owner
 from bgpnet.model.ippool import Encap, IPPool, IPPoolSpec
 from bgpnet.model.resource import Metadata
-from bgpnet.store.api import Revision
 from bgpnet.store.repo import Repo
 from bgpnet.store.sqlite import SqliteStore
 
 POOL = IPPool(metadata=Metadata(name="pods"), spec=IPPoolSpec(cidr="10.244.0.0/20", ipipMode=Encap.NEVER, blockSize=24))
 
-BUSY = 5.0
+BUSY = 20.0
 """Seconds that a record may be late here; it is one where nobody else is at work: see tests/unit/test_records.py."""
 
 
@@ -67,9 +66,14 @@ def test_a_burst_of_64_adds_is_written_with_at_most_four_writes(one: Inside) -> 
         wanted = {address: name for name, address in first.items()}
         assert len(wanted) == len(first)
         eventually(lambda wanted=wanted: one.live() == wanted, one.live)
-        written = one.store.writes[before:]
+        written = blocks_written(one, before)
         print(f"burst {turn}: {len(written)} writes, the last {written[-1][0] - done:.3f} s after the last answer")
         assert len(written) <= 4, written
+
+
+def blocks_written(one: Inside, before: int) -> list[tuple[float, str]]:
+    """When which blocks were written, but for so many first writes; a Node's word is no burst's."""
+    return [write for write in one.store.writes[before:] if "/nodes/" not in write[1]]
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1.0])
@@ -83,11 +87,12 @@ def test_a_slow_burst_of_64_adds_is_as_few_writes_and_none_is_late(one: Inside, 
     done = monotonic()
     wanted[warm] = "warm"
     eventually(lambda: one.live() == wanted, one.live)
-    written = [write for write in one.store.writes[before:] if "/nodes/" not in write[1]]  # a Node's word is no burst's
+    written = blocks_written(one, before)
     print(f"{seconds} s: {[(round(at - done + seconds, 2), key) for at, key in written]}")
     assert len(one.blocks()) == blocks
-    longer = max(0.0, done - begun - seconds)  # a busy machine's burst is a longer one, and as many writes more
-    assert len(written) <= 4 + blocks * longer / LATEST, written
+    # A busy machine's burst is a longer one, or stands still for a while: as many writes more.
+    longer = max(0.0, done - begun - seconds)
+    assert len(written) <= 4 + blocks * (1 + longer / QUIET), written
     assert written[-1][0] - done <= BUSY
 
 
@@ -189,9 +194,10 @@ def test_a_node_that_was_released_while_it_was_partitioned_finds_out_and_leaves_
     address = second.add("old")
     eventually(lambda: first.live() == {address: "old"}, first.live)
     [block] = first.blocks()
+    repo = Repo(first.store.store)
+    eventually(lambda: repo.find(kinds.NODE, "node2") is not None, "its Node is not recorded")
     second.store.away = True
     eventually(lambda: "away" in second.status()["datastore"], second.status)
-    repo = Repo(first.store.store)
     repo.remove(repo.get(kinds.NODE, "node2"))
     [block] = first.blocks()
     repo.remove(block)  # as `bgpnetctl node release` does
@@ -224,7 +230,7 @@ def test_a_datastore_replaced_by_an_empty_one_costs_no_pod(one: Inside, tmp_path
     if restarted:
         one.stop()
     for entry in one.store.store.list("/bgpnet/v1/").entries:
-        one.store.store.delete(entry.key, Revision(entry.revision))
+        one.store.store.delete(entry.key, None)  # at whatever revision: a running agent may just have written it
     if restarted:
         one.start()
     eventually(lambda: any("backup.yaml" in said for said in one.status()["warnings"]), one.status)

@@ -120,7 +120,7 @@ def renamed(two: Cluster) -> Iterator[None]:
 @contextmanager
 def locked(two: Cluster) -> Iterator[None]:
     """Somebody writes to the datastore and does not come to an end."""
-    with closing(sqlite3.connect(two.folder / "store" / "store.db", isolation_level=None)) as db:
+    with closing(sqlite3.connect(two.folder / "store" / "store.db", timeout=60, isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
         yield
         db.execute("ROLLBACK")

@@ -15,7 +15,7 @@ from agents import SHARED, Process, eventually
 from callers import BINS, CONFLIST, NETWORKS, PODS, Calling, calling
 from programs import built
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(600)]
 
 CACHE = "/var/lib/cni/results"
 """Where libcni notes what it added (libcni/api.go, CacheDir); of the node alone."""
@@ -80,7 +80,7 @@ def address(result: dict[str, Any]) -> str:
 
 def test_twenty_pods_come_reach_each_other_and_go(tool: Tool) -> None:
     node, one = tool.node, tool.node.one
-    before = node.traces()
+    before = node.before()
     results = {f"pod{number}": tool.add(f"pod{number}") for number in range(PODS)}
     assert {result["cniVersion"] for result in results.values()} == {"1.1.0"}
     addresses = {name: address(result) for name, result in results.items()}
@@ -88,7 +88,7 @@ def test_twenty_pods_come_reach_each_other_and_go(tool: Tool) -> None:
     for name in results:
         tool.good("check", name)
         others = " ".join(addresses.values())
-        loop = f"for one in {others}; do ping -n -q -c 1 -W 10 $one >/dev/null || echo lost $one; done"
+        loop = f"for one in {others}; do ping -n -q -c 1 -w 10 $one >/dev/null || echo lost $one; done"
         assert one.run("ip", "netns", "exec", name, "sh", "-c", loop) == ""
     two_programs_share_localhost_and_the_address(tool, addresses)
     for name in results:
@@ -127,7 +127,7 @@ def test_version_is_asked_of_every_plugin(tool: Tool) -> None:
 
 
 def test_add_twice_and_delete_twice(tool: Tool) -> None:
-    before = tool.node.traces()
+    before = tool.node.before()
     first = tool.add("p")
     assert json.loads(tool.good("add", "p")) == first
     tool.good("del", "p")
@@ -148,7 +148,7 @@ def test_check_names_what_is_not_as_it_was(tool: Tool) -> None:
 def test_gc_deletes_what_libcni_noted_and_nothing_else(tool: Tool) -> None:
     """cnitool lists no attachment as valid: libcni deletes those of its cache, and gives the plugin no list."""
     node, one = tool.node, tool.node.one
-    before = node.traces()
+    before = node.before()
     kept = tool.add("kept")
     one.run("sh", "-c", f"mv {CACHE} /var/lib/cni/hidden")
     tool.add("stale")
@@ -176,7 +176,7 @@ def test_status_follows_the_agent(tool: Tool) -> None:
 def test_the_python_twin(tool: Tool) -> None:
     one = tool.node.one
     one.run(sys.executable, "-m", "bgpnet", "cni", "install", "--python", "--bin-dir", BINS)
-    before = tool.node.traces()
+    before = tool.node.before()
     tool.good("version")
     tool.good("status")
     tool.add("p")

@@ -88,8 +88,11 @@ class Runtime:
         return int(json.loads(self.cri.info(sandbox))["pid"])
 
     def network(self) -> tuple[bool, str]:
-        """Whether the kubelet is told that the network is ready, and what is said."""
-        return self.cri.conditions()["NetworkReady"]
+        """Whether the kubelet is told that the network is ready, and what is said; one that is starting says no."""
+        try:
+            return self.cri.conditions()["NetworkReady"]
+        except cri.Refused as problem:
+            return False, str(problem)
 
     def log(self) -> str:
         """What it wrote, and the agent."""
@@ -138,7 +141,7 @@ def runtime(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Runtime]
 
 def test_twenty_pods_come_reach_each_other_and_go(runtime: Runtime) -> None:
     node = runtime.node
-    before = node.traces()
+    before = node.before()
     names = [f"pod{number}" for number in range(PODS)]
     with ThreadPoolExecutor(CALLERS) as threads:
         sandboxes = dict(zip(names, threads.map(runtime.run, names), strict=True))
@@ -176,7 +179,7 @@ def test_annotations_reach_the_agent(runtime: Runtime) -> None:
 
 def test_an_agent_away(runtime: Runtime) -> None:
     node = runtime.node
-    before = node.traces()
+    before = node.before()
     there = runtime.run("there")
     node.one.agent.end()
     with pytest.raises(cri.Refused, match="no agent answers"):
@@ -193,7 +196,7 @@ def test_an_agent_away(runtime: Runtime) -> None:
 def test_pods_start_while_the_agent_is_killed_again_and_again(runtime: Runtime) -> None:
     """As the kubelet does it: what is refused is asked for again. Each refusal is a DEL of containerd's own, too."""
     node, agent = runtime.node, runtime.node.one.agent
-    before = node.traces()
+    before = node.before()
     names = [f"pod{number}" for number in range(PODS)]
     sandboxes: dict[str, str] = {}
     refusals: list[str] = []
@@ -238,7 +241,7 @@ def test_pods_start_while_the_agent_is_killed_again_and_again(runtime: Runtime) 
 
 def test_a_runtime_that_is_killed_finds_its_pods_again(runtime: Runtime) -> None:
     node = runtime.node
-    before = node.traces()
+    before = node.before()
     sandboxes = [runtime.run(name) for name in ("a", "b")]
     runtime.process.end()
     runtime.process.start()

@@ -30,6 +30,8 @@ lock_type = "file"
 infra_image = "{pod_image.NAME}"
 """
 """lock_type: its usual locks are in /dev/shm, which is the machine's, and these are the node's alone."""
+PATIENCE = 300.0
+"""Seconds that a call may take on a busy machine: one of them removes twenty pods."""
 
 
 @dataclass(slots=True)
@@ -42,7 +44,8 @@ class Podman:
         """Its exit code, and what it printed."""
         one = self.node.one
         places = ["--root", f"{SHARED}/podman", "--runroot", "/run/podman", "--storage-driver", "overlay"]
-        done = one.lab.exec(one.name, ["env", f"CONTAINERS_CONF={SHARED}/containers.conf", "podman", *places, *argv])
+        command = ["env", f"CONTAINERS_CONF={SHARED}/containers.conf", "podman", *places, *argv]
+        done = one.lab.exec(one.name, command, timeout=PATIENCE)
         return done.returncode, done.stdout + done.stderr
 
     def run(self, *argv: str) -> str:
@@ -92,7 +95,7 @@ def podman(tmp_path: Path) -> Iterator[Podman]:
 
 def test_twenty_pods_come_reach_each_other_and_go(podman: Podman) -> None:
     node = podman.node
-    before = node.traces()
+    before = node.before()
     names = [f"pod{number}" for number in range(PODS)]
     for name in names:
         podman.pod(name)
@@ -118,7 +121,7 @@ def two_containers_share_localhost_and_the_address(podman: Podman, served: str, 
 
 
 def test_a_pod_that_stops_and_starts_again(podman: Podman) -> None:
-    before = podman.node.traces()
+    before = podman.node.before()
     podman.pod("p")
     podman.run("pod", "stop", "--time", "5", "p")
     eventually(lambda: podman.node.made.live() == {}, podman.node.made.live)
@@ -149,7 +152,7 @@ def test_a_port_is_published_by_the_chained_plugin(tmp_path: Path) -> None:
 
 def test_an_agent_away(podman: Podman) -> None:
     node = podman.node
-    before = node.traces()
+    before = node.before()
     podman.pod("there")
     node.one.agent.end()
     podman.run("pod", "create", "--name", "early", "--network", "bgpnet", "--cgroup-parent", f"/{node.cgroups}")

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import thread_time
 
 import kubernetes_store
 import pytest
@@ -127,6 +128,7 @@ def test_another_pod_of_the_name_is_not_the_pod(place: Place) -> None:
     with running(place.controller()) as (one,):
         eventually(lambda: place.agents["n1"].live() == set(), one.said)
         assert place.agents["n2"].live() == {new}
+        eventually(lambda: place.agents["n1"].answered != [], one.said)  # it says so after it has released it
         assert place.agents["n1"].answered == [(old, "Released")]
 
 
@@ -248,6 +250,17 @@ def test_what_may_not_be_read_is_said_and_nothing_is_done_without_it(place: Plac
     assert place.agents["n1"].live() == {leaked}
 
 
+def slowness() -> float:
+    """How many times the processor time that Python takes for the same on the machine that the figure is of; 1 or more.
+
+    It took 10 ms there; one that shares its processors' cores and caches with others takes more for everything.
+    """
+    begun, found = thread_time(), dict[int, str]()
+    for number in range(200_000):
+        found[number % 1000] = str(number)
+    return max(1.0, (thread_time() - begun) / 0.010)
+
+
 @on_etcd_or_in_soak
 def test_idle_it_takes_less_than_a_hundredth_of_a_processor(place: Place) -> None:
     """With four heartbeats a second, as of eighty nodes."""
@@ -259,7 +272,7 @@ def test_idle_it_takes_less_than_a_hundredth_of_a_processor(place: Place) -> Non
         def is_idle() -> bool:
             before = one.cpu()
             threading.Event().wait(5.0)
-            shares.append((one.cpu() - before) / 5.0)
+            shares.append((one.cpu() - before) / 5.0 / slowness())
             return shares[-1] < 0.01
 
         eventually(is_idle, lambda: shares, 90.0)

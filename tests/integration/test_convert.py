@@ -12,7 +12,7 @@ import pytest
 from agents import PATIENCE, Cluster, cluster, eventually
 from reflectors import connected
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.timeout(900)]
 
 
 def convert(made: Cluster, target: str) -> None:

@@ -13,6 +13,8 @@ import pytest
 from certificates import authority, certificate
 from etcd_servers import EtcdCluster, debian_etcd
 
+from bgpnet.store.etcd_options import Options, Tls
+
 POOL = "{apiVersion: bgpnet.io/v1, kind: IPPool, metadata: {name: NAME}, spec: {cidr: CIDR}}"
 HEAD = "apiVersion: projectcalico.org/v3\nkind: CalicoAPIConfig\nmetadata:\nspec:\n  datastoreType: etcdv3\n"
 
@@ -30,6 +32,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def etcd(tmp_path_factory: pytest.TempPathFactory, pki: Path) -> Iterator[EtcdCluster]:
     tls = {"ca": f"{pki}/ca.pem", "cert": f"{pki}/etcd.pem", "key": f"{pki}/etcd.key"}
     cluster = EtcdCluster(tmp_path_factory.mktemp("etcd"), debian_etcd(), tls=tls).start()
+    cluster.await_leader(Options(cluster.endpoints, Tls(tls["ca"], f"{pki}/client.pem", f"{pki}/client.key")))
     yield cluster
     cluster.close()
 

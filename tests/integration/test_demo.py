@@ -12,9 +12,11 @@ import pytest
 
 from bgpnet.lab import uml
 
+pytestmark = pytest.mark.timeout(600)
+
 ROOT = Path(__file__).parents[2]
 MESH = "containerlab/mesh.clab.yml"
-WITHIN = 240
+WITHIN = 500
 
 
 def lab(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

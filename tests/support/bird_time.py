@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-JITTER = 0.1
-"""Seconds by which two answers about one moment may differ."""
+JITTER = 0.5
+"""Seconds by which two answers about one moment may differ: BIRD may lose the processor between its two clocks."""
 
 
 class BirdTime(str):

@@ -24,11 +24,11 @@ class Proxy:
         self._swallows.set()
 
     def cut(self) -> None:
-        """End the connections; new ones are forwarded whole again."""
+        """End the connections; new ones are forwarded whole again, also one that comes while the old ones end."""
+        self._swallows = threading.Event()
         for each in list(self._open):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        self._swallows.clear()
 
     def close(self) -> None:
         """Stop listening, and end the connections."""
@@ -47,9 +47,10 @@ class Proxy:
                 threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        swallows = self._swallows
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                if not (answers and self._swallows.is_set()):
+                if not (answers and swallows.is_set()):
                     target.sendall(data)
         for each in (source, target):
             with suppress(OSError):
