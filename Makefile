@@ -115,11 +115,11 @@ CLUSTER := kubernetes coredns e2e
 $(VENV)/installed: pyproject.toml
 	@echo "making the virtual environment"
 	@test -x $(PY) || $$(scripts/python) -m venv $(VENV)
-	@$(PY) -m pip install -q --disable-pip-version-check -e .
+	@scripts/again $(PY) -m pip install -q --disable-pip-version-check -e .
 	@$(PY) -m compileall -q bgpnet bgpnet_ctl
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
 	@echo "adding the test tools"
-	@$(PY) -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@scripts/again $(PY) -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@
