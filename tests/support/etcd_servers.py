@@ -18,11 +18,17 @@ from pathlib import Path
 
 from programs import built
 
+from bgpnet.errors import StoreUnreachable
+from bgpnet.lab.wait import until
 from bgpnet.store.etcd import EtcdStore
 from bgpnet.store.etcd_options import Options
 
 FAST = ("--heartbeat-interval", "50", "--election-timeout", "250", "--unsafe-no-fsync")
 """A leader within a fraction of a second. Without fsync a killed process loses nothing; a power cut is not tested."""
+PATIENCE = 120.0
+"""Seconds in which a cluster has to have a leader."""
+SLOW = ("--dial-timeout", "30s", "--command-timeout", "30s")
+"""etcdctl's own deadlines are two and five seconds."""
 
 
 class Member:
@@ -110,10 +116,21 @@ class EtcdCluster:
         return self
 
     def await_leader(self, options: Options | None = None) -> EtcdCluster:
-        """Wait until it answers: a call goes on trying for as long as a start takes."""
+        """Wait until it answers; a store gives up after seven seconds, in which a busy machine may start none."""
         store = EtcdStore(options or self.options)
-        store.get("/ready")
-        store.close()
+
+        def missing() -> str:
+            assert all(one.process is None or one.process.poll() is None for one in self.members), "a member has ended"
+            try:
+                store.get("/ready")
+            except StoreUnreachable as problem:
+                return str(problem)
+            return ""
+
+        try:
+            until(missing, PATIENCE)
+        finally:
+            store.close()
         return self
 
     def close(self) -> None:
@@ -153,8 +170,8 @@ ETCDS = {"etcd-3.4": debian_etcd, "etcd-current": current_etcd}
 def etcdctl(cluster: EtcdCluster, *arguments: str | bytes, value: bytes | None = None) -> bytes:
     """Have etcdctl do that: what it prints. `value` is what it is to put."""
     done = subprocess.run(
-        ["etcdctl", "--endpoints", cluster.endpoints[0], *arguments], input=value,
-        env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=30,
+        ["etcdctl", "--endpoints", cluster.endpoints[0], *SLOW, *arguments], input=value,
+        env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, f"etcdctl {arguments!r}: {done.stderr!r}"
     return done.stdout
