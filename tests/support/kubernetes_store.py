@@ -6,7 +6,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import yaml
-from kube_server import ApiServer, shared_api_server
+from kube_server import PATIENCE, ApiServer, shared_api_server
 
 from bgpnet.kube.client import Api, connect
 from bgpnet.kube.crd import definitions
@@ -26,7 +26,7 @@ def install(kubeconfig: Path) -> None:
         if tree["kind"] == "CustomResourceDefinition":
             api.patch(f"{DEFINITIONS}/{tree['metadata']['name']}", tree, kind="apply")
     for kind in objects.STORED.values():
-        until(partial(_missing, api, objects.collection(kind)), 60)
+        until(partial(_missing, api, objects.collection(kind)), PATIENCE)
     api.close()
 
 
