@@ -139,14 +139,21 @@ class EtcdCluster:
             member.stop()
 
 
+_GIVEN: set[int] = set()
+"""Ports that `free_ports` has given away: not every server listens at once, and two must not be given one."""
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody has now, and that the kernel gives to no connection while their server is killed and starts."""
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     ports: list[int] = []
-    for port in random.sample(range(10_000, max(first, 11_000)), 500):
+    for port in random.SystemRandom().sample(range(10_000, max(first, 11_000)), 500):
+        if port in _GIVEN:
+            continue
         with suppress(OSError), socket.create_server(("", port)):
             ports.append(port)
         if len(ports) == count:
+            _GIVEN.update(ports)
             return ports
     raise AssertionError(f"no {count} ports are free between 10000 and {first}")
 
