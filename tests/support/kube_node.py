@@ -196,6 +196,7 @@ class KubeNode:
             "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "50Mi"},
             "failCgroupV1": False,
             "failSwapOn": False,
+            "imageGCHighThresholdPercent": 100,  # never, be the disk as full as it may: no image is pulled again
             "makeIPTablesUtilChains": False,
             "oomScoreAdj": 0,
             "resolvConf": "",
