@@ -111,7 +111,7 @@ def sow(folder: Path) -> Path:
 def fuzz(program: Path, runs: int, corpus: Path, seconds: float, seed: int = 0) -> tuple[int, str]:
     """So many inputs; the exit code and what libFuzzer says. What it finds is left beside the corpus."""
     corpus.mkdir(parents=True, exist_ok=True)
-    options = [f"-runs={runs}", f"-seed={seed}", "-max_len=4096", "-timeout=10", f"-dict={HERE / 'cni.dict'}"]
+    options = [f"-runs={runs}", f"-seed={seed}", "-max_len=4096", "-timeout=60", f"-dict={HERE / 'cni.dict'}"]
     options += ["-print_final_stats=1", "-verbosity=1", f"-artifact_prefix={corpus.parent}/", "-use_value_profile=1"]
     argv = [str(program), *options, str(corpus), str(sow(corpus.parent / "seeds"))]
     env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1"}

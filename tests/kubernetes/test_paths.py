@@ -48,9 +48,11 @@ def outside(lab: KubeCluster) -> Iterator[str]:
     """What answers beside the control plane, which is no node: the address."""
     program = pod_image.program(lab.folder)
     with lab.lab.popen(PLANE, [str(program), "serve", str(OUTSIDE), "outside"]) as process:
-        eventually(lambda: not lab.run(["nc", "-z", ADDRESS, str(OUTSIDE)]).returncode, "it does not answer")
-        yield ADDRESS
-        process.terminate()
+        try:
+            eventually(lambda: not lab.run(["nc", "-z", ADDRESS, str(OUTSIDE)]).returncode, "it does not answer")
+            yield ADDRESS
+        finally:
+            process.terminate()
 
 
 def test_every_node_reaches_every_pod(kubectl: Kubectl, bgpnet: Bgpnet, pods: list[Json], nodes: list[Json]) -> None:

@@ -14,7 +14,8 @@ class Proxy:
         host, _, port = endpoint.rpartition(":")
         self._target = host, int(port)
         self._server = socket.create_server(("127.0.0.1", 0))
-        self._swallows = threading.Event()
+        self._lock = threading.Lock()
+        self._swallows = threading.Event()  # of the connections until the next cut, each of which has it
         self._open: set[socket.socket] = set()
         self.endpoint = f"127.0.0.1:{self._server.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -24,11 +25,13 @@ class Proxy:
         self._swallows.set()
 
     def cut(self) -> None:
-        """End the connections; new ones are forwarded whole again."""
-        for each in list(self._open):
+        """End the connections; new ones are forwarded whole again, be they made while the others end."""
+        with self._lock:
+            self._swallows = threading.Event()
+            ended = list(self._open)
+        for each in ended:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        self._swallows.clear()
 
     def close(self) -> None:
         """Stop listening, and end the connections."""
@@ -46,17 +49,20 @@ class Proxy:
                 except OSError:  # whoever comes next may find it again
                     client.close()
                     continue
-                self._open |= {client, server}
-                threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
-                threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
+                with self._lock:
+                    swallows = self._swallows
+                    self._open |= {client, server}
+                threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
+                threading.Thread(target=self._pump, args=(server, client, swallows), daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, swallows: threading.Event | None) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                if not (answers and self._swallows.is_set()):
+                if swallows is None or not swallows.is_set():
                     target.sendall(data)
         for each in (source, target):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        self._open.discard(source)
+        with self._lock:
+            self._open.discard(source)
         source.close()
