@@ -83,7 +83,7 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
-def end_process(pid: int, started: int, seconds: float = 10) -> None:
+def end_process(pid: int, started: int, seconds: float = 60) -> None:
     """Kill exactly that process 1, and so everything in its pid namespace, and wait until it is gone.
 
     Raises UsageError when it is still there after `seconds`.

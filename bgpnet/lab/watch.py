@@ -14,7 +14,7 @@ from bgpnet.lab.wait import until
 
 MARKER = "203.0.113.254"
 """A route that tells that the monitors listen; documentation's address (RFC 5737), proto static, in no pool."""
-LISTENS_WITHIN = 20.0
+LISTENS_WITHIN = 60.0
 """Seconds for a monitor to listen."""
 
 
@@ -46,4 +46,4 @@ def _deaf(lab: Lab, name: str, output: Path) -> str:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    process.wait(10)
+    process.wait(60)
