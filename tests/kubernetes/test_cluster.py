@@ -67,7 +67,7 @@ def test_the_control_plane_reaches_pods_and_their_words(kubectl: Kubectl, pods: 
     """exec, logs and the API server's proxy go by the kubelet; what is outside of all nodes reaches pods by routes."""
     for pod in (pods[0], pods[-1]):
         assert kubectl.exec(name(pod), "hostname").strip() == name(pod)
-        target = ["nc", "-w", "30", address(pod), str(PORT)]
+        target = ["nc", "-w", "10", address(pod), str(PORT)]
         expected = f"{name(pod)} to 192.0.2.10"
         eventually(lambda target=target, expected=expected: lab.run(target).stdout == expected, f"not {expected}")
 
