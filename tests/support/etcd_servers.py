@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -19,16 +20,13 @@ from pathlib import Path
 from programs import built
 
 from bgpnet.errors import StoreUnreachable
-from bgpnet.lab.wait import until
 from bgpnet.store.etcd import EtcdStore
 from bgpnet.store.etcd_options import Options
 
+PATIENCE = 120.0
+"""Seconds in which a cluster has to answer; a fraction of one on a machine that has nothing else to do."""
 FAST = ("--heartbeat-interval", "50", "--election-timeout", "250", "--unsafe-no-fsync")
 """A leader within a fraction of a second. Without fsync a killed process loses nothing; a power cut is not tested."""
-PATIENCE = 120.0
-"""Seconds in which a cluster has to have a leader."""
-SLOW = ("--dial-timeout", "30s", "--command-timeout", "30s")
-"""etcdctl's own deadlines are two and five seconds."""
 
 
 class Member:
@@ -116,22 +114,17 @@ class EtcdCluster:
         return self
 
     def await_leader(self, options: Options | None = None) -> EtcdCluster:
-        """Wait until it answers; a store gives up after seven seconds, in which a busy machine may start none."""
+        """Wait until it answers: on a busy machine a start takes longer than a call goes on trying."""
         store = EtcdStore(options or self.options)
-
-        def missing() -> str:
-            assert all(one.process is None or one.process.poll() is None for one in self.members), "a member has ended"
+        deadline = time.monotonic() + PATIENCE
+        while True:
             try:
                 store.get("/ready")
-            except StoreUnreachable as problem:
-                return str(problem)
-            return ""
-
-        try:
-            until(missing, PATIENCE)
-        finally:
-            store.close()
-        return self
+            except StoreUnreachable:
+                assert time.monotonic() < deadline, f"no etcd at {self.url} within {PATIENCE:.0f} s"
+            else:
+                store.close()
+                return self
 
     def close(self) -> None:
         """End all members."""
@@ -144,14 +137,15 @@ _GIVEN: set[int] = set()
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has now, and that the kernel gives to no connection while their server is killed and starts."""
+    """Ports that nobody has now, and that the kernel gives to no connection while their server is killed and starts.
+
+    By chance, also where Hypothesis makes `random` repeat itself: two runs on a machine want different ones.
+    """
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     ports: list[int] = []
     for port in random.SystemRandom().sample(range(10_000, max(first, 11_000)), 500):
-        if port in _GIVEN:
-            continue
         with suppress(OSError), socket.create_server(("", port)):
-            ports.append(port)
+            ports.extend({port} - _GIVEN)
         if len(ports) == count:
             _GIVEN.update(ports)
             return ports
@@ -176,9 +170,10 @@ ETCDS = {"etcd-3.4": debian_etcd, "etcd-current": current_etcd}
 
 def etcdctl(cluster: EtcdCluster, *arguments: str | bytes, value: bytes | None = None) -> bytes:
     """Have etcdctl do that: what it prints. `value` is what it is to put."""
+    patience = ("--dial-timeout=60s", "--command-timeout=60s")  # not 2 and 5 seconds
     done = subprocess.run(
-        ["etcdctl", "--endpoints", cluster.endpoints[0], *SLOW, *arguments], input=value,
-        env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=60,
+        ["etcdctl", "--endpoints", cluster.endpoints[0], *patience, *arguments], input=value,
+        env={**os.environ, "ETCDCTL_API": "3"}, capture_output=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, f"etcdctl {arguments!r}: {done.stderr!r}"
     return done.stdout

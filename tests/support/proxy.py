@@ -14,8 +14,7 @@ class Proxy:
         host, _, port = endpoint.rpartition(":")
         self._target = host, int(port)
         self._server = socket.create_server(("127.0.0.1", 0))
-        self._lock = threading.Lock()
-        self._swallows = threading.Event()  # of the connections until the next cut, each of which has it
+        self._swallows = threading.Event()
         self._open: set[socket.socket] = set()
         self.endpoint = f"127.0.0.1:{self._server.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -25,11 +24,9 @@ class Proxy:
         self._swallows.set()
 
     def cut(self) -> None:
-        """End the connections; new ones are forwarded whole again, be they made while the others end."""
-        with self._lock:
-            self._swallows = threading.Event()
-            ended = list(self._open)
-        for each in ended:
+        """End the connections; new ones are forwarded whole again, also one that comes while the old ones end."""
+        self._swallows = threading.Event()
+        for each in list(self._open):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
 
@@ -49,20 +46,18 @@ class Proxy:
                 except OSError:  # whoever comes next may find it again
                     client.close()
                     continue
-                with self._lock:
-                    swallows = self._swallows
-                    self._open |= {client, server}
-                threading.Thread(target=self._pump, args=(client, server, None), daemon=True).start()
-                threading.Thread(target=self._pump, args=(server, client, swallows), daemon=True).start()
+                self._open |= {client, server}
+                threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
+                threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket, swallows: threading.Event | None) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
+        swallows = self._swallows
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                if swallows is None or not swallows.is_set():
+                if not (answers and swallows.is_set()):
                     target.sendall(data)
         for each in (source, target):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        with self._lock:
-            self._open.discard(source)
+        self._open.discard(source)
         source.close()
