@@ -8,10 +8,12 @@ from typing import Any
 
 from agents import eventually
 from kube_images import BOX
-from kubectl import PATIENCE, Kubectl
+from kubectl import Kubectl
 
 Json = dict[str, Any]
 PORT = 8080
+WITHIN = 100.0
+"""Seconds in which pods and nodes have to reach each other."""
 SYSTEM = "bgpnet-system"
 """The namespace of bgpnet's own pods."""
 COREDNS = Path(__file__).parent / "coredns.yaml"
@@ -107,7 +109,8 @@ def ask(kubectl: Kubectl, pod: str, targets: Sequence[tuple[str, int]]) -> list[
 
 def eventually_said(kubectl: Kubectl, pod: Json, targets: Sequence[tuple[str, int]], expected: Sequence[str]) -> None:
     """Wait until that is what they answer to the pod: other nodes hear of a pod's block, and of a Service's rules, in
-    their own time; and so long an answer may be a refusal, and an exec one of the kubelet's."""
+    their own time; and so long an answer may be a refusal, and an exec one of the kubelet's. Not for so long that an
+    agent gives up waiting for a peer's table (120 s): it has to come about by itself."""
     text = "; ".join(f"/pod ask {address} {port}; echo" for address, port in targets)
     told: list[str] = []
 
@@ -116,7 +119,7 @@ def eventually_said(kubectl: Kubectl, pod: Json, targets: Sequence[tuple[str, in
         told[:] = [*done.stdout.splitlines(), done.stderr]
         return told[:-1] == list(expected)
 
-    eventually(same, lambda: f"{told}, not {expected}", PATIENCE)
+    eventually(same, lambda: f"{told}, not {expected}", WITHIN)
 
 
 def address(pod: Json) -> str:
