@@ -7,6 +7,8 @@ from workloads import SYSTEM, name
 
 POOL = "default-ipv4-ippool"
 AGENTS = "app.kubernetes.io/name=bgpnet-node"
+RELEASED = 50.0
+"""Seconds in which a pod's address is free after its DEL; after 60 an agent takes what was lost for a leak."""
 
 
 def held(kubectl: Kubectl) -> dict[str, str]:

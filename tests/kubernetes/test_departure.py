@@ -9,7 +9,7 @@ from agents import eventually
 from kube_cluster import KubeCluster
 from kube_node import KubeNode
 from kubectl import Json, Kubectl
-from resources import agents, ctl, held, owners, ready
+from resources import RELEASED, agents, ctl, held, owners, ready
 from workloads import PORT, address, deployment, eventually_said, name, pod
 
 pytestmark = [
@@ -47,7 +47,7 @@ def test_what_a_deleted_node_had_is_freed(lab: KubeCluster, kubectl: Kubectl, po
     kubectl(*drain, seconds=2 * PATIENCE)
     moved = kubectl.await_pods(PODS, "-l", "app=guest")
     assert LEAVING not in {one["spec"]["nodeName"] for one in moved}
-    eventually(lambda: LEAVING not in held(kubectl).values(), lambda: held(kubectl), PATIENCE)
+    eventually(lambda: LEAVING not in held(kubectl).values(), lambda: held(kubectl), RELEASED)
     _switch_off(leaving)
     kubectl("delete", "node", LEAVING)
     eventually(lambda: LEAVING not in owners(kubectl).values(), lambda: owners(kubectl), PATIENCE)

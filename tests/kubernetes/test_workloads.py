@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from agents import eventually
 from kubectl import PATIENCE, Json, Kubectl, condition
-from resources import POOL, held
+from resources import POOL, RELEASED, held
 from workloads import PORT, address, deployment, eventually_said, job, name, pod, service, stateful_set, uid
 
 from bgpnet import annotations
@@ -37,7 +37,7 @@ def test_a_job_completes_and_its_addresses_come_back(kubectl: Kubectl) -> None:
         for one in ended:
             assert kubectl("logs", name(one)).endswith(f" to {address(one)}")
         named = {f"default/{name(one)}" for one in pods}
-        eventually(lambda: not named & set(held(kubectl)), lambda: held(kubectl), PATIENCE)
+        eventually(lambda: not named & set(held(kubectl)), lambda: held(kubectl), RELEASED)
     finally:
         kubectl("delete", "deployment,service,job", "counter", "count", "--ignore-not-found", "--wait=false")
 
