@@ -131,7 +131,10 @@ def find(name: str, run: Path = record.RUN) -> Lab:
 
 def names(run: Path = record.RUN) -> list[str]:
     """The names of all labs on record."""
-    return sorted(entry.name for entry in run.iterdir() if entry.is_dir()) if run.is_dir() else []
+    try:
+        return sorted(entry.name for entry in run.iterdir() if entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):  # there is none: the last lab takes the folder with it
+        return []
 
 
 def _check(topology: Topology, run: Path) -> None:

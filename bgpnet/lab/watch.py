@@ -46,4 +46,4 @@ def _deaf(lab: Lab, name: str, output: Path) -> str:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    process.wait(10)
+    process.wait(60)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 IMAGE = f"bgpnet:{VERSION}"
 CONTROLLER = ("Deployment", "bgpnet-controller")
 NAMESPACE = "bgpnet-system"
-ROLLOUT = 240.0
+ROLLOUT = 300.0
 """Seconds in which all agents have to be ready."""
 
 Json = dict[str, Any]

@@ -7,12 +7,14 @@ from workloads import SYSTEM, name
 
 POOL = "default-ipv4-ippool"
 AGENTS = "app.kubernetes.io/name=bgpnet-node"
+RELEASED = 50.0
+"""Seconds in which a pod's address is free after its DEL; after 60 an agent takes what was lost for a leak."""
 
 
 def held(kubectl: Kubectl) -> dict[str, str]:
-    """The pods that have an address by the blocks, as NAMESPACE/NAME, and the node that owns the block."""
+    """The pods that have an address by the blocks, as NAMESPACE/NAME, and the node that owns the block; "" for none."""
     return {
-        slot["pod"]: block["spec"]["owner"]["name"]
+        slot["pod"]: block["spec"].get("owner", {}).get("name", "")
         for block in kubectl.items("ipamblocks.bgpnet.io")
         for slot in block["spec"].get("allocations", {}).values()
         if "freedAt" not in slot and slot.get("pod")
@@ -26,8 +28,9 @@ def owners(kubectl: Kubectl) -> dict[str, str]:
 
 
 def agents(kubectl: Kubectl) -> dict[str, Json]:
-    """The agents' pods that do not end, by their nodes."""
-    return {one["spec"]["nodeName"]: one for one in kubectl.pods("-n", SYSTEM, "-l", AGENTS)}
+    """The agents' pods that do not end, by their nodes; those that were only made have none yet."""
+    found = kubectl.pods("-n", SYSTEM, "-l", AGENTS)
+    return {node: one for one in found if (node := one["spec"].get("nodeName", ""))}
 
 
 def ready(kubectl: Kubectl, count: int) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from threading import Event
 
 ROOT = Path(__file__).parents[2]
 sys.path += [str(ROOT), *(str(ROOT / "tests" / one) for one in ("support", "integration", "kubernetes"))]
 
-from kube_cluster import kube_cluster  # noqa: E402 - the path is set above
+from agents import eventually  # noqa: E402 - the path is set above
+from kube_cluster import kube_cluster  # noqa: E402
 from kube_network import Ptp  # noqa: E402
 from workloads import deployment  # noqa: E402
 
@@ -19,8 +21,8 @@ def main(folder: Path) -> None:
     with kube_cluster(folder, Ptp(), count=1, containerd="1.6", mode="iptables") as cluster:
         cluster.kubectl.apply(deployment("web", 2))
         cluster.kubectl.await_pods(2, "-l", "app=web")
-        rules = cluster["n1"].run("iptables-save", "-t", "nat")
-        assert "KUBE-SERVICES" in rules, rules
+        rules = partial(cluster["n1"].run, "iptables-save", "-t", "nat", check=False)
+        eventually(lambda: "KUBE-SERVICES" in rules(), rules)
         print(f"up {cluster.lab.name}", flush=True)
         Event().wait(600)
 

@@ -11,12 +11,12 @@ import pytest
 import short_cluster
 from agents import eventually
 from control_groups import cgroups
-from kube_guard import containers
+from kube_guard import PATIENCE, containers
 from kube_node import KERNELS
 
 from bgpnet.lab import nodes
 
-pytestmark = [pytest.mark.kubernetes, pytest.mark.root, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.kubernetes, pytest.mark.root, pytest.mark.timeout(1200)]
 
 
 UP = re.compile(r"^up (\S+)$", re.MULTILINE)
@@ -35,7 +35,7 @@ def test_kill_9_of_who_made_it_ends_it_whole(tmp_path: Path) -> None:
         subprocess.Popen([sys.executable, short_cluster.__file__, str(tmp_path)], stdout=out, stderr=out) as child,
     ):
         try:
-            eventually(lambda: bool(re.search(UP, log.read_text())) or child.poll() is not None, log.read_text, 300)
+            eventually(lambda: bool(re.search(UP, log.read_text())) or child.poll() is not None, log.read_text, 600)
             groups = existing(containers(tmp_path / "disk"))
         finally:
             child.kill()
@@ -43,10 +43,10 @@ def test_kill_9_of_who_made_it_ends_it_whole(tmp_path: Path) -> None:
     assert said, log.read_text()
     name = said[1]
     assert groups
-    eventually(lambda: name not in nodes.names(), "the lab is left")
-    eventually(lambda: not any(one.exists() for one in groups), "cgroups are left")
-    eventually(lambda: not (tmp_path / "disk").exists(), "images and volumes are left")
-    eventually(lambda: processes(tmp_path) == [], lambda: processes(tmp_path))
+    eventually(lambda: name not in nodes.names(), "the lab is left", PATIENCE)
+    eventually(lambda: not any(one.exists() for one in groups), "cgroups are left", PATIENCE)
+    eventually(lambda: not (tmp_path / "disk").exists(), "images and volumes are left", PATIENCE)
+    eventually(lambda: processes(tmp_path) == [], lambda: processes(tmp_path), PATIENCE)
     assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
     assert settings() == before
 

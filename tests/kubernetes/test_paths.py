@@ -12,7 +12,7 @@ from bgpnet_network import Bgpnet
 from kube_cluster import ADDRESS, PLANE, KubeCluster
 from kubectl import Json, Kubectl
 from resources import POOL
-from workloads import PORT, address, ask, deployment, name, on_nodes
+from workloads import PORT, address, deployment, eventually_said, name, on_nodes
 
 pytestmark = [pytest.mark.kubernetes, pytest.mark.root, pytest.mark.timeout(600)]
 
@@ -48,9 +48,11 @@ def outside(lab: KubeCluster) -> Iterator[str]:
     """What answers beside the control plane, which is no node: the address."""
     program = pod_image.program(lab.folder)
     with lab.lab.popen(PLANE, [str(program), "serve", str(OUTSIDE), "outside"]) as process:
-        eventually(lambda: not lab.run(["nc", "-z", ADDRESS, str(OUTSIDE)]).returncode, "it does not answer")
-        yield ADDRESS
-        process.terminate()
+        try:
+            eventually(lambda: not lab.run(["nc", "-z", ADDRESS, str(OUTSIDE)]).returncode, "it does not answer")
+            yield ADDRESS
+        finally:
+            process.terminate()
 
 
 def test_every_node_reaches_every_pod(kubectl: Kubectl, bgpnet: Bgpnet, pods: list[Json], nodes: list[Json]) -> None:
@@ -61,14 +63,14 @@ def test_every_node_reaches_every_pod(kubectl: Kubectl, bgpnet: Bgpnet, pods: li
         host, tunnel = node["spec"]["nodeName"], bgpnet.vxlan == "Always"
         seen = [tunnels[host] if tunnel and one["spec"]["nodeName"] != host else address(node) for one in pods]
         expected = [f"{name(one)} to {own}" for one, own in zip(pods, seen, strict=True)]
-        assert ask(kubectl, name(node), targets) == expected
+        eventually_said(kubectl, node, targets, expected)
 
 
 def test_every_pod_reaches_every_node(kubectl: Kubectl, pods: list[Json], nodes: list[Json], unmasked: None) -> None:
     """Under its own address, where nobody asked for natOutgoing."""
     for pod in pods:
         expected = [f"{node['spec']['nodeName']} to {address(pod)}" for node in nodes]
-        _eventually_said(kubectl, pod, [(address(node), ON_NODE) for node in nodes], expected)
+        eventually_said(kubectl, pod, [(address(node), ON_NODE) for node in nodes], expected)
 
 
 def test_nat_is_seen_outside_and_only_where_asked(
@@ -79,21 +81,11 @@ def test_nat_is_seen_outside_and_only_where_asked(
         one["status"]["hostIP"]: one for one in pods if one["status"]["hostIP"] != pods[0]["status"]["hostIP"]
     }.values()
     for pod in (pods[0], far):
-        _eventually_said(kubectl, pod, [(outside, OUTSIDE)], [f"outside to {pod['status']['hostIP']}"])
-    assert ask(kubectl, name(far), [(address(pods[0]), PORT)]) == [f"{name(pods[0])} to {address(far)}"]
+        eventually_said(kubectl, pod, [(outside, OUTSIDE)], [f"outside to {pod['status']['hostIP']}"])
+    eventually_said(kubectl, far, [(address(pods[0]), PORT)], [f"{name(pods[0])} to {address(far)}"])
     request.getfixturevalue("unmasked")
     for pod in (pods[0], far):
-        _eventually_said(kubectl, pod, [(outside, OUTSIDE)], [f"outside to {address(pod)}"])
-
-
-def _eventually_said(kubectl: Kubectl, pod: Json, targets: list[tuple[str, int]], expected: list[str]) -> None:
-    said: list[str] = []
-
-    def same() -> bool:
-        said[:] = ask(kubectl, name(pod), targets)
-        return said == expected
-
-    eventually(same, lambda: f"{said}, not {expected}")
+        eventually_said(kubectl, pod, [(outside, OUTSIDE)], [f"outside to {address(pod)}"])
 
 
 def _mask(kubectl: Kubectl, on: bool) -> None:

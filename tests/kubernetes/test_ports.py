@@ -53,15 +53,18 @@ def test_a_host_port_leads_to_the_pod(kubectl: Kubectl, server: Json, callers: l
 def test_who_comes_from_outside_is_seen_under_its_own_address(kubectl: Kubectl, server: Json, lab: KubeCluster) -> None:
     """externalTrafficPolicy Local, and hostPort, change the target alone."""
     for port in (node_port(kubectl), HOST_PORT):
-        said = lab.run(["nc", "-w", "5", server["status"]["hostIP"], str(port)])
-        assert said.stdout == f"door to {ADDRESS}", port
+        target = ["nc", "-w", "10", server["status"]["hostIP"], str(port)]
+        eventually(lambda target=target: lab.run(target).stdout == f"door to {ADDRESS}", f"port {port} is not reached")
 
 
 def test_the_node_itself_reaches_them(kubectl: Kubectl, server: Json, lab: KubeCluster) -> None:
     for port in (node_port(kubectl), HOST_PORT):
         for node in lab.nodes.values():
-            said = node.run("nc", "-w", "5", server["status"]["hostIP"], str(port))
-            assert said.startswith("door to "), (port, node.name)
+            target = ("nc", "-w", "10", server["status"]["hostIP"], str(port))
+            eventually(
+                lambda node=node, target=target: node.run(*target, check=False).startswith("door to "),
+                f"{node.name} does not reach port {port}",
+            )
 
 
 def test_the_pod_reaches_itself_by_its_ports(kubectl: Kubectl, server: Json) -> None:

@@ -13,12 +13,12 @@ from kube_node import KubeNode
 from kubectl import Json, Kubectl
 from resources import POOL, agents, container, ready, restarts
 from traffic import unharmed
-from workloads import PORT, address, ask, deployment, name, pod, uid
+from workloads import PORT, address, deployment, eventually_said, name, pod, uid
 
 pytestmark = [
     pytest.mark.kubernetes,
     pytest.mark.root,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.usefixtures("bgpnet"),
 ]
 
@@ -114,7 +114,7 @@ def _a_new_pod_is_reached(kubectl: Kubectl, pods: list[Json]) -> None:
     kubectl.apply(pod("late"))
     try:
         (late,) = kubectl.await_pods(1, "-l", "app=late")
-        said = ask(kubectl, "late", [(address(one), PORT) for one in pods])
-        assert said == [f"{name(one)} to {address(late)}" for one in pods]
+        expected = [f"{name(one)} to {address(late)}" for one in pods]
+        eventually_said(kubectl, late, [(address(one), PORT) for one in pods], expected)
     finally:
         kubectl("delete", "pod", "late", "--wait=true")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 from agents import eventually
-from kubectl import Json, Kubectl, condition
-from resources import POOL, held
-from workloads import PORT, address, ask, deployment, job, name, pod, service, stateful_set, uid
+from kubectl import PATIENCE, Json, Kubectl, condition
+from resources import POOL, RELEASED, held
+from workloads import PORT, address, deployment, eventually_said, job, name, pod, service, stateful_set, uid
 
 from bgpnet import annotations
 
 pytestmark = [
     pytest.mark.kubernetes,
     pytest.mark.root,
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
     pytest.mark.usefixtures("bgpnet"),
 ]
 
@@ -24,17 +24,20 @@ KEPT = {annotations.KEEP: "true"}
 def test_a_job_completes_and_its_addresses_come_back(kubectl: Kubectl) -> None:
     kubectl.apply(deployment("counter", 2), service("counter"))
     try:
-        kubectl.await_pods(2, "-l", "app=counter")
+        counters = kubectl.await_pods(2, "-l", "app=counter")
         cluster_ip = kubectl.get("service", "counter")["spec"]["clusterIP"]
+        for one in counters:  # on each node: the job's pods fail where kube-proxy has not heard of the Service yet
+            asks = ("exec", name(one), "--", "/pod", "ask", cluster_ip, "80")
+            eventually(lambda asks=asks: " to " in kubectl.try_(*asks).stdout, f"{name(one)} is not answered", PATIENCE)
         kubectl.apply(job("count", PODS, "/pod", "ask", cluster_ip, "80"))
-        kubectl("wait", "job/count", "--for=condition=Complete", "--timeout=120s")
+        kubectl("wait", "job/count", "--for=condition=Complete", f"--timeout={PATIENCE:g}s", seconds=2 * PATIENCE)
         pods = kubectl.items("pods", "-l", "job-name=count")
         ended = [one for one in pods if one["status"]["phase"] == "Succeeded"]
         assert len(ended) == PODS
         for one in ended:
             assert kubectl("logs", name(one)).endswith(f" to {address(one)}")
         named = {f"default/{name(one)}" for one in pods}
-        eventually(lambda: not named & set(held(kubectl)), lambda: held(kubectl))
+        eventually(lambda: not named & set(held(kubectl)), lambda: held(kubectl), RELEASED)
     finally:
         kubectl("delete", "deployment,service,job", "counter", "count", "--ignore-not-found", "--wait=false")
 
@@ -56,7 +59,7 @@ def test_pods_of_a_stateful_set_keep_their_addresses(kubectl: Kubectl) -> None:
         (again,) = kubectl.await_pods(1, "-l", "app=fleeting")
         assert address(again) != address(fleeting)
         for one in after:
-            assert ask(kubectl, "fleeting", [(address(one), PORT)]) == [f"{name(one)} to {address(again)}"]
+            eventually_said(kubectl, again, [(address(one), PORT)], [f"{name(one)} to {address(again)}"])
     finally:
         kubectl("delete", "statefulset,pod", "kept", "fleeting", "--ignore-not-found", "--wait=false")
 
@@ -66,7 +69,7 @@ def test_a_pod_that_asks_for_what_it_cannot_have_has_an_event(kubectl: Kubectl) 
     kubectl.apply(pod("asking", {annotations.ADDRESSES: '["10.9.8.7"]'}))
     try:
         asking = kubectl.get("pod", "asking")
-        eventually(lambda: told(kubectl, asking) != [], lambda: kubectl("describe", "pod", "asking"), 120)
+        eventually(lambda: told(kubectl, asking) != [], lambda: kubectl("describe", "pod", "asking"), PATIENCE)
         said = told(kubectl, asking)[0]
         assert f"annotation {annotations.ADDRESSES} of pod default/asking = 10.9.8.7 is outside every IP pool" in said
         assert f"there is {POOL} (" in said

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from agents import eventually
 from kube_images import BOX
 from kubectl import Kubectl
 
 Json = dict[str, Any]
 PORT = 8080
+WITHIN = 100.0
+"""Seconds in which pods and nodes have to reach each other."""
 SYSTEM = "bgpnet-system"
 """The namespace of bgpnet's own pods."""
 COREDNS = Path(__file__).parent / "coredns.yaml"
@@ -102,6 +105,21 @@ def ask(kubectl: Kubectl, pod: str, targets: Sequence[tuple[str, int]]) -> list[
     """What each of the addresses and ports answers to the pod: "WORD to CALLER" each."""
     text = "; ".join(f"/pod ask {address} {port}; echo" for address, port in targets)
     return kubectl.exec(pod, "sh", "-c", text).splitlines()
+
+
+def eventually_said(kubectl: Kubectl, pod: Json, targets: Sequence[tuple[str, int]], expected: Sequence[str]) -> None:
+    """Wait until that is what they answer to the pod: other nodes hear of a pod's block, and of a Service's rules, in
+    their own time; and so long an answer may be a refusal, and an exec one of the kubelet's. Not for so long that an
+    agent gives up waiting for a peer's table (120 s): it has to come about by itself."""
+    text = "; ".join(f"/pod ask {address} {port}; echo" for address, port in targets)
+    told: list[str] = []
+
+    def same() -> bool:
+        done = kubectl.try_("exec", name(pod), "--", "sh", "-c", text)
+        told[:] = [*done.stdout.splitlines(), done.stderr]
+        return told[:-1] == list(expected)
+
+    eventually(same, lambda: f"{told}, not {expected}", WITHIN)
 
 
 def address(pod: Json) -> str:

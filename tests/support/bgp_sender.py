@@ -30,6 +30,13 @@ class Sender:
     def __init__(self, address: Address, as_number: int, to: tuple[Address, int], router_id: Address) -> None:
         self.address = address
         self._socket = socket.create_connection((str(to[0]), to[1]), SECONDS, source_address=(str(address), 0))
+        try:
+            self._open(as_number, router_id)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _open(self, as_number: int, router_id: Address) -> None:
         families = struct.pack("!BBHBB", 1, 4, 1, 0, 1)  # multiprotocol: IPv4, unicast
         four_bytes = struct.pack("!BBI", 65, 4, as_number)
         capabilities = families + four_bytes
@@ -37,8 +44,8 @@ class Sender:
         number = as_number if as_number < 1 << 16 else AS_TRANS
         body = struct.pack("!BHH4sB", 4, number, HOLD, router_id.packed, len(options)) + options
         self._socket.sendall(message(OPEN, body))
-        assert self._read() == OPEN, f"{address} is refused"
-        assert self._read() == KEEPALIVE, f"{address} is refused"
+        assert self._read() == OPEN, f"{self.address} is refused"
+        assert self._read() == KEEPALIVE, f"{self.address} is refused"
         self._socket.sendall(message(KEEPALIVE))
 
     def announce(self, path: Path) -> None:

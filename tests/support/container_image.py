@@ -15,12 +15,15 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from bgpnet.lab.wait import until
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
@@ -33,6 +36,8 @@ BUILDS = ("gcc", "libc6-dev", "make", "musl-tools", "python3-venv")
 PATIENCE = 180.0
 SLOW = 600.0
 """Seconds for what goes over the network."""
+TRIES, PAUSE = 3, 10.0
+"""How often that is tried, and the seconds in between: a mirror hiccups now and then."""
 
 ALONE = (
     "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--ip-masq=false",
@@ -72,9 +77,23 @@ def run(*argv: str, seconds: float = SLOW, **env: str) -> str:
     return done.stdout
 
 
+def fetched(work: Callable[[], T]) -> T:
+    """What comes of work that goes over the network, and may be done again."""
+    for _ in range(TRIES - 1):
+        try:
+            return work()
+        except AssertionError as problem:
+            print(f"tried again in {PAUSE:g} s: {problem}")
+            threading.Event().wait(PAUSE)
+    return work()
+
+
 def bases() -> tuple[Path, Path]:
     """Archives of the two bases; the first time, debootstrap takes about a minute and a half."""
-    program = needed("debootstrap", "debootstrap")
+    return fetched(partial(_bases, needed("debootstrap", "debootstrap")))
+
+
+def _bases(program: str) -> tuple[Path, Path]:
     packages = hashlib.sha256(repr((RUNS, BUILDS)).encode()).hexdigest()[:8]
     archives = cache() / f"{SUITE}-{packages}-base.tar", cache() / f"{SUITE}-{packages}-build.tar"
     if all(one.exists() for one in archives):
@@ -83,6 +102,7 @@ def bases() -> tuple[Path, Path]:
         root = Path(folder) / "root"
         run(program, "--variant=minbase", f"--include={','.join(RUNS)}", SUITE, str(root), MIRROR)
         apt = ["chroot", str(root), "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
+        apt += ["-o", "Acquire::Retries=3"]
         run(*apt, "clean")
         _archive(root, archives[0])
         run(*apt, "install", "-y", "--no-install-recommends", *BUILDS)
@@ -161,6 +181,7 @@ def build(docker: Docker, targets: Sequence[str] = ("node",)) -> dict[str, str]:
         docker("tag", mark, name)
     env = {"DOCKER_HOST": docker.host, "ENGINE": docker.program, "BASE": BASE, "BUILD_BASE": BUILD_BASE}
     env["BUILD_FLAGS"] = "--network host --force-rm"
-    said = {one: run("scripts/image", one, seconds=SLOW, **env).splitlines()[-1] for one in targets}
+    built = partial(run, "scripts/image", seconds=SLOW, **env)
+    said = {one: fetched(partial(built, one)).splitlines()[-1] for one in targets}
     docker("image", "prune", "--force", "--filter", "until=24h")
     return said

@@ -45,7 +45,7 @@ StatusResponse: RuntimeStatus status 1
 """
 """The messages, of them the fields that are used; a star says that it may come several times (maps are pairs)."""
 
-SECONDS = 60.0
+SECONDS = 120.0
 """In which a runtime has to answer."""
 
 
@@ -121,7 +121,7 @@ class Cri:
 
     def exec(self, container: str, *argv: str) -> tuple[int, str]:
         """ExecSync: the exit code, and what the command printed."""
-        said = self._call("ExecSync", container_id=container, cmd=argv, timeout=30)
+        said = self._call("ExecSync", container_id=container, cmd=argv, timeout=60)
         return int(said.exit_code), (said.stdout + said.stderr).decode()
 
     def conditions(self) -> dict[str, tuple[bool, str]]:

@@ -132,6 +132,10 @@ class EtcdCluster:
             member.stop()
 
 
+_GIVEN: set[int] = set()
+"""Ports that `free_ports` has given away: not every server listens at once, and two must not be given one."""
+
+
 def free_ports(count: int) -> list[int]:
     """Ports that nobody has now, and that the kernel gives to no connection while their server is killed and starts.
 
@@ -141,8 +145,9 @@ def free_ports(count: int) -> list[int]:
     ports: list[int] = []
     for port in random.SystemRandom().sample(range(10_000, max(first, 11_000)), 500):
         with suppress(OSError), socket.create_server(("", port)):
-            ports.append(port)
+            ports.extend({port} - _GIVEN)
         if len(ports) == count:
+            _GIVEN.update(ports)
             return ports
     raise AssertionError(f"no {count} ports are free between 10000 and {first}")
 

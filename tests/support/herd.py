@@ -17,6 +17,7 @@ from time import monotonic
 from bgp_sender import KEEPALIVE, OPEN, UPDATE, Sender, message
 
 from bgpnet.bgp.rib import Path
+from bgpnet.lab.wait import until
 from bgpnet.model import ip
 from bgpnet.model.ip import Address, Network
 
@@ -80,6 +81,21 @@ class Client(Sender):
             self.has[prefix] = originator
 
 
+def _joined(address: Address, as_number: int, to: tuple[Address, int]) -> Client:
+    """A session; the reflector's speaker reads of a peer a while after its agent tells of it."""
+    found: list[Client] = []
+
+    def missing() -> str:
+        try:
+            found.append(Client(address, as_number, to))
+        except (OSError, AssertionError) as problem:
+            return f"{address} has no session: {problem}"
+        return ""
+
+    until(missing, PATIENCE)
+    return found[0]
+
+
 def _prefixes(data: bytes) -> list[Network]:
     found = []
     while data:
@@ -100,7 +116,7 @@ class Herd:
 
     def __init__(self, reflector: Address, as_number: int, addresses: list[Address]) -> None:
         self.began = monotonic()
-        self.clients = [Client(address, as_number, (reflector, 179)) for address in addresses]
+        self.clients = [_joined(address, as_number, (reflector, 179)) for address in addresses]
         self._selector = selectors.DefaultSelector()
         for client in self.clients:
             self._selector.register(client, selectors.EVENT_READ, client)

@@ -19,7 +19,7 @@ from bgpnet.errors import UsageError
 from bgpnet.lab import nodes
 from bgpnet.lab.wait import until
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from agent_parts import Process, eventually
 from kube_credentials import Credentials
 from kube_images import PAUSE, program
+from kubectl import PATIENCE
 from programs import built
 
 from bgpnet.lab.nodes import Lab
@@ -137,7 +138,8 @@ class KubeNode:
         """containerd, with these images."""
         self.containerd.start()
         ctr = str(self.bin / "ctr")
-        eventually(lambda: self.lab.exec(self.name, [ctr, "version"]).returncode == 0, self.log)
+        asks = [ctr, "--connect-timeout", "10s", "version"]
+        eventually(lambda: self.lab.exec(self.name, asks).returncode == 0, self.log, PATIENCE)
         for image in images:
             self.load(image)
 
@@ -194,6 +196,7 @@ class KubeNode:
             "evictionHard": {"nodefs.available": "1%", "imagefs.available": "1%", "memory.available": "50Mi"},
             "failCgroupV1": False,
             "failSwapOn": False,
+            "imageGCHighThresholdPercent": 100,  # never, be the disk as full as it may: no image is pulled again
             "makeIPTablesUtilChains": False,
             "oomScoreAdj": 0,
             "resolvConf": "",

@@ -238,6 +238,8 @@ static int64_t run(int64_t period)
         for (int each = 0; each < end_count && (turn % 4 == 0 || !counting); each++)
             receive_at(&ends[each]);
         if (!counting && all_warm()) {
+            for (int each = 0; each < end_count; each++)
+                complain(&ends[each]); /* what was unreachable until now is not counted */
             counting = 1;
             puts("counting");
             fflush(stdout);

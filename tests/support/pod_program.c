@@ -58,6 +58,7 @@ int main(int count, char **words)
     struct sockaddr_in at = {.sin_family = AF_INET};
     signal(SIGTERM, leave); /* process 1 of a namespace has no default */
     signal(SIGINT, leave);
+    signal(SIGPIPE, SIG_IGN); /* a probe may hang up before it is answered */
     if (count == 4 && !strcmp(words[1], "serve")) {
         at.sin_port = htons((unsigned short)atoi(words[2]));
         return serve(&at, words[3]);

@@ -41,7 +41,11 @@ class Proxy:
         with suppress(OSError):
             while True:
                 client = self._server.accept()[0]
-                server = socket.create_connection(self._target)
+                try:
+                    server = socket.create_connection(self._target)
+                except OSError:  # whoever comes next may find it again
+                    client.close()
+                    continue
                 self._open |= {client, server}
                 threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
                 threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()

@@ -106,7 +106,7 @@ class Gate:
     pods: list[Pod] = field(default_factory=list)
 
     @classmethod
-    def of(cls, made: Cluster, rate: int, patience: float = 60.0) -> Gate:
+    def of(cls, made: Cluster, rate: int, patience: float = 100.0) -> Gate:
         """Started, with pods, and settled."""
         gate = cls(made, rate, build(made.folder), patience)
         made.start()

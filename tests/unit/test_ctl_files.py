@@ -51,7 +51,7 @@ def test_a_pipe_is_written_to(tmp_path: Path) -> None:
     reader = threading.Thread(target=lambda: heard.append(pipe.read_text()))
     reader.start()
     files.write(str(pipe), ["x", "y"])
-    reader.join(10)
+    reader.join(60)
     assert heard == ["xy"]
     assert pipe.is_fifo()
 

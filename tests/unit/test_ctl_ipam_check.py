@@ -28,7 +28,7 @@ from bgpnet_ctl.main import cli
 Run = Callable[..., Result]
 Says = dict[str, Any]
 GUID = "6b1e8bb8a3a94f1a9cd14a0e1f3f7d55"
-QUICK = ("--settle", "0.05", "--timeout", "5")
+QUICK = ("--settle", "0.05", "--timeout", "60")
 
 
 @pytest.fixture

@@ -99,13 +99,13 @@ def test_without_etcd_in_the_url_nothing_of_grpc_is_imported(tmp_path: Path) -> 
         f"open_store('sqlite://{tmp_path}/store.db').put('/t/a', b'', None)\n"
         "print([name for name in ('etcd3', 'grpc', 'google.protobuf') if name in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout == "[]\n"
 
 
 def test_etcd3_is_imported_without_a_word() -> None:
     program = "import bgpnet.store.etcd"
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout + done.stderr == ""

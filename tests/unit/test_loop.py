@@ -61,11 +61,11 @@ def test_whoever_brings_an_event_steps_it_and_nobody_before_or_after() -> None:
     loop.emit(Asked(1, ASKED))
     assert answers.given == []
     thread = started(loop, answers)
-    assert answers.some.acquire(timeout=10)
+    assert answers.some.acquire(timeout=60)
     loop.emit(Asked(2, ASKED))
-    assert answers.some.acquire(timeout=10)
+    assert answers.some.acquire(timeout=60)
     loop.stop()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     loop.emit(Asked(3, ASKED))
     assert [number for number, _ in answers.given] == [1, 2]
@@ -85,9 +85,9 @@ def test_events_of_many_threads_are_all_stepped() -> None:
     for one in bringers:
         one.join(30)
     for _ in range(400):
-        assert answers.some.acquire(timeout=10)
+        assert answers.some.acquire(timeout=60)
     loop.stop()
-    thread.join(10)
+    thread.join(60)
     numbers = [number for number, _ in answers.given]
     assert len(set(numbers)) == 400
     for who in range(8):

@@ -22,7 +22,7 @@ Answers = Callable[[int, list[rtnl.Message]], list[bytes]]
 
 
 @contextmanager
-def kernel(answers: Answers, deadline: float = 5.0) -> Iterator[Netlink]:
+def kernel(answers: Answers, deadline: float = 60.0) -> Iterator[Netlink]:
     """A Netlink whose kernel answers the nth request, of so many messages, with these datagrams."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 

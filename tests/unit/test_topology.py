@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bgpnet.errors import Invalid
-from bgpnet.lab import keys
+from bgpnet.lab import keys, nodes
 from bgpnet.lab.links import bring_up_lines, create_lines
 from bgpnet.lab.parse import parse
 from bgpnet.lab.topology import Bind, Topology, container_name
@@ -419,3 +419,10 @@ def test_our_own_topologies_are_good(file: Path) -> None:
 
 def test_there_are_topologies_of_ours() -> None:
     assert "mesh.clab.yml" in [file.name for file in OURS]
+
+
+def test_where_no_lab_is_there_are_no_names_whoever_took_the_folder_away(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert nodes.names(tmp_path / "none") == nodes.names(tmp_path / "file") == []
+    (tmp_path / "lab").mkdir()
+    assert nodes.names(tmp_path) == ["lab"]
