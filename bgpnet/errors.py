@@ -101,6 +101,10 @@ class KernelRefused(BgpnetError):
     """The kernel said no to one item."""
 
 
+class NotAPods(KernelRefused):
+    """The namespace that was handed over is none of a pod: it is the host's own."""
+
+
 class AgentAway(BgpnetError):
     """Nobody answers on the agent's socket."""
 

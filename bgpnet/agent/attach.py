@@ -252,14 +252,15 @@ def refused(world: World, event: PodRefused) -> Step:
     Not that of a pod that had it before, and lost its link: it may live, and keeps the address until its DEL.
     The older sandbox whose link it was to have may have kept it; where it has not, the next look at the kernel says so.
     """
-    problem = CniError(cnispec.WIRING_REFUSED, event.reason)
+    problem = CniError(event.code, event.reason)
     refusal = answers.refused_as(event.number, event.version, problem, event.attachment)
     if (pod := world.pods.get(event.attachment)) is not None:
         world = with_pod(world, replace(pod, phase=Phase.LOST)) if event.again else released(world, event.attachment)
         older = [one for one in rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
         if older:
             world = with_pod(world, replace(max(older, key=lambda one: one.since), phase=Phase.READY))
-        refusal = answers.aggrieved(refusal, pod.pod, event.uid, problem)
+        if event.code == cnispec.WIRING_REFUSED:
+            refusal = answers.aggrieved(refusal, pod.pod, event.uid, problem)
     return world, [refusal]
 
 

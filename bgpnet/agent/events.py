@@ -19,7 +19,7 @@ from bgpnet.agent.kubeevents import (
 from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Pod, Seen
 from bgpnet.bgp.secret import Secrets
-from bgpnet.cnispec import Attachment, CniRequest
+from bgpnet.cnispec import WIRING_REFUSED, Attachment, CniRequest
 from bgpnet.model.ip import Network
 from bgpnet.model.ipamblock import IPAMBlock, Owner
 from bgpnet.model.ippool import IPPool
@@ -106,7 +106,10 @@ class PodWired:
 
 @dataclass(frozen=True, slots=True)
 class PodRefused:
-    """The pod could not be journalled or wired; nothing of it is left in the kernel. again, uid: see WirePod."""
+    """The pod could not be journalled or wired; nothing of it is left in the kernel. again, uid: see WirePod.
+
+    code: of the CNI specification, for the runtime.
+    """
 
     number: int
     attachment: Attachment
@@ -114,6 +117,7 @@ class PodRefused:
     reason: str
     again: bool = False
     uid: str = ""
+    code: int = WIRING_REFUSED
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import monotonic, time
 
-from bgpnet import ipam, names
+from bgpnet import cnispec, ipam, names
 from bgpnet.agent import facts, sight
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
@@ -49,7 +49,7 @@ from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodWent, cam
 from bgpnet.agent.watched import Netns as Sighted
 from bgpnet.agent.world import Pod
 from bgpnet.cnispec import Attachment
-from bgpnet.errors import Conflict, JournalFailed, KernelRefused, NotFound, StoreError
+from bgpnet.errors import BgpnetError, Conflict, JournalFailed, KernelRefused, NotAPods, NotFound, StoreError
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import Wiring
 from bgpnet.model.instant import stamp
@@ -68,6 +68,9 @@ YIELD = 0.5
 """Seconds that they wait at most."""
 REAP_RETRY = 1.0
 """Seconds until links that the kernel would not delete are tried again."""
+
+CODES: Mapping[type[BgpnetError], int] = {JournalFailed: cnispec.TRY_AGAIN, NotAPods: cnispec.BAD_ENVIRONMENT}
+"""What a runtime is told where it is not the kernel that refused the wiring."""
 
 PodWork = (
     WirePod
@@ -126,7 +129,8 @@ class Hands:
         except (JournalFailed, KernelRefused) as problem:
             if not work.again:
                 self._take_back(pod)
-            self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem), work.again, work.uid))
+            code = CODES.get(type(problem), cnispec.WIRING_REFUSED)
+            self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem), work.again, work.uid, code))
             return
         self._emit(PodWired(work.number, pod.attachment, work.version, visible))
 

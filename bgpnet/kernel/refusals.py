@@ -6,7 +6,7 @@ import errno
 import re
 
 from bgpnet import names
-from bgpnet.errors import KernelRefused
+from bgpnet.errors import KernelRefused, NotAPods
 from bgpnet.kernel.state import Route, Tunnel, Wiring
 from bgpnet.model.ip import Network
 
@@ -132,9 +132,9 @@ def address_led_elsewhere(wiring: Wiring, dst: Network) -> KernelRefused:
     )
 
 
-def own_namespace(wiring: Wiring) -> KernelRefused:
+def own_namespace(wiring: Wiring) -> NotAPods:
     """The pod's namespace is the host's."""
-    return KernelRefused(f"pod link {wiring.link}: the pod's namespace is the host's own: hand over the pod's")
+    return NotAPods(f"pod link {wiring.link}: the pod's namespace is the host's own: hand over the pod's")
 
 
 def check(wiring: Wiring) -> None:

@@ -243,7 +243,7 @@ def test_a_newer_sandbox_that_is_refused_early_leaves_the_older_one_at_work(one:
     older = one.add("older", container="sandbox1", pod="web-0")
     with one.ping(older, one.address) as pings:
         answer = one.cni("ADD", "sandbox2", "../../proc/1/ns/net", pod="web-0")  # the node's own namespace
-        assert_refused(answer, 102, older.link)
+        assert_refused(answer, 4, older.link)
         one.add("other")  # so that the plan is carried out once more
     assert (pings.sent > MORE, pings.lost) == (True, 0)
     assert older.address in str(pod_routes(one))
@@ -300,6 +300,16 @@ def test_a_strangers_route_at_the_pods_address(one: Machine) -> None:
     one.delete(again)
     one.delete(first)
     assert f"{second} via 192.0.2.77 dev eth1 proto static" in one.routes()
+    assert_nothing_left(one)
+
+
+def test_the_nodes_own_namespace_is_none_of_a_pod(one: Machine) -> None:
+    one.run("ip", "netns", "attach", "own", "1")
+    before = one.run("ip", "-o", "link")
+    assert_refused(one.cni("ADD", "c1", "own", pod="p"), 4, "the host's own")
+    assert one.run("ip", "-o", "link") == before
+    assert one.cni("DEL", "c1", "own", pod="p").code == 0
+    assert one.run("ip", "-o", "link") == before
     assert_nothing_left(one)
 
 

@@ -65,7 +65,7 @@ def refused(one: Machine, sentence: str) -> None:
         if answer.code:
             break
         assert one.cni("DEL", f"refused{number}", "refused", pod="refused").code == 0
-    assert answer.message == sentence
+    assert (answer.error, answer.message) == (11, sentence)
     assert one.cni("DEL", f"refused{number}", "refused", pod="refused").code == 0
     assert one.agent.running
     eventually(lambda: f"pods cannot be added: {sentence}" in reasons(one), one.log)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from bgpnet import ipam
 from bgpnet.agent import events
 from bgpnet.agent.events import (
@@ -252,11 +254,13 @@ def test_a_pool_that_does_not_exist_is_refused_by_name() -> None:
     assert "blue" in str(error["msg"])
 
 
-def test_a_refused_wiring_gives_the_address_back() -> None:
+@pytest.mark.parametrize("code", [102, 11, 4])
+def test_a_refused_wiring_gives_the_address_back(code: int) -> None:
     world, effects = run(with_block(), events.CniAsked(1, call("ADD", "c1")))
-    world, effects = run(world, events.PodRefused(1, Attachment("c1", "eth0"), "1.0.0", "link caliX is a stranger's"))
+    refused = events.PodRefused(1, Attachment("c1", "eth0"), "1.0.0", "link caliX is a stranger's", code=code)
+    world, effects = run(world, refused)
     [(_, status, error)] = told(effects)
-    assert (status, error["code"], error["msg"]) == (1, 102, "link caliX is a stranger's")
+    assert (status, error["code"], error["msg"]) == (1, code, "link caliX is a stranger's")
     assert not world.pods
     assert ipam.usage(world.blocks[NET], NOW).in_use == 0
 

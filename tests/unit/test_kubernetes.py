@@ -34,6 +34,7 @@ from bgpnet.annotations import KEEP, POOLS, Meta
 from bgpnet.bgp.conf import RESTART_TIME
 from bgpnet.bgp.peering import Peerings
 from bgpnet.bgp.secret import Secrets, secret
+from bgpnet.cnispec import TRY_AGAIN
 from bgpnet.kubenode import KUBE_LABELS
 from bgpnet.kubeobjects import NodeSeen
 from bgpnet.model import ip, kinds
@@ -215,8 +216,9 @@ def test_the_owner_of_one_that_the_kernel_refuses_is_told_too() -> None:
     _, found = effects(world, refused)
     [answer] = [one for one in found if isinstance(one, Answer)]
     assert answer.grievance == Grievance(POD, "u-1", "eth0 is there already", NOT_WIRED)
-    _, found = effects(world, replace(refused, uid=""))
-    assert [one.grievance for one in found if isinstance(one, Answer)] == [None]
+    for other in (replace(refused, uid=""), replace(refused, code=TRY_AGAIN)):
+        _, found = effects(world, other)
+        assert [one.grievance for one in found if isinstance(one, Answer)] == [None]
 
 
 # the own Node
