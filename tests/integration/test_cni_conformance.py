@@ -124,7 +124,7 @@ ADD = [
     Row("a second interface of the container", "ADD", "added", env={"CNI_IFNAME": "net1"}),
     Row("the interface exists already", "ADD", damage="ip link add eth0 type veth peer name other", code=-1,
         names=("eth0",)),
-    Row("the node's own namespace", "ADD", env={"CNI_NETNS": "/proc/1/ns/net"}, code=-1),
+    Row("the node's own namespace", "ADD", env={"CNI_NETNS": "/proc/1/ns/net"}, code=4),
     Row("after another plugin (ours: we make the interface)", "ADD", config={"prevResult": {"cniVersion": "1.1.0"}},
         code=7, names=("prevResult",), versions=ALL),
     Row("an MTU that cannot be", "ADD", config={"mtu": 12}, code=7, names=("mtu",)),
