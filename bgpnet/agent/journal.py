@@ -6,9 +6,10 @@ damage anywhere else makes the journal unknown as a whole, and the agent recover
 
 Appends from several threads share one fdatasync (group commit). The file is rewritten when most of it is history.
 
-Who comes must be in the file first (`append`, `begin`). Who goes must not wait for a disk that is full or read-only:
-that is owed (`owe`), in memory, and comes into the file before anything else does. Should the agent die in debt, a pod
-that went is found in the journal and nowhere else, which is a leak: no address is given twice, and no live one lost.
+Who comes must be in the file first: `append`, or `begin`, where a thread of the journal's does it meanwhile. Who goes
+must not wait for a disk that is full or read-only: that is owed (`owe`), in memory, and comes into the file before
+anything else does. Should the agent die in debt, a pod that went is found in the journal and nowhere else, which is a
+leak: no address is given twice, and no live one lost.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ REMEDIES = {
 class _Begun:
     """Lines that are being made durable."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, lines: Callable[[], Iterable[Line]]) -> None:
+        self.lines = lines
         self._problem: JournalFailed | None = None
         self._open = threading.Lock()
         self._open.acquire()
@@ -140,12 +141,12 @@ class Journal:
         """Make the lines durable before returning; raises JournalFailed."""
         self._make_durable(self._put(lines))
 
-    def begin(self, lines: Iterable[Line]) -> Callable[[], None]:
-        """Write the lines and have them made durable meanwhile; to call what is returned waits for that.
+    def begin(self, lines: Callable[[], Iterable[Line]]) -> Callable[[], None]:
+        """Have the lines made, written and made durable by another thread; to call what is returned waits for that.
 
-        Either raises JournalFailed.
+        That raises JournalFailed. What is to stand behind these lines in the file has to be brought after it.
         """
-        begun = _Begun(self._put(lines))
+        begun = _Begun(lines)
         self._begun.put(begun)
         if not self._committing:
             self._have_committer()
@@ -158,14 +159,14 @@ class Journal:
                 start("journal", self._commit_begun)
 
     def _commit_begun(self) -> None:
-        """One fdatasync for all that was begun during the last one."""
+        """One write and one fdatasync for all that was begun during the last one."""
         while True:
             batch = [self._begun.get()]
             while not self._begun.empty():
                 batch.append(self._begun.get_nowait())
             refused: JournalFailed | None = None
             try:
-                self._make_durable(max(one.number for one in batch))
+                self._make_durable(self._put([line for one in batch for line in one.lines()]))
             except JournalFailed as problem:
                 refused = problem
             for one in batch:

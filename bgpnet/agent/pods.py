@@ -45,7 +45,7 @@ from bgpnet.agent.events import (
     UnwirePod,
     WirePod,
 )
-from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodWent, came
+from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodCame, PodWent, came
 from bgpnet.agent.watched import Netns as Sighted
 from bgpnet.agent.world import Pod
 from bgpnet.cnispec import Attachment
@@ -90,6 +90,33 @@ PodWork = (
 )
 
 
+class Coming:
+    """A pod's line in the journal, made and written by the journal's thread while the kernel makes the link."""
+
+    def __init__(self, journal: Journal, pod: Pod, shows: Callable[[], bool]) -> None:
+        """shows: whether the pod's path leads to its namespace; asked in the journal's thread."""
+        self._journal = journal
+        self._pod = pod
+        self._shows = shows
+        self._durable: Callable[[], None] | None = None
+        self.visible = False
+
+    def begin(self) -> Callable[[], None]:
+        """See kernel.api.Begin."""
+        self._durable = self._journal.begin(self._line)
+        return self._durable
+
+    def settle(self) -> None:
+        """Wait for the line, if it was begun, whatever becomes of it: the line that takes it back stands behind it."""
+        if self._durable is not None:
+            with suppress(JournalFailed):
+                self._durable()
+
+    def _line(self) -> list[PodCame]:
+        self.visible = self._shows()
+        return [came(self._pod if self._pod.visible == self.visible else replace(self._pod, visible=self.visible))]
+
+
 class Hands:
     """The work itself, each piece in the thread that calls; outcomes are events. clock: seconds since 1970."""
 
@@ -120,19 +147,19 @@ class Hands:
         self.wired_at = monotonic()
         pod = work.pod
         netns = self._netns(work.number)
-        visible = netns is not None and self._shows(pod.netns, netns)
+        coming = Coming(self._journal, pod, lambda: netns is not None and self._shows(pod.netns, netns))
         try:
             if netns is None:
                 raise KernelRefused(f"the network namespace {pod.netns} did not come with the request: is it gone?")
-            line = came(pod if pod.visible == visible else replace(pod, visible=visible))
-            self._kernel.wire(_wiring(pod, netns), lambda: self._journal.begin([line]))
+            self._kernel.wire(_wiring(pod, netns), coming.begin)
         except (JournalFailed, KernelRefused) as problem:
+            coming.settle()
             if not work.again:
                 self._take_back(pod)
             code = CODES.get(type(problem), cnispec.WIRING_REFUSED)
             self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem), work.again, work.uid, code))
             return
-        self._emit(PodWired(work.number, pod.attachment, work.version, visible))
+        self._emit(PodWired(work.number, pod.attachment, work.version, coming.visible))
 
     def _take_back(self, pod: Pod) -> None:
         """The pod never came; see `Journal.owe`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -29,6 +30,8 @@ SO_ATTACH_FILTER, SO_RCVBUFFORCE = 26, 33
 BPF_KIND, BPF_IF, BPF_RETURN = 0x28, 0x15, 0x06
 """Instructions of a socket's filter (linux/bpf_common.h): load two bytes; jump if equal; take so many bytes of it."""
 BPF_INSTRUCTION = struct.Struct("@HBBI")
+SIOCGIFHWADDR, IFREQ, IFREQ_MAC = 0x8927, struct.Struct("16s24x"), slice(18, 24)
+"""netdevice(7): a link's name in; its family, in two bytes, and its MAC out."""
 TIMEVAL = struct.Struct("@ll")
 DEADLINE = 10.0
 """Seconds the kernel has to answer; it normally takes microseconds, and 25 ms to delete a link."""
@@ -141,6 +144,17 @@ class Netlink:
                     if code in (errno.ENODEV, errno.ENOENT):
                         return None
                     raise KernelRefused(f"the kernel refused an rtnetlink question: {told or os.strerror(code)}")
+
+    def mac(self, link: str) -> str | None:
+        """A link's MAC; None when there is no such link. One number, where `query` would fill in a page about it."""
+        asked = IFREQ.pack(link.encode(errors="surrogateescape"))
+        try:
+            told = fcntl.ioctl(self._socket, SIOCGIFHWADDR, asked)
+        except OSError as problem:
+            if problem.errno == errno.ENODEV:
+                return None
+            raise KernelRefused(f"the kernel does not tell the MAC of {link}: {problem.strerror}") from problem
+        return told[IFREQ_MAC].hex(":")
 
     def close(self) -> None:
         """Let go of the socket."""

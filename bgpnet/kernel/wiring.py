@@ -55,12 +55,11 @@ class Wirer:
         host, pod, durable = self._create(netlink, wiring, begin)
         whole = False
         try:
-            _host_side(netlink, wiring, host)
             _pod_side(wiring, pod, self._home)
-            keep_mac(netlink, wiring, host)
             durable()
             # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
-            netlink.ask([encode.mark(host, wiring.alias)])
+            _host_side(netlink, wiring, host)
+            keep_mac(netlink, wiring, host)
             whole = True
         except OSError as problem:
             told = problem.strerror or str(problem)
@@ -195,7 +194,15 @@ def _destinations(netlink: Netlink, over: table.Link) -> list[ip.Network]:
 
 
 def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
-    outcome = netlink.send([encode.to_pod(wiring.address, index), encode.inet_conf(index), _neighbour(wiring, index)])
+    """The pod's route, the link's settings, the pod's neighbour and our alias, at once: each trip is 40 us."""
+    outcome = netlink.send(
+        [
+            encode.to_pod(wiring.address, index),
+            encode.inet_conf(index),
+            _neighbour(wiring, index),
+            encode.mark(index, wiring.alias),
+        ]
+    )
     if outcome[0] is not None and outcome[0].errno == errno.EEXIST:
         raise refusals.address_led_elsewhere(wiring, ip.host(wiring.address))
     for refusal in outcome:
@@ -231,7 +238,7 @@ def keep_mac(netlink: Netlink, wiring: Wiring, index: int) -> None:
     With a link's MAC its neighbours go, permanent ones, too (net/core/neighbour.c, neigh_changeaddr).
     """
     for _ in range(TRIES):
-        mac = table.mac(netlink, index)
+        mac = netlink.mac(wiring.link)
         if mac is None:
             raise KernelRefused(f"pod link {wiring.link} is gone: the pod's namespace ended meanwhile")
         if mac == names.HOST_MAC:

@@ -175,9 +175,10 @@ class TornJournal(Journal):
         """See agent.journal.Journal."""
         super().append(self._turn(lines))
 
-    def begin(self, lines: Iterable[Line]) -> Callable[[], None]:
+    def begin(self, lines: Callable[[], Iterable[Line]]) -> Callable[[], None]:
         """See agent.journal.Journal."""
-        return super().begin(self._turn(lines))
+        made = self._turn(lines())
+        return super().begin(lambda: made)
 
     def owe(self, lines: Iterable[Line]) -> None:
         """See agent.journal.Journal."""

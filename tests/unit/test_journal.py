@@ -320,7 +320,7 @@ def test_what_is_reserved_is_remembered_through_rewrites(tmp_path: Path) -> None
 def test_lines_that_were_begun_are_durable_when_waited_for(tmp_path: Path) -> None:
     block, pods = allocated(3)
     one = opened(tmp_path / "journal")
-    waits = [one.begin([BlockIs(block)]), *(one.begin([came(pod)]) for pod in pods)]
+    waits = [one.begin(lambda: [BlockIs(block)]), *(one.begin(lambda pod=pod: [came(pod)]) for pod in pods)]
     for durable in waits:
         durable()
     _, found = read(tmp_path / "journal")
@@ -333,7 +333,7 @@ def test_lines_that_cannot_be_made_durable_say_so_when_waited_for(tmp_path: Path
     reader, writer = os.pipe()  # takes every write, and refuses fdatasync
     one.close()
     one._fd = writer
-    durable = one.begin([came(pods[0])])
+    durable = one.begin(lambda: [came(pods[0])])
     with pytest.raises(JournalFailed, match="cannot be written: Invalid argument; see to the disk"):
         durable()
     os.close(reader)
