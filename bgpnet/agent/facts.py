@@ -185,7 +185,7 @@ def tunnel_mtu(world: World, name: str = names.TUNNEL) -> int:
 
 def tunnel_mac(world: World) -> str:
     """The MAC of the node's VXLAN device: from its address, which no other node has."""
-    return ":".join(f"{byte:02x}" for byte in b"\x66\x62" + world.me.address.ip.packed[-4:])
+    return (b"\x66\x62" + world.me.address.ip.packed[-4:]).hex(":")
 
 
 def pod_mtu(world: World) -> int:
@@ -222,7 +222,7 @@ def lost_to(world: World, address: ip.Address) -> str:
 
 def pod_mac(address: ip.Address) -> str:
     """The pod's MAC from its address, so that it needs no record: 0a:58 and the last four bytes."""
-    return ":".join(f"{byte:02x}" for byte in b"\x0a\x58" + address.packed[-4:])
+    return (b"\x0a\x58" + address.packed[-4:]).hex(":")
 
 
 def believed(world: World, links: frozenset[str]) -> bool:

@@ -91,7 +91,7 @@ PodWork = (
 
 
 class Coming:
-    """A pod's line in the journal, made and written by the journal's thread while the kernel makes the link."""
+    """A pod's line in the journal, made, written and synced by the journal's thread while the kernel makes the link."""
 
     def __init__(self, journal: Journal, pod: Pod, shows: Callable[[], bool]) -> None:
         """shows: whether the pod's path leads to its namespace; asked in the journal's thread."""

@@ -129,19 +129,6 @@ def attributes(body: bytes, start: int) -> dict[int, bytes]:
     return found
 
 
-def attribute(body: bytes, start: int, wanted: int) -> bytes:
-    """One of them alone, the first of its kind; empty where there is none."""
-    at, end = start, len(body)
-    while at + 4 <= end:
-        length, kind = ATTR.unpack_from(body, at)
-        if length < 4:
-            break
-        if kind & 0x3FFF == wanted:
-            return body[at + 4 : at + length]
-        at += (length + 3) & ~3
-    return b""
-
-
 def string(data: bytes) -> str:
     """A string attribute's value."""
     return data.rstrip(b"\0").decode(errors="surrogateescape")

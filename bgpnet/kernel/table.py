@@ -49,12 +49,6 @@ def link(netlink: Netlink, *, index: int = 0, name: str = "") -> Link | None:
     return None if found is None else read_link(found)
 
 
-def mac(netlink: Netlink, index: int) -> str | None:
-    """A link's MAC; None when there is no such link."""
-    found = netlink.query(encode.get_link(index))
-    return None if found is None else rtnl.attribute(found.body, rtnl.LINK.size, rtnl.IFLA_ADDRESS).hex(":")
-
-
 def read_link(one: rtnl.Message) -> Link:
     """An RTM_NEWLINK as a value."""
     _, _, index, flags, _ = rtnl.LINK.unpack_from(one.body)

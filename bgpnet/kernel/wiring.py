@@ -194,7 +194,7 @@ def _destinations(netlink: Netlink, over: table.Link) -> list[ip.Network]:
 
 
 def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
-    """The pod's route, the link's settings, the pod's neighbour and our alias, at once: each trip is 40 us."""
+    """The pod's route, the link's settings, its neighbour, and our alias: in one datagram, as each trip counts."""
     outcome = netlink.send(
         [
             encode.to_pod(wiring.address, index),

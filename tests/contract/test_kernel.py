@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +13,7 @@ from kernels import MACHINES, NEIGHBOUR, UPLINK, UPLINK_ADDRESS, Machine, eventu
 
 from bgpnet.agent.apply import apply
 from bgpnet.agent.plan import Plan
-from bgpnet.errors import KernelRefused
+from bgpnet.errors import JournalFailed, KernelRefused
 from bgpnet.kernel.api import (
     Change,
     DropNeighbour,
@@ -462,6 +462,38 @@ def test_the_longest_mark_is_read_as_it_was_put(machine: Machine) -> None:
 def test_an_ipv6_pod_is_refused(machine: Machine) -> None:
     with nothing_half_made(machine), pytest.raises(KernelRefused, match="fd00::5 is IPv6"):
         machine.kernel.wire(replace(wiring(machine.netns()), address=ip.address("fd00::5")))
+
+
+def test_what_is_to_be_on_the_disk_is_begun_before_there_is_a_link_and_waited_for_before_one_is_whole(
+    machine: Machine,
+) -> None:
+    wish, told = wiring(machine.netns()), list[str]()
+
+    def look(when: str) -> None:
+        told.append(f"{when}: {sorted(machine.kernel.read().pods)}")
+
+    def begin() -> Callable[[], None]:
+        look("begun")
+        return lambda: look("waited for")
+
+    machine.kernel.wire(wish, begin)
+    look("whole")
+    assert told == ["begun: []", "waited for: []", f"whole: ['{wish.link}']"]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["begun", "waited for"])
+def test_a_disk_that_refuses_leaves_no_link(machine: Machine, late: bool) -> None:
+    def refuse() -> None:
+        raise JournalFailed("the disk is full")
+
+    def begin() -> Callable[[], None]:
+        return refuse if late else refuse()  # type: ignore[func-returns-value] # it raises
+
+    pod = machine.netns()
+    with nothing_half_made(machine), pytest.raises(JournalFailed, match="the disk is full"):
+        machine.kernel.wire(wiring(pod), begin)
+    assert machine.interfaces(pod) == set()
+    machine.kernel.wire(wiring(pod))
 
 
 def test_twenty_pods_from_ten_threads(machine: Machine) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -325,6 +326,25 @@ def test_lines_that_were_begun_are_durable_when_waited_for(tmp_path: Path) -> No
         durable()
     _, found = read(tmp_path / "journal")
     assert set(found) == {pod.attachment for pod in pods}
+
+
+def test_lines_are_made_and_written_by_a_thread_of_the_journals_all_that_wait_at_once(tmp_path: Path) -> None:
+    _, pods = allocated(4)
+    one = opened(tmp_path / "journal")
+    made, go = list[str](), threading.Event()
+
+    def slow(pod: Pod) -> list[journal.Line]:
+        go.wait(10)
+        made.append(threading.current_thread().name)
+        return [came(pod)]
+
+    waits = [one.begin(partial(slow, pod)) for pod in pods]
+    assert read(tmp_path / "journal")[1] == {}
+    go.set()
+    for durable in waits:
+        durable()
+    assert made == ["journal"] * 4
+    assert set(read(tmp_path / "journal")[1]) == {pod.attachment for pod in pods}
 
 
 def test_lines_that_cannot_be_made_durable_say_so_when_waited_for(tmp_path: Path) -> None:

@@ -83,14 +83,6 @@ def test_what_every_add_packs_is_a_pods_route(text: str) -> None:
     assert encode.to_pod(address, INDEXES["tunl0"]) == packed
 
 
-def test_one_attribute_is_that_of_all() -> None:
-    body = rtnl.u32(rtnl.IFLA_MTU, 1480) + rtnl.text(rtnl.IFLA_IFNAME, "eth0") + rtnl.u32(rtnl.IFLA_GROUP, 3)
-    for kind, value in rtnl.attributes(body, 0).items():
-        assert rtnl.attribute(body, 0, kind) == value
-    assert rtnl.attribute(body, 0, rtnl.IFLA_ADDRESS) == b""
-    assert rtnl.attribute(b"\1\0\3\0", 0, rtnl.IFLA_IFNAME) == b""
-
-
 def test_a_blackhole() -> None:
     found = decoded(encode.put_route(Owner.LOCAL, Route(ip.network("10.0.0.0/26")), INDEXES.__getitem__, new=True))
     assert (found["type"], found["scope"], found.get("oif")) == (6, 0, None)
