@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 import threading
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,19 +37,19 @@ import __future__, binascii, marshal, sys
 text = __future__.annotations.compiler_flag  # annotations are only read
 code = compile(sys.stdin.buffer.read(), "bgpnet", "exec", text, optimize=2, dont_inherit=True)
 magic = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
-print(repr(magic), repr(binascii.b2a_base64(marshal.dumps(code), newline=False)))
+print(repr(magic), binascii.b2a_base64(marshal.dumps(code), newline=False).decode())
 """
 
-_FROZEN = """#!{interpreter} -ISE
-# bgpnet's CNI plugin in Python, compiled ahead: an executed script is otherwise compiled anew at each start.
-import binascii, marshal, sys
+SHEBANG_LIMIT = 127
+"""Bytes of a first line that every kernel takes whole (BINPRM_BUF_SIZE in linux/binfmts.h was 128 before 5.1)."""
+# The program is its own first line's argument: Python would look for a ZIP archive in an executed file, and compile it.
+_FIRST = "#!{interpreter} -ISEcimport sys;file=open(sys.argv[1],'rb').read();exec(file[{loader}:])"
+_LOADER = """
+import marshal, sys
 if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER == {magic}:
-    exec(marshal.loads(binascii.a2b_base64({code})))
+    exec(marshal.loads(file[{code}:{source}]))
 else:  # another Python than it was compiled by
-    import zlib
-    with open(__file__, "rb") as file:
-        exec(zlib.decompress(binascii.a2b_base64(file.read().rsplit(b"#", 1)[1])))
-#{source}
+    exec(file[{source}:{loader}])
 """
 
 
@@ -80,9 +79,14 @@ def freeze(twin: Path = TWIN, interpreter: Path = INTERPRETER) -> bytes:
         made = subprocess.run(command, input=source, capture_output=True, timeout=TIMEOUT, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise UsageError(f"--python needs {interpreter}, which does not run ({error}): install python3") from error
-    magic, code = made.decode().split()
-    kept = binascii.b2a_base64(zlib.compress(source), newline=False).decode()  # one line of comment costs no start
-    return _FROZEN.format(interpreter=interpreter, magic=magic, code=code, source=kept).encode()
+    magic, code = made.split()
+    compiled = binascii.a2b_base64(code)
+    at = SHEBANG_LIMIT + 1
+    places = {"code": at, "source": at + len(compiled), "loader": at + len(compiled) + len(source)}
+    first = _FIRST.format(interpreter=interpreter, **places).encode()
+    if len(first) > SHEBANG_LIMIT:
+        raise UsageError(f"--python: the path {interpreter} is too long for a program's first line: link a shorter one")
+    return first.ljust(at, b"\n") + compiled + source + _LOADER.format(magic=magic.decode(), **places).encode()
 
 
 def install(program: bytes, bin_dir: Path = BIN_DIR) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import stat
@@ -61,10 +62,22 @@ def test_what_does_not_answer_version_is_not_installed(tmp_path: Path, broken: b
 
 def test_the_frozen_twin_answers_and_so_does_it_under_another_python(tmp_path: Path) -> None:
     frozen = install.freeze()
-    other = frozen.replace(b"MAGIC_NUMBER == b'", b"MAGIC_NUMBER == b'other")
-    assert other != frozen
-    for program in (frozen, other):
-        assert install.try_version(install.install(program, tmp_path)) == ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+    magic = repr(importlib.util.MAGIC_NUMBER).encode()
+    other = frozen.replace(magic, repr(b"\x01\x02\r\n").encode())
+    assert frozen.count(magic) == 1
+    assert install.try_version(install.install(frozen, tmp_path / "a")) == ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+    assert install.try_version(install.install(other, tmp_path / "b")) == ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+
+
+def test_the_frozen_twins_first_line_is_one_that_every_kernel_takes_whole(tmp_path: Path) -> None:
+    large = tmp_path / "twin.py"
+    large.write_text("# a large one\n" * 60_000)
+    assert len(install.freeze(large).split(b"\n", 1)[0]) < 128  # linux/binfmts.h: BINPRM_BUF_SIZE, before 5.1
+    far = tmp_path / ("long" * 20) / "python3"
+    far.parent.mkdir()
+    far.symlink_to(install.INTERPRETER)
+    with pytest.raises(UsageError, match=f"--python: the path {far} is too long"):
+        install.freeze(interpreter=far)
 
 
 def test_the_frozen_twin_refuses_as_the_script_does(tmp_path: Path) -> None:
