@@ -1,7 +1,7 @@
 """What pods and namespaces ask of address management by annotation, and who beats whom. Pure.
 
 Source: Calico's annotations (cni-plugin/pkg/k8s/k8s.go): `ipv4pools` of the pod over its namespace's over the network
-configuration's; `ipAddrs` of the pod over what the runtime asks for.
+configuration's; `ipAddrs` and `hwAddr` of the pod over what the runtime asks for.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from dataclasses import dataclass, field
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip
 from bgpnet.model.ip import Address
+from bgpnet.names import HOST_MAC
 
 POOLS = "cni.projectcalico.org/ipv4pools"
 ADDRESSES = "cni.projectcalico.org/ipAddrs"
+MAC = "cni.projectcalico.org/hwAddr"
 KEEP = "bgpnet.io/keepAddress"
 """Whether a pod's address is kept for its next sandbox; ours alone (Calico does it for KubeVirt's machines only)."""
 KNOWN_PREFIXES = ("cni.projectcalico.org/", "bgpnet.io/")
 """What of a pod's annotations may be meant for us."""
 UNHEEDED = {
-    "cni.projectcalico.org/hwAddr": "bgpnet makes a pod's MAC from its address",
     "cni.projectcalico.org/ipAddrsNoIpam": f"bgpnet gives addresses of its pools only, by {ADDRESSES}",
 }
 """What Calico would heed and bgpnet does not, and why; a pod that asks for it is refused rather than given another."""
@@ -33,6 +34,7 @@ LONGEST = 30 * 86400
 CONFIGURED = "ipv4_pools of the network configuration"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_MAC = re.compile(r"[0-9a-f]{2}(?:(?P<by>[:-])[0-9a-f]{2})(?:(?P=by)[0-9a-f]{2}){4}", re.ASCII | re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 
 SHOWN = 200
@@ -52,7 +54,7 @@ class Wish:
     """What is asked for, and by what (for the sentence of a refusal). Nothing at all: any address will do.
 
     pools: names or CIDRs. address: that very one, from whichever pool has it. keep: seconds for which the address,
-    once released, is kept for a pod of the same name.
+    once released, is kept for a pod of the same name. mac: of the pod's end.
     """
 
     pools: tuple[str, ...] = ()
@@ -60,6 +62,7 @@ class Wish:
     address: Address | None = None
     address_by: str = ""
     keep: int = 0
+    mac: str = ""
 
 
 def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None, kept: int = KEPT) -> Wish:
@@ -83,9 +86,12 @@ def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None, 
         address = one_address(
             address_by, _strings(address_by, of_pod.annotations[ADDRESSES], '["10.0.0.5"]', "addresses")
         )
+    mac = asked.mac
+    if of_pod is not None and of_pod.annotations.get(MAC):
+        mac = one_mac(f"annotation {MAC} of pod {pod}", of_pod.annotations[MAC])
     said = next((one for one in holders if one[1] is not None and KEEP in one[1].annotations), None)
     keep = _keep(f"annotation {KEEP} of {said[0]}", said[1].annotations[KEEP], kept) if said and said[1] else 0
-    return Wish(pools, pools_by if pools else "", address, address_by if address else "", keep)
+    return Wish(pools, pools_by if pools else "", address, address_by if address else "", keep, mac)
 
 
 def _keep(source: str, text: str, kept: int) -> int:
@@ -118,6 +124,19 @@ def one_address(source: str, texts: Sequence[str], *, length: bool = False) -> A
     if not (address := found[texts[0]] if texts else None):
         raise NoAddress(f"{source} names no address: name one, or leave it out")
     return address
+
+
+def one_mac(source: str, text: str) -> str:
+    """The MAC that `source` asks for, as the kernel writes it; raises NoAddress.
+
+    The kernel takes no group's and no zeros (include/linux/etherdevice.h, is_valid_ether_addr); one is the node's own.
+    """
+    mac = text.lower().replace("-", ":")
+    if not _MAC.fullmatch(text) or int(mac[:2], 16) & 1 or mac in ("00:00:00:00:00:00", HOST_MAC):
+        raise NoAddress(
+            f"{source} = {_shown(text)} is no MAC that a pod's interface can have: write one like 0a:58:0a:00:00:05"
+        )
+    return mac
 
 
 def _shown(text: str) -> str:

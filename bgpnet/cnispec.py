@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from bgpnet import names
-from bgpnet.annotations import KNOWN_PREFIXES, one_address
+from bgpnet.annotations import KNOWN_PREFIXES, one_address, one_mac
 from bgpnet.conflist import ANNOTATIONS
 from bgpnet.errors import CniError, NoAddress
 from bgpnet.model.ip import Address
@@ -52,7 +52,8 @@ class CniRequest:
     pools: names or CIDRs. address: that very one is asked for, by what `address_by` says. previous: of a CHECK, the
     addresses that the ADD was answered with. valid: of a GC, the attachments that live; None where that is not said.
     annotations: of the pod, as far as they may be meant for us; None where the runtime does not pass them on. keep:
-    seconds, see annotations.Wish; known once the wish is. uid: of the pod, where the runtime says it.
+    seconds, see annotations.Wish; known once the wish is. uid: of the pod, where the runtime says it. mac: for the
+    pod's end, by what `mac_by` says; else it is made from the address.
     GC and STATUS are about no container: their attachment is empty.
     """
 
@@ -71,6 +72,8 @@ class CniRequest:
     annotations: tuple[tuple[str, str], ...] | None = None
     keep: int = 0
     uid: str = ""
+    mac: str = ""
+    mac_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ def parse(call: CniCall) -> CniRequest:
     args = _args(env.get("CNI_ARGS", ""), strict=command != "DEL")
     adds = command == "ADD"  # what only an ADD needs is nobody else's business: a DEL has to end well
     source, address = _address(args, config) if adds else ("", None)
+    mac_by, mac = _mac(args, config) if adds else ("", "")
     return CniRequest(
         command=command,
         attachment=Attachment(container, _ifname(_variable(env, "CNI_IFNAME"))),
@@ -127,6 +131,8 @@ def parse(call: CniCall) -> CniRequest:
         previous=_previous(config) if command == "CHECK" else (),
         annotations=_annotations(config) if adds else None,
         uid=_uid(args) if adds else "",
+        mac=mac,
+        mac_by=mac_by,
     )
 
 
@@ -292,6 +298,31 @@ def _address(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str
         shown = " and ".join(f"{source} = {address}" for source, address in asked.items())
         raise CniError(BAD_CONFIG, f"{shown}: a pod's interface has one address; ask for the same, or for one only")
     return next(iter(asked.items()), ("", None))
+
+
+def _mac(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str, str]:
+    """The MAC that the runtime asks for, and where: CNI_ARGS `MAC`, or the capability `mac` (CONVENTIONS.md)."""
+    asked: dict[str, str] = {}
+    if args.get("MAC"):
+        asked["CNI_ARGS MAC"] = _one_mac("CNI_ARGS MAC", args["MAC"], BAD_ENVIRONMENT)
+    runtime, cni = _member(config, "runtimeConfig"), _member(_member(config, "args"), "cni")
+    for source, value in (("runtimeConfig.mac", runtime.get("mac")), ("args.cni.mac", cni.get("mac"))):
+        if value is None or value == "":
+            continue
+        if not isinstance(value, str):
+            raise CniError(BAD_CONFIG, f"{source} = {value!r}: write a text such as 0a:58:0a:00:00:05")
+        asked[source] = _one_mac(source, value, BAD_CONFIG)
+    if len(set(asked.values())) > 1:
+        shown = " and ".join(f"{source} = {mac}" for source, mac in asked.items())
+        raise CniError(BAD_CONFIG, f"{shown}: a pod's interface has one MAC; ask for the same, or for one only")
+    return next(iter(asked.items()), ("", ""))
+
+
+def _one_mac(source: str, text: str, code: int) -> str:
+    try:
+        return one_mac(source, text)
+    except NoAddress as problem:
+        raise CniError(code, str(problem)) from None
 
 
 def _one(source: str, texts: list[str], code: int) -> Address:

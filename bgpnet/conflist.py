@@ -91,6 +91,10 @@ def _entry(one: object) -> Entry:
     name = entry.get("type") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(name, str) or not _PLUGIN.match(name):
         raise ValueError(f"{one!r} in it is no plugin: write its name, or its configuration with a type")
+    can = entry.get("capabilities")
+    if name == "tuning" and (entry.get("mac") or (isinstance(can, dict) and can.get("mac"))):
+        # With a link's MAC the kernel forgets its neighbours, and the pod its gateway; the node has another one for it.
+        raise ValueError("tuning in it is to set the pod's MAC, which cuts it off: bgpnet sets it itself (docs/cni.md)")
     if name == TYPE:
         raise ValueError(f"it names {TYPE}, which is the first plugin of the list anyway: leave it out")
     return entry
@@ -127,7 +131,7 @@ def build(
     head: dict[str, object] = {"cniVersion": usual}
     if len(higher) > 1:
         head["cniVersions"] = higher
-    first: dict[str, object] = {"type": TYPE, "capabilities": {"ips": True, ANNOTATIONS: True}}
+    first: dict[str, object] = {"type": TYPE, "capabilities": {"ips": True, "mac": True, ANNOTATIONS: True}}
     if mtu:
         first["mtu"] = mtu
     if socket != SOCKET:

@@ -113,7 +113,7 @@ def _recovered(address: ip.Address, allocation: Allocation, attachment: Attachme
         netns="",
         link=seen.link,
         address=address,
-        mac=facts.pod_mac(address),
+        mac=seen.mac or facts.pod_mac(address),
         mtu=seen.mtu,
         since=allocation.since,
         sequence=allocation.sequence,

@@ -42,9 +42,8 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
     its own DEL. failed: see `place`.
     """
     pod = world.pods.get(request.attachment)
-    if pod is not None and request.address not in (None, pod.address) and pod.phase in (Phase.READY, Phase.LOST):
-        other = f"{request.address_by} = {request.address}, but this container has {pod.address}: delete it first"
-        return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, other))]
+    if pod is not None and pod.phase in (Phase.READY, Phase.LOST) and (other := _has_another(pod, request)) is not None:
+        return world, [answers.refuse(number, request, other)]
     if pod is not None and pod.phase is Phase.READY and pod.netns in ("", request.netns):
         known = replace(pod, netns=request.netns, network=request.network)  # a recovered pod's are not recorded
         # Its link may just have gone, and nobody have told yet.
@@ -89,8 +88,8 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
         return describe.ask(answers.wait(world, number, request, reason), request)
     try:
         wish = choose.wish(world, request)
-        if wish.keep:
-            request = replace(request, keep=wish.keep)
+        if wish.keep or wish.mac:
+            request = replace(request, keep=wish.keep, mac=wish.mac)
         if reason := choose.former(world, request, wish):
             return answers.wait(world, number, request, reason), []
         if unknown := _not_known(world, wish):
@@ -295,7 +294,7 @@ def _allocated(world: World, number: int, request: CniRequest, block: IPAMBlock,
         netns=request.netns,
         link=_link(request),
         address=address,
-        mac=facts.pod_mac(address),
+        mac=request.mac or facts.pod_mac(address),
         mtu=request.mtu or facts.pod_mtu(world),
         since=stamp(world.now),
         sequence=sequence,
@@ -312,6 +311,17 @@ def _wire(world: World, number: int, pod: Pod, request: CniRequest, *, again: bo
     if pod.phase is not Phase.WIRING:
         pod = replace(pod, phase=Phase.WIRING)
     return with_pod(world, pod), [WirePod(number, pod, request.version, again, request.uid)]
+
+
+def _has_another(pod: Pod, request: CniRequest) -> CniError | None:
+    """That the container already has another address or MAC than it asks for now."""
+    if request.address not in (None, pod.address):
+        told = f"{request.address_by} = {request.address}, but this container has {pod.address}"
+        return CniError(cnispec.NO_ADDRESS, f"{told}: delete it first")
+    if request.mac not in ("", pod.mac):
+        told = f"{request.mac_by} = {request.mac}, but this container has {pod.mac}"
+        return CniError(cnispec.BAD_CONFIG, f"{told}: delete it first")
+    return None
 
 
 def rivals(world: World, link: str, attachment: Attachment) -> list[Pod]:

@@ -94,7 +94,8 @@ def _leaves_no_choice(world: World, request: CniRequest) -> bool:
 
 def wish(world: World, request: CniRequest) -> Wish:
     """What the runtime, the pod and its namespace ask for; raises NoAddress when that cannot be read."""
-    asked = Wish(request.pools, CONFIGURED if request.pools else "", request.address, request.address_by)
+    by = CONFIGURED if request.pools else ""
+    asked = Wish(request.pools, by, request.address, request.address_by, mac=request.mac)
     if not request.pod:
         return asked
     of_pod = Meta(annotations=dict(request.annotations)) if request.annotations else None

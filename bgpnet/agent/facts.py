@@ -221,7 +221,7 @@ def lost_to(world: World, address: ip.Address) -> str:
 
 
 def pod_mac(address: ip.Address) -> str:
-    """The pod's MAC from its address, so that it needs no record: 0a:58 and the last four bytes."""
+    """The pod's MAC from its address, unless another was asked for: 0a:58 and the last four bytes."""
     return (b"\x0a\x58" + address.packed[-4:]).hex(":")
 
 
@@ -237,9 +237,10 @@ def seen(have: KernelState) -> dict[Attachment, Seen]:
         for dst, route in have.routes.get(Mark.LOCAL, {}).items()
         if dst.prefixlen == dst.max_prefixlen and len(route.hops) == 1
     }
+    macs = {key.dev: mac for key, mac in have.neighbours.items() if key.address == addresses.get(key.dev)}
     return {
         Attachment(link.alias.container, link.alias.ifname): Seen(
-            link.name, link.alias.since, link.mtu, addresses.get(link.name)
+            link.name, link.alias.since, link.mtu, addresses.get(link.name), macs.get(link.name, "")
         )
         for link in have.pods.values()
         if not link.reaping

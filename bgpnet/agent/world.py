@@ -108,12 +108,16 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A pod's link as the kernel had it when the agent started; address: where our /32 route over it leads, if any."""
+    """A pod's link as the kernel had it when the agent started.
+
+    address: where our /32 route over it leads, if anywhere. mac: of the pod's end, where we have it as a neighbour.
+    """
 
     link: str
     since: str
     mtu: int
     address: Address | None
+    mac: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,11 +124,14 @@ def test_portmap_bandwidth_and_tuning_are_chained_after_ours(made: Cluster, twin
             "egressRate": 8_000_000,
             "egressBurst": 8_000_000,
         },
+        "mac": "02:11:22:33:44:55",
     }
     result = runtime.add("c1", "p", pod="web", **asked)
     names = ["bgpnet", "portmap", "bandwidth", "tuning"]
     assert runtime.calls == [("ADD", name) for name in names]
     link, inside = result["interfaces"][:2]
+    assert inside["mac"] == asked["mac"]
+    assert f"link/ether {asked['mac']} " in one.run("ip", "-n", "p", "link", "show", "eth0")
     assert (link["name"][:4], inside["name"], inside["sandbox"]) == ("cali", "eth0", "/run/netns/p")
     address = pods_result(result)
     assert_served(one, address)

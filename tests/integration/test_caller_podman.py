@@ -138,6 +138,17 @@ def test_an_address_that_is_asked_for(podman: Podman) -> None:
     podman.run("pod", "rm", "--force", "--time", "5", "p")
 
 
+def test_a_mac_that_is_asked_for(podman: Podman) -> None:
+    mac = "02:11:22:33:44:55"
+    podman.pod("p", "--mac-address", mac)
+    podman.pod("other")
+    address, process = podman.infra("p")
+    inside = podman.node.one.run("nsenter", "-t", str(process), "-n", "ip", "link", "show", "eth0")
+    assert f"link/ether {mac} " in inside
+    podman.node.mesh(dict([(address, process), podman.infra("other")]))
+    podman.run("pod", "rm", "--force", "--time", "5", "--all")
+
+
 def test_a_port_is_published_by_the_chained_plugin(tmp_path: Path) -> None:
     with running(tmp_path, "portmap") as podman:
         one = podman.node.one

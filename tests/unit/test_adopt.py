@@ -9,14 +9,18 @@ from msgspec import structs
 from worlds import BLOCK, NOW, block, effects, fresh, pool, run, synced
 
 from bgpnet import ipam, names
-from bgpnet.agent import events
+from bgpnet.agent import events, facts
 from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, JournalBlocks, TakeBack
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
+from bgpnet.kernel.api import DropNeighbour
+from bgpnet.kernel.fake import FakeKernel
+from bgpnet.kernel.state import NeighbourKey, Wiring
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock, Owner, Use
 from bgpnet.model.ippool import Encap
+from bgpnet.names import Alias
 
 CIDR = "10.244.0.64/26"
 NET = ip.network(CIDR)
@@ -126,6 +130,19 @@ def kernel_only(address: str = "10.244.3.9") -> World:
     """A start without a journal: the kernel has a pod's link, with its route."""
     seen = Seen("cali1", "2026-11-21T00:00:00.000Z", 1480, ip.address(address))
     return run(fresh(), events.KernelLooked({Attachment("c1", "eth0"): seen}))
+
+
+def test_a_pod_that_only_the_kernel_knows_keeps_the_mac_that_it_asked_for() -> None:
+    kernel = FakeKernel()
+    for number, mac in enumerate(("02:11:22:33:44:55", "0a:58:0a:f4:03:01")):
+        alias = Alias(f"c{number}", "eth0", "2026-11-21T00:00:00.000Z")
+        address = ip.address(f"10.244.3.{number}")
+        kernel.wire(Wiring(f"cali{number}", "eth0", number, address, mac, 1480, alias))
+    kernel.change([DropNeighbour(NeighbourKey("cali1", ip.address("10.244.3.1")))])
+    world = synced(start=run(fresh(), events.KernelLooked(facts.seen(kernel.read()))))
+    found = {pod.link: pod.mac for pod in world.pods.values()}
+    assert found == {"cali0": "02:11:22:33:44:55", "cali1": "0a:58:0a:f4:03:01"}  # made from its address, where unknown
+    assert sorted(plan(world).kernel.neighbours.values()) == sorted(found.values())
 
 
 def test_a_pod_that_only_the_kernel_knows_goes_on_and_its_block_is_claimed() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpnet.annotations import ADDRESSES, CONFIGURED, POOLS, Meta, Wish, one_address, wish
+from bgpnet.annotations import ADDRESSES, CONFIGURED, MAC, POOLS, Meta, Wish, one_address, wish
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip
 
@@ -40,10 +41,28 @@ def test_the_pods_address_beats_the_runtimes_and_a_namespace_has_none() -> None:
     assert wish(ASKED, POD, Meta(), meta(addresses='["10.0.0.8"]')).address == ip.address("10.0.0.1")
 
 
+@pytest.mark.parametrize("text", ["1A:2b:3c:4D:5e:6f", "1a-2b-3c-4d-5e-6f"])
+def test_the_pods_mac_beats_the_runtimes_and_a_namespace_has_none(text: str) -> None:
+    asked = replace(ASKED, mac="0a:58:00:00:00:01")
+    assert wish(asked, POD, Meta(annotations={MAC: text}), None).mac == "1a:2b:3c:4d:5e:6f"
+    assert wish(asked, POD, Meta(annotations={MAC: ""}), Meta(annotations={MAC: text})).mac == asked.mac
+
+
 BAD = [
-    (
-        Meta(annotations={"cni.projectcalico.org/hwAddr": "1a:2b:3c:4d:5e:6f"}),
-        "= '1a:2b:3c:4d:5e:6f': bgpnet makes a pod's MAC from its address; remove it",
+    *(
+        (Meta(annotations={MAC: mac}), f"= {mac!r} is no MAC that a pod's interface can have: write one like")
+        for mac in (
+            "1a:2b:3c:4d:5e",
+            "1a:2b:3c:4d:5e:6f:70",
+            "1a:2b-3c:4d-5e:6f",
+            "1a2b3c4d5e6f",
+            "1a:2b:3c:4d:5e:6f\n",
+            "0\u0663:00:00:00:00:01",
+            "01:00:5e:00:00:01",
+            "ff:ff:ff:ff:ff:ff",
+            "00:00:00:00:00:00",
+            "EE:EE:EE:EE:EE:EE",
+        )
     ),
     (
         Meta(annotations={"cni.projectcalico.org/ipAddrsNoIpam": '["10.0.0.1"]'}),

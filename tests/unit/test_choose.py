@@ -12,10 +12,10 @@ from worlds import BLOCK, NOW, block, effects, fresh, later, pool, run, synced
 
 from bgpnet import ipam, reservations
 from bgpnet.agent import choose, events
-from bgpnet.agent.events import Answer, CheckPod, JournalReserved, TakeBack, Warn, WirePod
+from bgpnet.agent.events import Answer, CheckPod, Effect, JournalReserved, TakeBack, Warn, WirePod
 from bgpnet.agent.kubeevents import Namespaces
 from bgpnet.agent.world import World
-from bgpnet.annotations import ADDRESSES, POOLS, Meta
+from bgpnet.annotations import ADDRESSES, MAC, POOLS, Meta
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
 from bgpnet.model.instant import stamp
@@ -121,6 +121,30 @@ def permitted(world: World) -> list[Any]:
     _, found = effects(replace(world, blocks={}), asked())
     [claim] = claims(found)
     return list(claim.pools)
+
+
+# a MAC
+
+
+def macs(found: list[Effect]) -> list[str]:
+    return [one.pod.mac for one in found if isinstance(one, WirePod)]
+
+
+def test_a_mac_that_is_asked_for_is_the_pods_end_and_no_other_one_later() -> None:
+    ours, theirs = "02:11:22:33:44:55", "02:aa:00:00:00:01"
+    assert macs(effects(working(), asked())[1]) == ["0a:58:0a:f4:00:00"]
+    assert macs(effects(described(working(), {MAC: theirs}), asked(annotations={MAC: ours}))[1]) == [ours]
+    world, found = effects(working(), asked(args={"cni": {"mac": ours}}))
+    assert macs(found) == [ours]
+    world = run(world, events.PodWired(1, Attachment("c1", "eth0"), "1.0.0"))
+    again, found = effects(world, asked(args={"cni": {"mac": ours}}, number=2))
+    assert [one.pod.mac for one in found if isinstance(one, CheckPod)] == [ours]
+    lost = run(again, events.KernelApplied((), frozenset(pod.link for pod in again.pods.values())))
+    assert macs(effects(lost, asked(number=3))[1]) == [ours]
+    assert refusal(effects(world, asked(args={"cni": {"mac": theirs}}, number=4))[1]) == (
+        7,
+        f"args.cni.mac = {theirs}, but this container has {ours}: delete it first",
+    )
 
 
 # an address by name

@@ -54,10 +54,24 @@ def test_the_runtime_asks_for_one_address(args: str, config: object, source: str
     assert (request.address, request.address_by) == (ip.address("10.0.0.5"), source)
 
 
+@pytest.mark.parametrize(
+    ("args", "config", "source"),
+    [
+        ("MAC=1A:2b:3c:4d:5e:6f", {}, "CNI_ARGS MAC"),
+        ("MAC=", {"runtimeConfig": {"mac": "1a-2b-3c-4d-5e-6f"}}, "runtimeConfig.mac"),
+        ("", {"runtimeConfig": {"mac": ""}, "args": {"cni": {"mac": "1a:2b:3c:4d:5e:6f"}}}, "args.cni.mac"),
+        ("MAC=1a:2b:3c:4d:5e:6f", {"runtimeConfig": {"mac": "1A:2B:3C:4D:5E:6F"}}, "CNI_ARGS MAC"),
+    ],
+)
+def test_the_runtime_asks_for_one_mac(args: str, config: object, source: str) -> None:
+    request = cnispec.parse(call({"CNI_ARGS": args}, config))
+    assert (request.mac, request.mac_by) == ("1a:2b:3c:4d:5e:6f", source)
+
+
 def test_a_del_does_not_mind_what_its_add_asked_for() -> None:
-    asked = {"runtimeConfig": {"ips": 7}, "mtu": "big", "ipv4_pools": "blue", "prevResult": 1}
-    request = cnispec.parse(call({"CNI_COMMAND": "DEL", "CNI_ARGS": "novalue;IP=ten;K8S_POD_NAME=a"}, asked))
-    assert (request.address, request.mtu, request.pools) == (None, 0, ())
+    asked = {"runtimeConfig": {"ips": 7, "mac": 7}, "mtu": "big", "ipv4_pools": "blue", "prevResult": 1}
+    request = cnispec.parse(call({"CNI_COMMAND": "DEL", "CNI_ARGS": "novalue;IP=ten;MAC=ten;K8S_POD_NAME=a"}, asked))
+    assert (request.address, request.mac, request.mtu, request.pools) == (None, "", 0, ())
 
 
 @pytest.mark.parametrize(
@@ -161,6 +175,16 @@ def test_a_del_needs_no_namespace() -> None:
         ({"CNI_ARGS": "IP="}, None, None, 4, "CNI_ARGS IP = '' is not an IP address"),
         ({"CNI_ARGS": "IP=fd00::5"}, None, None, 4, "CNI_ARGS IP = 'fd00::5' is an IPv6 address"),
         ({"CNI_ARGS": "IP=10.0.0.5,10.0.0.6"}, None, None, 4, "names 2 addresses"),
+        ({"CNI_ARGS": "MAC=mine"}, None, None, 4, "CNI_ARGS MAC = 'mine' is no MAC that a pod's interface can have"),
+        ({}, {"runtimeConfig": {"mac": "33:33:00:00:00:01"}}, None, 7, "runtimeConfig.mac = '33:33:00:00:00:01' is no"),
+        ({}, {"args": {"cni": {"mac": 5}}}, None, 7, "args.cni.mac = 5: write a text such as 0a:58:0a:00:00:05"),
+        (
+            {"CNI_ARGS": "MAC=0a:58:00:00:00:01"},
+            {"runtimeConfig": {"mac": "0a:58:00:00:00:02"}},
+            None,
+            7,
+            "CNI_ARGS MAC = 0a:58:00:00:00:01 and runtimeConfig.mac = 0a:58:00:00:00:02: a pod's interface has one MAC",
+        ),
         ({}, {"runtimeConfig": {"ips": "10.0.0.5"}}, None, 7, "runtimeConfig.ips = '10.0.0.5': write a list"),
         ({}, {"runtimeConfig": {"ips": ["10.0.0.5", "10.0.0.6"]}}, None, 7, "runtimeConfig.ips = '10.0.0.5, 10.0.0.6'"),
         ({}, {"args": {"cni": {"ips": ["fd00::5"]}}}, None, 7, "args.cni.ips = 'fd00::5' is an IPv6 address"),

@@ -130,6 +130,14 @@ BAD = [
     ("state_dir", "", "it must be a path that begins with /"),
     ("cni_conf_dir", "net.d", "it must be a path that begins with /"),
     ("cni_plugins", "portmap,bgpnet", "it names bgpnet, which is the first plugin of the list anyway: leave it out"),
+    *(
+        (
+            "cni_plugins",
+            [{"type": "tuning", **by}],
+            "tuning in it is to set the pod's MAC, which cuts it off: bgpnet sets it itself (docs/cni.md)",
+        )
+        for by in ({"mac": "02:11:22:33:44:55"}, {"capabilities": {"mac": True}})
+    ),
     ("cni_plugins", "portmap,portmap", "it names portmap twice: leave one out"),
     ("cni_plugins", "../sh", "'../sh' in it is no plugin: write its name, or its configuration with a type"),
     (

@@ -53,7 +53,7 @@ def test_alone_we_speak_the_newest() -> None:
         "cniVersion": "1.0.0",
         "cniVersions": ["1.0.0", "1.1.0"],
         "name": "bgpnet",
-        "plugins": [{"type": "bgpnet", "capabilities": {"ips": True, conflist.ANNOTATIONS: True}}],
+        "plugins": [{"type": "bgpnet", "capabilities": {"ips": True, "mac": True, conflist.ANNOTATIONS: True}}],
     }
     assert left_out == ""
 
