@@ -1,6 +1,6 @@
 """ADD, as steps of the World: an address from an own block, journalled, wired, answered. Pure. DEL is in detach.
 
-The order is ARCHITECTURE.md's: ipam (here) -> journal and wire (one effect, in a worker) -> answer; the block in the
+The order is ARCHITECTURE.md's: ipam (here) -> wire and journal (one effect, in a worker) -> answer; the block in the
 datastore follows behind (records).
 """
 
