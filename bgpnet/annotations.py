@@ -34,7 +34,9 @@ LONGEST = 30 * 86400
 CONFIGURED = "ipv4_pools of the network configuration"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_MAC = re.compile(r"[0-9a-f]{2}(?:(?P<by>[:-])[0-9a-f]{2})(?:(?P=by)[0-9a-f]{2}){4}", re.ASCII | re.IGNORECASE)
+_HEX = "[0-9a-f]"
+_MAC = re.compile(f"{_HEX}{{2}}(:{_HEX}{{2}}){{5}}|{_HEX}{{2}}(-{_HEX}{{2}}){{5}}|{_HEX}{{4}}([.]{_HEX}{{4}}){{2}}")
+"""The forms that Go's net.ParseMAC reads, as Calico does, in small letters."""
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 
 SHOWN = 200
@@ -131,8 +133,9 @@ def one_mac(source: str, text: str) -> str:
 
     The kernel takes no group's and no zeros (include/linux/etherdevice.h, is_valid_ether_addr); one is the node's own.
     """
-    mac = text.lower().replace("-", ":")
-    if not _MAC.fullmatch(text) or int(mac[:2], 16) & 1 or mac in ("00:00:00:00:00:00", HOST_MAC):
+    written = text.lower()
+    mac = bytes.fromhex(re.sub("[:.-]", "", written)).hex(":") if _MAC.fullmatch(written) else ""
+    if not mac or int(mac[:2], 16) & 1 or mac in ("00:00:00:00:00:00", HOST_MAC):
         raise NoAddress(
             f"{source} = {_shown(text)} is no MAC that a pod's interface can have: write one like 0a:58:0a:00:00:05"
         )

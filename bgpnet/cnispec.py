@@ -292,7 +292,7 @@ def _address(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str
         if values is None or values == []:
             continue
         if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
-            raise CniError(BAD_CONFIG, f'{source} = {values!r}: write a list such as ["10.0.0.5"]')
+            raise CniError(BAD_CONFIG, f'{source} = {values!r:.200}: write a list such as ["10.0.0.5"]')
         asked[source] = _one(source, values, BAD_CONFIG)
     if len(set(asked.values())) > 1:
         shown = " and ".join(f"{source} = {address}" for source, address in asked.items())
@@ -310,7 +310,7 @@ def _mac(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str, st
         if value is None or value == "":
             continue
         if not isinstance(value, str):
-            raise CniError(BAD_CONFIG, f"{source} = {value!r}: write a text such as 0a:58:0a:00:00:05")
+            raise CniError(BAD_CONFIG, f"{source} = {value!r:.200}: write a text such as 0a:58:0a:00:00:05")
         asked[source] = _one_mac(source, value, BAD_CONFIG)
     if len(set(asked.values())) > 1:
         shown = " and ".join(f"{source} = {mac}" for source, mac in asked.items())
@@ -374,10 +374,10 @@ def _pools(config: Mapping[str, object]) -> tuple[str, ...]:
         if pools is None:
             continue
         if not isinstance(pools, list) or not all(isinstance(pool, str) for pool in pools):
-            raise CniError(BAD_CONFIG, f"{path} = {pools!r}: write a list of pool names or CIDRs")
+            raise CniError(BAD_CONFIG, f"{path} = {pools!r:.200}: write a list of pool names or CIDRs")
         found[path] = tuple(pools)
     if len(set(found.values())) > 1:
-        shown = " and ".join(f"{path} = {list(pools)!r}" for path, pools in found.items())
+        shown = " and ".join(f"{path} = {list(pools)!r:.200}" for path, pools in found.items())
         raise CniError(BAD_CONFIG, f"{shown} differ; write one of the two")
     return next(iter(found.values()), ())
 

@@ -73,7 +73,7 @@ def chain(value: object) -> Chain:
     if isinstance(value, str) and value.lstrip().startswith("["):
         try:
             value = json.loads(value)
-        except ValueError as problem:
+        except (ValueError, RecursionError) as problem:
             raise ValueError(f"it is not a JSON list ({problem})") from None
     elif isinstance(value, str):
         value = [name.strip() for name in value.split(",")]
@@ -91,8 +91,10 @@ def _entry(one: object) -> Entry:
     name = entry.get("type") if isinstance(entry, dict) else None
     if not isinstance(entry, dict) or not isinstance(name, str) or not _PLUGIN.match(name):
         raise ValueError(f"{one!r} in it is no plugin: write its name, or its configuration with a type")
-    can = entry.get("capabilities")
-    if name == "tuning" and (entry.get("mac") or (isinstance(can, dict) and can.get("mac"))):
+    can = entry.get("capabilities", {})
+    if not isinstance(can, dict) or not all(isinstance(one, bool) for one in can.values()):
+        raise ValueError(f'the capabilities of {name} in it are {can!r:.200}: write an object such as {{"mac": true}}')
+    if name == "tuning" and (entry.get("mac") or can.get("mac")):
         # With a link's MAC the kernel forgets its neighbours, and the pod its gateway; the node has another one for it.
         raise ValueError("tuning in it is to set the pod's MAC, which cuts it off: bgpnet sets it itself (docs/cni.md)")
     if name == TYPE:

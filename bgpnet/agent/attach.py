@@ -23,7 +23,7 @@ from bgpnet.agent.events import (
     WirePod,
 )
 from bgpnet.agent.world import Phase, Pod, Waiting, World, replace
-from bgpnet.annotations import Wish
+from bgpnet.annotations import ADDRESSES, MAC, Wish
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import AddressRests, AllocationRefused, CniError, NoAddress
 from bgpnet.model import ip, kinds
@@ -314,11 +314,12 @@ def _wire(world: World, number: int, pod: Pod, request: CniRequest, *, again: bo
 
 
 def _has_another(pod: Pod, request: CniRequest) -> CniError | None:
-    """That the container already has another address or MAC than it asks for now."""
-    if request.address not in (None, pod.address):
+    """That the container already has another address or MAC than its runtime asks for now, and than its pod does."""
+    overruled = {name for name, text in request.annotations or () if text}
+    if request.address not in (None, pod.address) and ADDRESSES not in overruled:
         told = f"{request.address_by} = {request.address}, but this container has {pod.address}"
         return CniError(cnispec.NO_ADDRESS, f"{told}: delete it first")
-    if request.mac not in ("", pod.mac):
+    if request.mac not in ("", pod.mac) and MAC not in overruled:
         told = f"{request.mac_by} = {request.mac}, but this container has {pod.mac}"
         return CniError(cnispec.BAD_CONFIG, f"{told}: delete it first")
     return None

@@ -220,6 +220,13 @@ def lost_to(world: World, address: ip.Address) -> str:
     return ""
 
 
+def _mac(neighbours: Mapping[ip.Address, str], address: ip.Address | None) -> str:
+    """Of a pod, by the neighbours on its link: by its address, or, where that is not known, as the only one."""
+    if address is None and len(neighbours) == 1:
+        return next(iter(neighbours.values()))
+    return neighbours.get(address, "") if address is not None else ""
+
+
 def pod_mac(address: ip.Address) -> str:
     """The pod's MAC from its address, unless another was asked for: 0a:58 and the last four bytes."""
     return (b"\x0a\x58" + address.packed[-4:]).hex(":")
@@ -237,10 +244,16 @@ def seen(have: KernelState) -> dict[Attachment, Seen]:
         for dst, route in have.routes.get(Mark.LOCAL, {}).items()
         if dst.prefixlen == dst.max_prefixlen and len(route.hops) == 1
     }
-    macs = {key.dev: mac for key, mac in have.neighbours.items() if key.address == addresses.get(key.dev)}
+    macs: dict[str, dict[ip.Address, str]] = {}
+    for key, mac in have.neighbours.items():
+        macs.setdefault(key.dev, {})[key.address] = mac
     return {
         Attachment(link.alias.container, link.alias.ifname): Seen(
-            link.name, link.alias.since, link.mtu, addresses.get(link.name), macs.get(link.name, "")
+            link.name,
+            link.alias.since,
+            link.mtu,
+            addresses.get(link.name),
+            _mac(macs.get(link.name, {}), addresses.get(link.name)),
         )
         for link in have.pods.values()
         if not link.reaping

@@ -144,7 +144,8 @@ class Journal:
     def begin(self, lines: Callable[[], Iterable[Line]]) -> Callable[[], None]:
         """Have the lines made, written and made durable by another thread; to call what is returned waits for that.
 
-        That raises JournalFailed. What is to stand behind these lines in the file has to be brought after it.
+        That raises JournalFailed. What is to stand behind these lines in the file has to be brought after it. lines:
+        called in that thread, for which all wait who come at the same time.
         """
         begun = _Begun(lines)
         self._begun.put(begun)
@@ -210,9 +211,10 @@ class Journal:
                 self._rewrite()
             fd = os.dup(self._fd)  # another thread may replace the file meanwhile
         try:
-            os.fdatasync(fd)
+            self._sync_data(fd)
         except OSError:
-            self._torn = True  # the kernel reports a failed write once: the next one must not trust this file
+            with self._write:  # or else a write that is under way would call the file whole again
+                self._torn = True  # the kernel reports a failed write once: the next one must not trust this file
             raise
         finally:
             os.close(fd)
@@ -247,6 +249,9 @@ class Journal:
         finally:
             os.close(folder)
         self._torn = False
+
+    def _sync_data(self, fd: int) -> None:
+        os.fdatasync(fd)
 
     def _fill(self, fd: int, data: bytes) -> None:
         view = memoryview(data)

@@ -143,7 +143,7 @@ class Hands:
         self._claimer = Claimer(repo, journal, emit)
 
     def wire(self, work: WirePod) -> None:
-        """Journal the allocation, wire the pod; what failed is taken back."""
+        """Wire the pod, with its allocation in the journal before its link is whole; what failed is taken back."""
         self.wired_at = monotonic()
         pod = work.pod
         netns = self._netns(work.number)

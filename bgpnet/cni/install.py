@@ -40,16 +40,19 @@ magic = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
 print(repr(magic), binascii.b2a_base64(marshal.dumps(code), newline=False).decode())
 """
 
-SHEBANG_LIMIT = 127
-"""Bytes of a first line that every kernel takes whole (BINPRM_BUF_SIZE in linux/binfmts.h was 128 before 5.1)."""
 # The program is its own first line's argument: Python would look for a ZIP archive in an executed file, and compile it.
-_FIRST = "#!{interpreter} -ISEcimport sys;file=open(sys.argv[1],'rb').read();exec(file[{loader}:])"
+# Another version may take the file's place between the kernel's look at that line and Python's at the file. So what the
+# line says of the file holds for every version: where the loader stands, which knows of its own file where the rest is.
+_FIRST = b"-ISEcimport sys;file=open(sys.argv[1],'rb').read();exec(file[128:512])"
+LOADER, CODE = 128, 512
+"""Where the loader and the code begin. Every kernel takes a first line whole that ends before the former
+(BINPRM_BUF_SIZE in linux/binfmts.h, until 5.1)."""
 _LOADER = """
 import marshal, sys
 if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER == {magic}:
     exec(marshal.loads(file[{code}:{source}]))
 else:  # another Python than it was compiled by
-    exec(file[{source}:{loader}])
+    exec(file[{source}:])
 """
 
 
@@ -81,12 +84,11 @@ def freeze(twin: Path = TWIN, interpreter: Path = INTERPRETER) -> bytes:
         raise UsageError(f"--python needs {interpreter}, which does not run ({error}): install python3") from error
     magic, code = made.split()
     compiled = binascii.a2b_base64(code)
-    at = SHEBANG_LIMIT + 1
-    places = {"code": at, "source": at + len(compiled), "loader": at + len(compiled) + len(source)}
-    first = _FIRST.format(interpreter=interpreter, **places).encode()
-    if len(first) > SHEBANG_LIMIT:
+    first = b"#!%b %b\n" % (os.fsencode(interpreter), _FIRST)
+    if len(first) > LOADER:
         raise UsageError(f"--python: the path {interpreter} is too long for a program's first line: link a shorter one")
-    return first.ljust(at, b"\n") + compiled + source + _LOADER.format(magic=magic.decode(), **places).encode()
+    loader = _LOADER.format(magic=magic.decode(), code=CODE, source=CODE + len(compiled)).encode()
+    return (first.ljust(LOADER, b"\n") + loader).ljust(CODE, b"\n") + compiled + source
 
 
 def install(program: bytes, bin_dir: Path = BIN_DIR) -> Path:

@@ -146,7 +146,10 @@ class Netlink:
                     raise KernelRefused(f"the kernel refused an rtnetlink question: {told or os.strerror(code)}")
 
     def mac(self, link: str) -> str | None:
-        """A link's MAC; None when there is no such link. One number, where `query` would fill in a page about it."""
+        """A link's MAC; None when there is no such link: for that, the kernel tries to load a module first (modprobe).
+
+        One number, where `query` would have a page filled in about the link.
+        """
         asked = IFREQ.pack(link.encode(errors="surrogateescape"))
         try:
             told = fcntl.ioctl(self._socket, SIOCGIFHWADDR, asked)

@@ -1,4 +1,4 @@
-"""Pods on the network and off it: two datagrams to wire one, one to cut it off, one to delete many.
+"""Pods on the network and off it: three datagrams to wire one, one to cut it off, one to delete many.
 
 The veth is created with its peer already in the pod's namespace (a move costs 15 ms alone and 400 ms in a burst), with
 indexes chosen here, so that nothing has to be looked up in between. From its creation until its alias is set, the link
@@ -57,9 +57,9 @@ class Wirer:
         try:
             _pod_side(wiring, pod, self._home)
             durable()
+            keep_mac(netlink, wiring, host)
             # Last, so that what has our alias is whole: killed before this, the next agent reaps it as half-made.
             _host_side(netlink, wiring, host)
-            keep_mac(netlink, wiring, host)
             whole = True
         except OSError as problem:
             told = problem.strerror or str(problem)
@@ -194,7 +194,11 @@ def _destinations(netlink: Netlink, over: table.Link) -> list[ip.Network]:
 
 
 def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
-    """The pod's route, the link's settings, its neighbour, and our alias: in one datagram, as each trip counts."""
+    """The pod's route, the link's settings, its neighbour, and our alias: in one datagram, as each trip counts.
+
+    Where the kernel refuses one of them it carries out the others. Killed before that is undone, we leave a link that
+    has our alias, in the journal, and lacks what was refused: the next agent's plan puts that, or says why it cannot.
+    """
     outcome = netlink.send(
         [
             encode.to_pod(wiring.address, index),
@@ -240,7 +244,9 @@ def keep_mac(netlink: Netlink, wiring: Wiring, index: int) -> None:
     for _ in range(TRIES):
         mac = netlink.mac(wiring.link)
         if mac is None:
-            raise KernelRefused(f"pod link {wiring.link} is gone: the pod's namespace ended meanwhile")
+            raise KernelRefused(
+                f"pod link {wiring.link} is gone: the pod's namespace ended meanwhile, or somebody renamed it"
+            )
         if mac == names.HOST_MAC:
             return
         netlink.ask([encode.host_mac(index), _neighbour(wiring, index)])
@@ -251,7 +257,7 @@ def keep_mac(netlink: Netlink, wiring: Wiring, index: int) -> None:
 
 
 def _undo(netlink: Netlink, index: int) -> None:
-    """Away with the half-made link; if even that fails, it stays marked for the next reap."""
+    """Away with the link; if even that fails, one without our alias is marked for the next agent's reap."""
     with suppress(KernelRefused):
         netlink.send([encode.reaping(index), encode.delete_link(index)])
 

@@ -233,6 +233,7 @@ class GatedKernel:
         """See kernel.api.Kernel."""
         checkpoint(f"wire {wiring.link} {wiring.address}")
         begin()()
+        checkpoint(f"make {wiring.link} whole")  # half-made until then, and reaped by the next agent: as if never made
         self.kernel.wire(wiring)
 
     def differences(self, wiring: Wiring) -> list[str]:

@@ -14,9 +14,10 @@ from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, JournalBlocks, Ta
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
-from bgpnet.kernel.api import DropNeighbour
+from bgpnet.kernel.api import DropNeighbour, DropRoute
 from bgpnet.kernel.fake import FakeKernel
-from bgpnet.kernel.state import NeighbourKey, Wiring
+from bgpnet.kernel.state import Hop, NeighbourKey, Route, Wiring
+from bgpnet.kernel.state import Owner as Owned
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock, Owner, Use
 from bgpnet.model.ippool import Encap
@@ -143,6 +144,9 @@ def test_a_pod_that_only_the_kernel_knows_keeps_the_mac_that_it_asked_for() -> N
     found = {pod.link: pod.mac for pod in world.pods.values()}
     assert found == {"cali0": "02:11:22:33:44:55", "cali1": "0a:58:0a:f4:03:01"}  # made from its address, where unknown
     assert sorted(plan(world).kernel.neighbours.values()) == sorted(found.values())
+    kernel.change([DropRoute(Owned.LOCAL, Route(ip.network("10.244.3.0/32"), (Hop("cali0"),)))])
+    there = facts.seen(kernel.read())[Attachment("c0", "eth0")]
+    assert (there.address, there.mac) == (None, "02:11:22:33:44:55")  # its block may know the address
 
 
 def test_a_pod_that_only_the_kernel_knows_goes_on_and_its_block_is_claimed() -> None:

@@ -41,7 +41,7 @@ def test_the_pods_address_beats_the_runtimes_and_a_namespace_has_none() -> None:
     assert wish(ASKED, POD, Meta(), meta(addresses='["10.0.0.8"]')).address == ip.address("10.0.0.1")
 
 
-@pytest.mark.parametrize("text", ["1A:2b:3c:4D:5e:6f", "1a-2b-3c-4d-5e-6f"])
+@pytest.mark.parametrize("text", ["1A:2b:3c:4D:5e:6f", "1a-2b-3c-4d-5e-6f", "1a2b.3C4d.5e6f"])
 def test_the_pods_mac_beats_the_runtimes_and_a_namespace_has_none(text: str) -> None:
     asked = replace(ASKED, mac="0a:58:00:00:00:01")
     assert wish(asked, POD, Meta(annotations={MAC: text}), None).mac == "1a:2b:3c:4d:5e:6f"
@@ -56,6 +56,8 @@ BAD = [
             "1a:2b:3c:4d:5e:6f:70",
             "1a:2b-3c:4d-5e:6f",
             "1a2b3c4d5e6f",
+            "1a2b.3c4d.5e6f.7081",
+            "\u0130a:2b:3c:4d:5e:6f",
             "1a:2b:3c:4d:5e:6f\n",
             "0\u0663:00:00:00:00:01",
             "01:00:5e:00:00:01",

@@ -141,6 +141,8 @@ def test_a_mac_that_is_asked_for_is_the_pods_end_and_no_other_one_later() -> Non
     assert [one.pod.mac for one in found if isinstance(one, CheckPod)] == [ours]
     lost = run(again, events.KernelApplied((), frozenset(pod.link for pod in again.pods.values())))
     assert macs(effects(lost, asked(number=3))[1]) == [ours]
+    both = asked(args={"cni": {"mac": theirs}}, annotations={MAC: ours}, number=5)  # the pod beats its runtime
+    assert [one.pod.mac for one in effects(world, both)[1] if isinstance(one, CheckPod)] == [ours]
     assert refusal(effects(world, asked(args={"cni": {"mac": theirs}}, number=4))[1]) == (
         7,
         f"args.cni.mac = {theirs}, but this container has {ours}: delete it first",

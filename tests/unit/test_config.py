@@ -138,6 +138,14 @@ BAD = [
         )
         for by in ({"mac": "02:11:22:33:44:55"}, {"capabilities": {"mac": True}})
     ),
+    *(
+        (
+            "cni_plugins",
+            [{"type": "other", "capabilities": odd}],
+            f'the capabilities of other in it are {odd!r}: write an object such as {{"mac": true}}',
+        )
+        for odd in (["mac"], 7, {"mac": "false"})
+    ),
     ("cni_plugins", "portmap,portmap", "it names portmap twice: leave one out"),
     ("cni_plugins", "../sh", "'../sh' in it is no plugin: write its name, or its configuration with a type"),
     (

@@ -328,6 +328,47 @@ def test_lines_that_were_begun_are_durable_when_waited_for(tmp_path: Path) -> No
     assert set(found) == {pod.attachment for pod in pods}
 
 
+class FailsLate(Journal):
+    """Its disk loses what one fdatasync was to save, and says so while another write is under way."""
+
+    failing = False
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "boot1")
+        self.syncing, self.writing = threading.Event(), threading.Event()
+
+    def _sync_data(self, fd: int) -> None:
+        if self.failing:
+            self.syncing.set()
+            assert self.writing.wait(10)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        super()._sync_data(fd)
+
+    def _fill(self, fd: int, data: bytes) -> None:
+        super()._fill(fd, data)
+        if self.syncing.is_set() and not self.writing.is_set():
+            self.writing.set()
+            threading.Event().wait(0.2)  # the other one fails meanwhile
+
+
+def test_a_write_that_is_under_way_when_the_disk_fails_does_not_make_the_file_whole(tmp_path: Path) -> None:
+    _, pods = allocated(2)
+    one = FailsLate(tmp_path / "journal")
+    one.start([], [])
+    before = (tmp_path / "journal").stat().st_ino
+    one.failing = True
+    first = one.begin(lambda: [came(pods[0])])
+    assert one.syncing.wait(10)
+    second = threading.Thread(target=one.owe, args=([came(pods[1])],))
+    second.start()
+    with pytest.raises(JournalFailed, match="Input/output error"):
+        first()
+    one.failing = False
+    second.join(10)
+    assert (tmp_path / "journal").stat().st_ino != before  # nothing says what of the old one is on the disk
+    assert pods[1].attachment in read(tmp_path / "journal")[1]
+
+
 def test_lines_are_made_and_written_by_a_thread_of_the_journals_all_that_wait_at_once(tmp_path: Path) -> None:
     _, pods = allocated(4)
     one = opened(tmp_path / "journal")
