@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bgpnet import wire
+from bgpnet.cni import install
 
 SOURCE = Path(__file__).parents[2] / "bgpnet" / "cni"
 WORDS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", str(SOURCE / "plugin.c"), "-o"]
-TWIN = ["/usr/bin/python3", "-ISE", str(SOURCE / "plugin.py")]
 RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "10.244.0.1/32"}]}
 REFUSAL = {"cniVersion": "1.0.0", "code": 11, "msg": "too many at once; try again"}
 OK = wire.answer(0, json.dumps(RESULT).encode())
@@ -27,6 +27,11 @@ def compiled(folder: Path, *options: str) -> list[str]:
     program = folder / "bgpnet"
     subprocess.run(["musl-gcc", *WORDS, str(program), *options], check=True, timeout=120)
     return [str(program)]
+
+
+def frozen(folder: Path) -> list[str]:
+    """The Python twin, as it is installed into the folder."""
+    return [str(install.install(install.freeze(), folder))]
 
 
 @dataclass

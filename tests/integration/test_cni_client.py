@@ -16,12 +16,12 @@ import pytest
 from cni_stub import (
     OK,
     RESULT,
-    TWIN,
     answering,
     compiled,
     config,
     environment,
     execute,
+    frozen,
     shown,
     silent,
     stub,
@@ -35,9 +35,8 @@ COMMANDS = "ADD, DEL, CHECK, GC, STATUS, VERSION"
 
 @pytest.fixture(scope="module", params=["c", "python"])
 def plugin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    if request.param == "python":
-        return TWIN
-    return compiled(tmp_path_factory.mktemp("cni"), "-O2", "-static")
+    folder = tmp_path_factory.mktemp("cni")
+    return frozen(folder) if request.param == "python" else compiled(folder, "-O2", "-static")
 
 
 # --- what is passed, and what comes back

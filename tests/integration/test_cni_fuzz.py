@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cni_fuzzer
 import pytest
-from cni_stub import RESULT, TWIN, Stub, compiled, config, environment, execute, stub
+from cni_stub import RESULT, Stub, compiled, config, environment, execute, frozen, stub
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -44,14 +44,19 @@ PATIENT = 60
 PIECES = st.sampled_from([*b'{}[]",:\\u0e-.+ tfn\n\xff\xc0\xed\0d89'])
 
 
+Programs = tuple[list[str], list[str]]
+
+
 @pytest.fixture(scope="module")
-def shipped(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    return compiled(tmp_path_factory.mktemp("cni"), "-O2", "-static")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    """The C program and its Python twin, as they are installed."""
+    folder = tmp_path_factory.mktemp("cni")
+    return compiled(folder, "-O2", "-static"), frozen(folder / "twin")
 
 
-def same_answer(shipped: list[str], env: dict[str, str | bytes], stdin: bytes) -> None:
+def same_answer(shipped: Programs, env: dict[str, str | bytes], stdin: bytes) -> None:
     """Executes both; what they print must be one CNI answer, and the same."""
-    ours, twin = (execute(plugin, env, stdin) for plugin in (shipped, TWIN))
+    ours, twin = (execute(plugin, env, stdin) for plugin in shipped)
     assert (ours.err, twin.err) == (b"", b"")
     assert (ours.code, ours.out) == (twin.code, twin.out)
     if ours.code:
@@ -71,7 +76,7 @@ def test_the_c_program_in_process(tmp_path: Path) -> None:
 @EXAMPLES
 @given(command=COMMANDS, ours=st.dictionaries(KEYS, VALUES, max_size=6), version=VERSIONS, ascii_only=st.booleans())
 def test_any_json(
-    shipped: list[str], tmp_path: Path, command: str, ours: dict[str, object], version: str, ascii_only: bool
+    shipped: Programs, tmp_path: Path, command: str, ours: dict[str, object], version: str, ascii_only: bool
 ) -> None:
     if command in ("GC", "STATUS"):
         ours = {**ours, "socket": str(tmp_path / "nobody.sock")}
@@ -88,7 +93,7 @@ def test_any_json(
     ours=st.dictionaries(KEYS, VALUES, max_size=6),
     changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3), st.lists(PIECES, max_size=4)), max_size=4),
 )
-def test_damaged_json(shipped: list[str], ours: dict[str, object], changes: list[tuple[int, int, list[int]]]) -> None:
+def test_damaged_json(shipped: Programs, ours: dict[str, object], changes: list[tuple[int, int, list[int]]]) -> None:
     text = json.dumps({"cniVersion": "1.0.0", **ours}).encode()
     for at, size, new in changes:
         at %= len(text) + 1
@@ -106,7 +111,7 @@ def test_damaged_json(shipped: list[str], ours: dict[str, object], changes: list
     arguments=WORDS,
 )
 def test_any_environment(
-    shipped: list[str],
+    shipped: Programs,
     tmp_path: Path,
     command: str | bytes,
     container: bytes,
@@ -152,7 +157,7 @@ ERROR = {"cniVersion": "1.0.0", "code": 101, "msg": "no address"}
     cut=st.integers(-9, 0),
 )
 def test_any_answer(
-    shipped: list[str],
+    shipped: Programs,
     repeater: Repeater,
     command: str,
     status: int,
@@ -164,7 +169,7 @@ def test_any_answer(
     text = json.dumps({**base, **more}).encode() if body is None else body
     whole = wire.ANSWER.pack(len(text), status) + text
     repeater.reply = whole[: cut or None]
-    ours, twin = (execute(plugin, environment(command), config(repeater.path)) for plugin in (shipped, TWIN))
+    ours, twin = (execute(plugin, environment(command), config(repeater.path)) for plugin in shipped)
     assert (ours.code, ours.out, ours.err) == (twin.code, twin.out, b"")
     if command == "DEL" and cut and (status <= 1 or len(repeater.reply) < wire.ANSWER.size):
         assert (ours.code, ours.out) == (0, b"")  # noted

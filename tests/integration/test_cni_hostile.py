@@ -16,7 +16,6 @@ from cni_stub import (
     OK,
     REFUSAL,
     RESULT,
-    TWIN,
     Behaviour,
     Stub,
     answering,
@@ -26,6 +25,7 @@ from cni_stub import (
     endless,
     environment,
     execute,
+    frozen,
     hesitating,
     refusing,
     shown,
@@ -45,9 +45,8 @@ STRANGER = "what answered is not a bgpnet agent of this version; name its socket
 
 @pytest.fixture(scope="module", params=["c", "python"])
 def plugin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    if request.param == "python":
-        return TWIN
-    return compiled(tmp_path_factory.mktemp("cni"), "-O2", "-static")
+    folder = tmp_path_factory.mktemp("cni")
+    return frozen(folder) if request.param == "python" else compiled(folder, "-O2", "-static")
 
 
 @pytest.mark.parametrize(
