@@ -115,9 +115,9 @@ class Kernel(Protocol):
         """Create the veth with its peer inside the pod's namespace, addressed, routed and up on both sides.
 
         begin: called right before the link is made, and what it returns when the pod's side is in place and before the
-        link has our alias: a disk may work meanwhile. What either raises leaves no link. One that is refused in between
-        is not waited for. A link of ours with the same name is replaced, a stranger's
-        refused. Half-made is undone. Raises KernelRefused. Safe to call from several threads at once.
+        link has our alias: a disk may work meanwhile. What either raises leaves no link. Where the kernel refuses in
+        between, what was begun is not waited for. A link of ours with the same name is replaced, a stranger's refused.
+        Half-made is undone. Raises KernelRefused. Safe to call from several threads at once.
         """
 
     def unwire(self, link: str, alias: Alias | None) -> bool:
