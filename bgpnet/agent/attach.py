@@ -18,6 +18,7 @@ from bgpnet.agent.events import (
     PodChecked,
     PodRefused,
     PodWired,
+    Reap,
     UnwirePod,
     Warn,
     WirePod,
@@ -49,7 +50,7 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
         # Its link may just have gone, and nobody have told yet.
         return with_pod(world, known), [CheckPod(number, known, request.version, request)]
     if pod is not None and pod.phase is Phase.CUT:
-        return answers.wait(world, number, request, f"the container's former link {pod.link} is being deleted"), []
+        return _wait_for(world, number, request, pod)
     others = rivals(world, _link(request), request.attachment)
     if (busy := _busy(pod, others)) is not None:
         problem = CniError(
@@ -90,8 +91,8 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
         wish = choose.wish(world, request)
         if wish.keep or wish.mac:
             request = replace(request, keep=wish.keep, mac=wish.mac)
-        if reason := choose.former(world, request, wish):
-            return answers.wait(world, number, request, reason), []
+        if (former := choose.former(world, request, wish)) is not None:
+            return _wait_for(world, number, request, former)
         if unknown := _not_known(world, wish):
             away = world.store_away or "it has not answered yet"
             return answers.wait(world, number, request, f"{unknown} not known: the datastore is away ({away})"), []
@@ -115,6 +116,17 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
     if reason := _final(world, permitted, failed):
         return _pressed(world, number, request, blocks, reason)
     return claims.claim(answers.wait(world, number, request, "a block of addresses is being claimed"), permitted)
+
+
+def _wait_for(world: World, number: int, request: CniRequest, former: Pod) -> Step:
+    """What the pod needs is still this former one's; a link that is to go is deleted at once, not with others later."""
+    if former.attachment == request.attachment:
+        reason = f"the container's former link {former.link} is being deleted"
+    else:
+        whose = f"its former container {former.attachment.container}"
+        reason = f"{former.address} is kept for pod {former.pod}, and {whose} has it until that is deleted"
+    world = answers.wait(world, number, request, reason)
+    return world, [Reap(None)] if former.phase is Phase.CUT else []
 
 
 def _not_known(world: World, wish: Wish) -> str:

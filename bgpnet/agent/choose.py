@@ -15,7 +15,7 @@ from bgpnet.agent import facts, overlaps
 from bgpnet.agent import recorded as blocks_of
 from bgpnet.agent.kubeevents import NAMESPACES
 from bgpnet.agent.same import Same, latest
-from bgpnet.agent.world import World
+from bgpnet.agent.world import Pod, World
 from bgpnet.annotations import ADDRESSES, CONFIGURED, KEEP, POOLS, Meta, Wish
 from bgpnet.annotations import wish as wished
 from bgpnet.cnispec import CniRequest
@@ -119,16 +119,13 @@ def _kept(world: World, request: CniRequest) -> int:
     return max((pod.keep for pod in former), default=0)
 
 
-def former(world: World, request: CniRequest, wanted: Wish) -> str:
-    """Who still has the address that is to be kept for this pod: one of its former containers. Empty: nobody."""
+def former(world: World, request: CniRequest, wanted: Wish) -> Pod | None:
+    """Who still has the address that is to be kept for this pod: one of its former containers, or nobody."""
     for pod in world.pods.values() if wanted.keep else ():
         same = pod.keep and pod.pod == request.pod and pod.attachment.ifname == request.attachment.ifname
         if same and pod.attachment != request.attachment and wanted.address in (None, pod.address):
-            return (
-                f"{pod.address} is kept for pod {pod.pod}, and its former container {pod.attachment.container} "
-                "has it until that is deleted"
-            )
-    return ""
+            return pod
+    return None
 
 
 def pools_are_known(world: World) -> bool:

@@ -314,9 +314,9 @@ class CheckPod:
 
 @dataclass(frozen=True, slots=True)
 class Reap:
-    """Delete the links that are marked, then report these attachments as Reaped."""
+    """Delete the links that are marked, then report the attachment as Reaped. None: at once: an ADD waits."""
 
-    attachment: Attachment
+    attachment: Attachment | None
 
 
 @dataclass(frozen=True, slots=True)

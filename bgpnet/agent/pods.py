@@ -261,6 +261,7 @@ class Workers:
         self._pods: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._claims = ThreadPoolExecutor(1, thread_name_prefix="claim")
         self._marked: queue.SimpleQueue[Attachment | None] = queue.SimpleQueue()
+        self._awaited = threading.Event()
         self._pause = threading.Event()
         for number in range(threads):
             start(f"pod-{number}", self._work)
@@ -274,6 +275,8 @@ class Workers:
                 self._pods.put(partial(self._hands.wire, work))
             case UnwirePod():
                 self._pods.put(partial(self._hands.unwire, work))
+            case Reap(None):
+                self._awaited.set()
             case Reap(attachment):
                 self._marked.put(attachment)
             case ClaimBlock() | TakeBack():
@@ -314,7 +317,9 @@ class Workers:
             batch.append(self._marked.get())
             marked = monotonic()
             while (left := reap_at(marked, self._hands.wired_at) - monotonic()) > 0:
-                self._pause.wait(left)
+                if self._awaited.wait(left):
+                    break
+            self._awaited.clear()  # before the look at what is marked: who waits for a link came after its mark
             while not self._marked.empty():
                 batch.append(self._marked.get_nowait())
             if self._hands.reap(batch):

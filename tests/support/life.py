@@ -237,6 +237,8 @@ class Life:
                 self.place.answer(effect)
             case Stop(reason):
                 self.stopped = reason
+            case Reap(None):
+                pass  # its links are deleted when the schedule says so
             case Reap(attachment):
                 self._marked.append(attachment)
             case LookUp():

@@ -528,12 +528,12 @@ def test_a_newer_sandbox_that_is_refused_gives_the_link_back_until_the_kernel_is
     assert world.pods[older].phase is Phase.LOST
 
 
-def test_an_add_right_after_its_del_waits_for_the_link_to_be_reaped() -> None:
+def test_an_add_right_after_its_del_waits_for_the_link_which_is_reaped_at_once() -> None:
     attachment = Attachment("c1", "eth0")
     world, _ = add(with_block(), "c1")
     world, _ = run(world, events.CniAsked(2, call("DEL", "c1")), events.PodUnwired(2, attachment))
     world, effects = run(world, events.CniAsked(3, call("ADD", "c1")))
-    assert effects == []
+    assert effects == [Reap(None)]
     world, effects = run(world, events.Reaped((attachment,)))
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)

@@ -179,6 +179,8 @@ class Agent:
                 self.kernel.pop(pod.attachment, None)
                 self.journal.append([PodWent(pod.attachment.container, pod.attachment.ifname, stamp(now))])
                 self.queue.append(events.PodUnwired(number, pod.attachment))
+            case events.Reap(None):
+                pass  # its link goes when its turn comes
             case events.Reap(attachment):
                 self.queue.append(events.Reaped((attachment,)))
 

@@ -124,6 +124,13 @@ def test_an_add_waits_for_the_end_of_the_former_container() -> None:
     assert wired(world, found)[1] == address
 
 
+def test_the_link_of_a_former_container_that_was_deleted_is_reaped_at_once() -> None:
+    world, _ = added(working(), keeping("c1"))
+    world, _ = effects(world, asked_to_go("c1"), events.PodUnwired(9, Attachment("c1", "eth0")))
+    world, found = effects(world, keeping("c2", number=2))
+    assert found == [Reap(None)]
+
+
 def test_a_former_container_that_nobody_deletes_is_named() -> None:
     world, address = added(working(), keeping("c1"))
     world, found = effects(world, keeping("c2", number=2))
