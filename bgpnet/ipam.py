@@ -405,10 +405,8 @@ def _next(sequence: int, now: float) -> int:
 
 
 def _end(slot: Allocation, who: Claimant, now: float, rest: float) -> float:
-    """When a released address may be given to who asks: at once if it is kept for that pod."""
-    if resting.is_its(slot, who.pod, who.ifname) and resting.kept_until(slot, now):
-        return 0.0
-    return resting.until(slot, rest)
+    """When a released address may be given to who asks for it: at once if it was theirs, for others would be misled."""
+    return 0.0 if resting.is_its(slot, who.pod, who.ifname, who.container) else resting.until(slot, rest)
 
 
 def _ordinal(spec: IPAMBlockSpec, container: str, ifname: str) -> int | None:

@@ -58,6 +58,6 @@ def _instant(one: tuple[float, int]) -> float:
     return one[0]
 
 
-def is_its(slot: Allocation, pod: str, ifname: str) -> bool:
-    """Whether a slot is, or was, that pod's: a pod without a name is nobody's equal."""
-    return bool(pod) and slot.pod == pod and slot.ifname == ifname
+def is_its(slot: Allocation, pod: str, ifname: str, container: str = "") -> bool:
+    """Whether a slot is, or was, that pod's or container's: a pod without a name is nobody's equal."""
+    return slot.ifname == ifname and ((slot.pod == pod != "") or (slot.container == container != ""))

@@ -120,13 +120,12 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
 
 def _wait_for(world: World, number: int, request: CniRequest, former: Pod) -> Step:
     """What the pod needs is still this former one's; a link that is to go is deleted at once, not with others later."""
-    if former.attachment == request.attachment:
-        reason = f"the container's former link {former.link} is being deleted"
-    else:
-        whose = f"its former container {former.attachment.container}"
-        reason = f"{former.address} is kept for pod {former.pod}, and {whose} has it until that is deleted"
-    world = answers.wait(world, number, request, reason)
-    return world, [Reap(None)] if former.phase is Phase.CUT else []
+    container = former.attachment.container
+    if former.phase is Phase.CUT:
+        reason = f"{former.address} is that of container {container}, whose link {former.link} is being deleted"
+        return answers.wait(world, number, request, reason), [Reap(None)]
+    whose = f"its former container {container} has it until that is deleted"
+    return answers.wait(world, number, request, f"{former.address} is for pod {former.pod}, and {whose}"), []
 
 
 def _not_known(world: World, wish: Wish) -> str:

@@ -15,7 +15,7 @@ from bgpnet.agent import facts, overlaps
 from bgpnet.agent import recorded as blocks_of
 from bgpnet.agent.kubeevents import NAMESPACES
 from bgpnet.agent.same import Same, latest
-from bgpnet.agent.world import Pod, World
+from bgpnet.agent.world import Phase, Pod, World
 from bgpnet.annotations import ADDRESSES, CONFIGURED, KEEP, POOLS, Meta, Wish
 from bgpnet.annotations import wish as wished
 from bgpnet.cnispec import CniRequest
@@ -120,10 +120,19 @@ def _kept(world: World, request: CniRequest) -> int:
 
 
 def former(world: World, request: CniRequest, wanted: Wish) -> Pod | None:
-    """Who still has the address that is to be kept for this pod: one of its former containers, or nobody."""
-    for pod in world.pods.values() if wanted.keep else ():
-        same = pod.keep and pod.pod == request.pod and pod.attachment.ifname == request.attachment.ifname
-        if same and pod.attachment != request.attachment and wanted.address in (None, pod.address):
+    """Who still has the address that this pod asks for, or that is to be kept for it: one of its former containers.
+
+    So has anybody's container whose link is being deleted: that the address is taken would be no answer that lasts.
+    """
+    if not wanted.keep and wanted.address is None:
+        return None
+    ifname = request.attachment.ifname
+    for pod in world.pods.values():
+        its = request.pod and pod.pod == request.pod and pod.attachment.ifname == ifname
+        kept = wanted.keep and pod.keep and wanted.address is None
+        asked = wanted.address == pod.address
+        goes = pod.phase in (Phase.LEAVING, Phase.CUT)
+        if pod.attachment != request.attachment and ((its and (kept or asked)) or (asked and goes)):
             return pod
     return None
 

@@ -137,7 +137,7 @@ def calling(folder: Path, plugins: str = "none") -> Iterator[Calling]:
     for one in ("loopback", "portmap"):
         assert (CHAINED / one).is_file(), "run `scripts/install test`, or `apt-get install containernetworking-plugins`"
         shutil.copy(CHAINED / one, folder / "bin" / one)
-    with cgroups_removed(name), cluster(folder, 1, name, rest=1.0) as made:
+    with cgroups_removed(name), cluster(folder, 1, name) as made:
         one = made[0]
         one.agent.env |= {"BGPNET_CNI_CONF_DIR": NETWORKS, "BGPNET_CNI_BIN_DIR": BINS, "BGPNET_CNI_PLUGINS": plugins}
         program = str(plugin())

@@ -81,9 +81,11 @@ def test_reserved_addresses_go_to_those_who_ask_by_name_only(made: Cluster) -> N
     said = refused(second, "far", runtimeConfig={"ips": [f"{wanted}/24"]})
     assert f"runtimeConfig.ips = {wanted} is in block {block}/26 of node n1: run the pod on that node" in said
     first.delete(pod)
-    said = refused(first, "soon", address=wanted)
-    assert f"CNI_ARGS IP = {wanted} " in said  # of a pod whose link is being reaped, and then it rests
-    eventually(lambda: "rests until" in refused(first, "soon", address=wanted), first.log)
+    assert f"CNI_ARGS IP = {wanted} of container n1-named interface eth0 (pod test/named) rests until" in refused(
+        first, "soon", address=wanted
+    )
+    first.netns("again")
+    assert first.added("again", "n1-again", first.cni("ADD", "n1-again", "again", pod="named", address=wanted))
 
 
 def test_refusals_name_what_was_asked_and_the_remedy(made: Cluster) -> None:

@@ -135,6 +135,10 @@ def test_a_pod_that_stops_and_starts_again(podman: Podman) -> None:
 def test_an_address_that_is_asked_for(podman: Podman) -> None:
     podman.pod("p", "--ip", "10.244.0.99")
     assert podman.infra("p")[0] == "10.244.0.99"
+    podman.run("pod", "restart", "p")
+    podman.run("pod", "stop", "--time", "5", "p")
+    podman.run("pod", "start", "p")
+    assert podman.infra("p")[0] == "10.244.0.99"
     podman.run("pod", "rm", "--force", "--time", "5", "p")
 
 

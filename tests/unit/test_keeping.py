@@ -138,7 +138,7 @@ def test_a_former_container_that_nobody_deletes_is_named() -> None:
     world, found = effects(world, events.Tick(world.now + CLAIM_PATIENCE, world.clock + CLAIM_PATIENCE))
     assert refusal(found) == (
         11,
-        f"no address yet: {address} is kept for pod {POD}, and its former container c1 has it until that is deleted",
+        f"no address yet: {address} is for pod {POD}, and its former container c1 has it until that is deleted",
     )
     assert world.pods[Attachment("c1", "eth0")].phase == "ready"
 

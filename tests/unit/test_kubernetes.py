@@ -161,7 +161,7 @@ def test_an_address_that_was_kept_for_the_pod_is_kept_though_its_namespace_is_no
     assert first.pod.keep
     world = run(again, events.PodWired(2, second.pod.attachment, "1.0.0"))
     waits, _ = effects(world, asked("c3", number=3, annotations=NONE))
-    assert waits.waiting[3].reason.startswith(f"{first.pod.address} is kept for pod {POD}")
+    assert waits.waiting[3].reason.startswith(f"{first.pod.address} is for pod {POD}")
     assert given(effects(away, asked("c2", number=2, pod="shop/cart-1", annotations=NONE))[1]) != str(first.pod.address)
     assert given(effects(away, asked("c2", number=2, annotations={KEEP: "false"}))[1]) != str(first.pod.address)
     known = run(world, Namespaces({"shop": Meta()}, whole=True))
