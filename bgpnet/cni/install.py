@@ -19,8 +19,8 @@ from bgpnet.errors import AgentAway, BgpnetError, UsageError
 
 NAME = conflist.TYPE
 """The executable's name, which is the `type` in network configurations."""
-PROGRAM = Path("build/cni/bgpnet")
-"""Where `make cni` puts the compiled plugin."""
+PROGRAM = Path(__file__).parents[2] / "build/cni/bgpnet"
+"""Where `make cni` puts the compiled plugin: in this checkout, never in whatever directory root happens to be."""
 SHIPPED = Path(sys.prefix) / "libexec/bgpnet/cni"
 """Where it is in the image."""
 BIN_DIR = Path(conflist.BIN_DIR)
@@ -171,6 +171,8 @@ def _refused(flag: str, folder: Path, error: OSError) -> UsageError:
         remedy = "make room there, or name another"
     elif error.errno == errno.EISDIR:
         remedy = f"remove the directory {place}, or name another place"
+    elif error.errno == errno.EEXIST and place.is_symlink():
+        remedy = f"{place} is a symbolic link to {place.readlink()}, which is no directory: make it, or name another"
     else:
         remedy = "name a directory that can be written"
     return UsageError(f"{flag} {folder}: {error.strerror}; {remedy}")

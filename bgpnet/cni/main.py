@@ -27,7 +27,7 @@ def command() -> None:
     "program",
     type=click.Path(path_type=Path, dir_okay=False),
     default=install.program,
-    show_default=str(install.PROGRAM),
+    show_default="build/cni/bgpnet of the checkout",
     help="The compiled plugin; the image has one of its own.",
 )
 @click.option("--python", is_flag=True, help="The twin in Python instead, where no compiler is.")

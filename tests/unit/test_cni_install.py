@@ -119,14 +119,30 @@ def test_the_command_installs_the_twin(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--from", "{tmp}/none"], "--from {tmp}/none: No such file or directory; build it with `make cni`"),
+        (
+            ["--python", "--bin-dir", "{tmp}/dangling"],
+            "--bin-dir {tmp}/dangling: File exists; {tmp}/dangling is a symbolic link to nowhere, which is no",
+        ),
+        (["--python", "--bin-dir", "{tmp}/dangling/bin"], "{tmp}/dangling is a symbolic link to nowhere, which is"),
         (["--python", "--bin-dir", "{tmp}/file/bin"], "--bin-dir {tmp}/file/bin: Not a directory; name a directory"),
     ],
 )
 def test_the_command_says_what_is_wrong(tmp_path: Path, arguments: list[str], message: str) -> None:
     (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to("nowhere")
     result = CliRunner().invoke(command, ["install", *(each.format(tmp=tmp_path) for each in arguments)])
     assert result.exit_code == 1
     assert message.format(tmp=tmp_path) in result.output
+
+
+def test_what_lies_in_the_callers_directory_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = tmp_path / "build/cni/bgpnet"
+    foreign.parent.mkdir(parents=True)
+    foreign.write_bytes(WORKS)
+    monkeypatch.chdir(tmp_path)
+    assert install.program() in (install.SHIPPED, Path(__file__).parents[2] / "build/cni/bgpnet")
+    run("--bin-dir", tmp_path / "bin")  # it finds the checkout's own, or none
+    assert not install.is_installed(WORKS, tmp_path / "bin")
 
 
 def run(*arguments: object) -> tuple[int, str]:
