@@ -37,6 +37,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HEX = "[0-9a-f]"
 _MAC = re.compile(f"{_HEX}{{2}}(:{_HEX}{{2}}){{5}}|{_HEX}{{2}}(-{_HEX}{{2}}){{5}}|{_HEX}{{4}}([.]{_HEX}{{4}}){{2}}")
 """The forms that Go's net.ParseMAC reads, as Calico does, in small letters."""
+_LENGTH = re.compile("[12]?[0-9]|3[0-2]")
+"""A prefix length of IPv4."""
 _DURATION = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 
 SHOWN = 200
@@ -119,6 +121,9 @@ def one_address(source: str, texts: Sequence[str], *, length: bool = False) -> A
         raise NoAddress(f"{source} = {_shown(bad[0])} is not an IP address: write one like 10.0.0.5")
     if six := [text for text, address in found.items() if address is not None and address.version == 6]:
         raise NoAddress(f"{source} = {_shown(six[0])} is an IPv6 address, and pods have IPv4 only: leave it out")
+    lengths = {text: text.partition("/")[2] for text in texts if "/" in text}
+    if wrong := [text for text, bits in lengths.items() if not _LENGTH.fullmatch(bits)]:
+        raise NoAddress(f"{source} = {_shown(wrong[0])}: a prefix length is 0 to 32; write /32, or the address alone")
     if len(texts) > 1:
         raise NoAddress(
             f"{source} = {_shown(shown)} names {len(texts)} addresses, and a pod's interface has one: name one"

@@ -92,9 +92,11 @@ def parse(call: CniCall) -> CniRequest:
     """A request from the plugin's environment and input; raises CniError with the specification's code."""
     config = _config(call.stdin)
     env = _readable(call.env)
-    version = config.get("cniVersion", "0.2.0")
+    version = _given(config, "cniVersion", "0.2.0")
     if version not in VERSIONS:
-        raise CniError(INCOMPATIBLE, f"cniVersion {version!r} is not supported; write one of {', '.join(VERSIONS)}")
+        raise CniError(
+            INCOMPATIBLE, f"cniVersion {_shown(version)} is not supported; write one of {', '.join(VERSIONS)}"
+        )
     command = _variable(env, "CNI_COMMAND")
     if command not in COMMANDS:
         raise CniError(BAD_ENVIRONMENT, f"CNI_COMMAND={command} is unknown; use one of {', '.join(COMMANDS)}")
@@ -179,7 +181,8 @@ def _previous(config: Mapping[str, object]) -> tuple[str, ...]:
     if not isinstance(ips, list) or not all(isinstance(one, dict) for one in ips):
         problem = "is missing or has no list of ips; the container runtime has to pass the result of ADD"
         raise CniError(BAD_CONFIG, f"prevResult {problem}")
-    return tuple(str(one.get("address", "")) for one in ips)
+    addresses = [_given(one, "address", "") for one in ips]
+    return tuple(one if isinstance(one, str) else _shown(one) for one in addresses)
 
 
 def _valid(config: Mapping[str, object]) -> frozenset[Attachment] | None:
@@ -187,14 +190,14 @@ def _valid(config: Mapping[str, object]) -> frozenset[Attachment] | None:
 
     Whoever is not in it is deleted: nothing but a whole list counts as one, least of all something that is empty.
     """
-    listed = config.get("cni.dev/valid-attachments", config.get("cni.dev/attachments"))
+    listed = _given(config, "cni.dev/valid-attachments", config.get("cni.dev/attachments"))
     if listed is None:
         return None
     found = [_attachment(one) for one in listed] if isinstance(listed, list) else [None]
     valid = frozenset(one for one in found if one is not None)
     if None in found:
         shape = 'the container runtime has to pass a list of {"containerID": …, "ifname": …}'
-        raise CniError(BAD_CONFIG, f"cni.dev/valid-attachments = {listed!r:.200}: {shape}")
+        raise CniError(BAD_CONFIG, f"cni.dev/valid-attachments = {_shown(listed)}: {shape}")
     return valid
 
 
@@ -285,14 +288,14 @@ def _pod(args: Mapping[str, str], *, strict: bool) -> str:
 def _address(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str, Address | None]:
     """The one address that the runtime asks for, and where: CNI_ARGS `IP`, or the capability `ips` (CONVENTIONS.md)."""
     asked: dict[str, Address] = {}
-    if "IP" in args:
+    if args.get("IP"):  # an empty one is none, as with Go's net.IP
         asked["CNI_ARGS IP"] = _one("CNI_ARGS IP", args["IP"].split(","), BAD_ENVIRONMENT)
-    runtime, cni = _member(config, "runtimeConfig"), _member(_member(config, "args"), "cni")
+    runtime, cni = _member(config, "runtimeConfig"), _member(_member(config, "args"), "cni", "args.cni")
     for source, values in (("runtimeConfig.ips", runtime.get("ips")), ("args.cni.ips", cni.get("ips"))):
         if values is None or values == []:
             continue
         if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
-            raise CniError(BAD_CONFIG, f'{source} = {values!r:.200}: write a list such as ["10.0.0.5"]')
+            raise CniError(BAD_CONFIG, f'{source} = {_shown(values)}: write a list such as ["10.0.0.5"]')
         asked[source] = _one(source, values, BAD_CONFIG)
     if len(set(asked.values())) > 1:
         shown = " and ".join(f"{source} = {address}" for source, address in asked.items())
@@ -305,12 +308,12 @@ def _mac(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str, st
     asked: dict[str, str] = {}
     if args.get("MAC"):
         asked["CNI_ARGS MAC"] = _one_mac("CNI_ARGS MAC", args["MAC"], BAD_ENVIRONMENT)
-    runtime, cni = _member(config, "runtimeConfig"), _member(_member(config, "args"), "cni")
+    runtime, cni = _member(config, "runtimeConfig"), _member(_member(config, "args"), "cni", "args.cni")
     for source, value in (("runtimeConfig.mac", runtime.get("mac")), ("args.cni.mac", cni.get("mac"))):
         if value is None or value == "":
             continue
         if not isinstance(value, str):
-            raise CniError(BAD_CONFIG, f"{source} = {value!r:.200}: write a text such as 0a:58:0a:00:00:05")
+            raise CniError(BAD_CONFIG, f"{source} = {_shown(value)}: write a text such as 0a:58:0a:00:00:05")
         asked[source] = _one_mac(source, value, BAD_CONFIG)
     if len(set(asked.values())) > 1:
         shown = " and ".join(f"{source} = {mac}" for source, mac in asked.items())
@@ -332,10 +335,26 @@ def _one(source: str, texts: list[str], code: int) -> Address:
         raise CniError(code, str(problem)) from None
 
 
-def _member(config: Mapping[str, object], name: str) -> Mapping[str, object]:
-    """An object inside the configuration, empty where there is none."""
+def _given(config: Mapping[str, object], name: str, usual: object) -> object:
+    """What a key says, or else the usual; null says nothing, as in Go."""
     found = config.get(name)
-    return found if isinstance(found, dict) else {}
+    return usual if found is None else found
+
+
+def _member(config: Mapping[str, object], name: str, path: str = "") -> Mapping[str, object]:
+    """An object inside the configuration, empty where there is none. path: where it is, unless at the top."""
+    found = _given(config, name, {})
+    if not isinstance(found, dict):
+        raise CniError(BAD_CONFIG, f"{path or name} = {_shown(found)}: write an object, or leave it out")
+    return found
+
+
+def _shown(value: object) -> str:
+    """As the configuration has it, cut off."""
+    try:
+        return f"{json.dumps(value):.200}"
+    except RecursionError:  # it takes a few levels more than reading it did
+        return "lists in lists"
 
 
 def _uid(args: Mapping[str, str]) -> str:
@@ -351,7 +370,7 @@ def _annotations(config: Mapping[str, object]) -> tuple[tuple[str, str], ...] | 
         return None
     if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):
         shape = "the container runtime has to pass an object of texts"
-        raise CniError(BAD_CONFIG, f"runtimeConfig {ANNOTATIONS} = {str(said)[:200]!r}: {shape}")
+        raise CniError(BAD_CONFIG, f"runtimeConfig {ANNOTATIONS} = {_shown(said)}: {shape}")
     return tuple((name, value) for name, value in said.items() if name.startswith(KNOWN_PREFIXES))
 
 
@@ -359,7 +378,8 @@ def _network(config: Mapping[str, object]) -> str:
     name = config.get("name")
     if not isinstance(name, str) or not _NETWORK.match(name):
         raise CniError(
-            BAD_CONFIG, f"name = {name!r}: a network's name is letters, digits, '_', '.', '-', a letter or digit first"
+            BAD_CONFIG,
+            f"name = {_shown(name)}: a network's name is letters, digits, '_', '.', '-', a letter or digit first",
         )
     return name
 
@@ -374,16 +394,16 @@ def _pools(config: Mapping[str, object]) -> tuple[str, ...]:
         if pools is None:
             continue
         if not isinstance(pools, list) or not all(isinstance(pool, str) for pool in pools):
-            raise CniError(BAD_CONFIG, f"{path} = {pools!r:.200}: write a list of pool names or CIDRs")
+            raise CniError(BAD_CONFIG, f"{path} = {_shown(pools)}: write a list of pool names or CIDRs")
         found[path] = tuple(pools)
     if len(set(found.values())) > 1:
-        shown = " and ".join(f"{path} = {list(pools)!r:.200}" for path, pools in found.items())
+        shown = " and ".join(f"{path} = {_shown(pools)}" for path, pools in found.items())
         raise CniError(BAD_CONFIG, f"{shown} differ; write one of the two")
     return next(iter(found.values()), ())
 
 
 def _mtu(config: Mapping[str, object]) -> int:
-    mtu = config.get("mtu", 0)
+    mtu = _given(config, "mtu", 0)
     if not isinstance(mtu, int) or isinstance(mtu, bool) or (mtu != 0 and mtu not in _MTU):
-        raise CniError(BAD_CONFIG, f"mtu = {mtu!r}: write 0 for the node's, or {_MTU.start} to {_MTU.stop - 1}")
+        raise CniError(BAD_CONFIG, f"mtu = {_shown(mtu)}: write 0 for the node's, or {_MTU.start} to {_MTU.stop - 1}")
     return mtu

@@ -120,7 +120,11 @@ def test_an_address_that_is_named_twice_is_named_once() -> None:
 
 
 def test_a_prefix_length_where_the_cni_conventions_have_one() -> None:
-    assert one_address("runtimeConfig.ips", ["10.0.0.5/24"], length=True) == ip.address("10.0.0.5")
+    for length in ("/0", "/9", "/24", "/32", ""):
+        assert one_address("runtimeConfig.ips", [f"10.0.0.5{length}"], length=True) == ip.address("10.0.0.5")
+    for length in ("/33", "/99", "/x", "/", "/-1", "/024", "/24/24", "/٢", "/24\n", "/ 24"):
+        with pytest.raises(NoAddress, match="a prefix length is 0 to 32; write /32, or the address alone"):
+            one_address("runtimeConfig.ips", [f"10.0.0.5{length}"], length=True)
     with pytest.raises(NoAddress, match="names no address"):
         one_address("runtimeConfig.ips", [])
     with pytest.raises(NoAddress, match="fe80::1%eth0"):

@@ -8,6 +8,7 @@ import pytest
 
 from bgpnet import cnispec
 from bgpnet.cnispec import Attachment, CniRequest, Wired
+from bgpnet.conflist import ANNOTATIONS
 from bgpnet.errors import CniError
 from bgpnet.model import ip
 from bgpnet.wire import CniCall
@@ -54,6 +55,31 @@ def test_the_runtime_asks_for_one_address(args: str, config: object, source: str
     assert (request.address, request.address_by) == (ip.address("10.0.0.5"), source)
 
 
+OPTIONAL = [
+    dict.fromkeys(("mtu", "ipv4_pools", "ipam", "args", "runtimeConfig", "prevResult")),
+    {
+        "ipam": {"ipv4_pools": None},
+        "args": {"cni": None},
+        "runtimeConfig": {"ips": None, "mac": None, ANNOTATIONS: None},
+    },
+    {"args": {"cni": {"ips": None, "mac": None}}},
+]
+
+
+@pytest.mark.parametrize("config", OPTIONAL)
+def test_null_is_absent_whatever_the_key(config: object) -> None:
+    assert cnispec.parse(call(config=config)) == cnispec.parse(call())
+    assert cnispec.parse(call({"CNI_ARGS": f"{ENV['CNI_ARGS']};IP=;MAC="})) == cnispec.parse(call())
+
+
+def test_any_depth_of_lists_is_refused() -> None:
+    """Showing them takes more of the stack than reading them did."""
+    for depth in range(700, 1100):
+        text = f'{{"cniVersion": "1.0.0", "name": "pods", "mtu": {"[" * depth}{"]" * depth}}}'
+        with pytest.raises(CniError):
+            cnispec.parse(call(stdin=text.encode()))
+
+
 @pytest.mark.parametrize(
     ("args", "config", "source"),
     [
@@ -69,7 +95,7 @@ def test_the_runtime_asks_for_one_mac(args: str, config: object, source: str) ->
 
 
 def test_a_del_does_not_mind_what_its_add_asked_for() -> None:
-    asked = {"runtimeConfig": {"ips": 7, "mac": 7}, "mtu": "big", "ipv4_pools": "blue", "prevResult": 1}
+    asked = {"runtimeConfig": {"ips": 7, "mac": 7}, "mtu": "big", "ipv4_pools": "blue", "prevResult": 1, "args": 7}
     request = cnispec.parse(call({"CNI_COMMAND": "DEL", "CNI_ARGS": "novalue;IP=ten;MAC=ten;K8S_POD_NAME=a"}, asked))
     assert (request.address, request.mac, request.mtu, request.pools) == (None, "", 0, ())
 
@@ -98,6 +124,7 @@ def test_a_gc_is_told_who_lives(key: str) -> None:
     assert gc({key: listed}).valid == {Attachment("c1", "eth0"), Attachment("c2", "net1")}
     assert gc({key: []}).valid == frozenset()
     assert gc({key: None}).valid is None
+    assert gc({"cni.dev/valid-attachments": None, key: listed}).valid == gc({key: listed}).valid
     assert gc({}).valid is None
 
 
@@ -165,14 +192,15 @@ def test_a_del_needs_no_namespace() -> None:
         ({}, {"name": ""}, None, 7, "name"),
         ({}, {"name": "a b"}, None, 7, "name"),
         ({}, {"mtu": "big"}, None, 7, "mtu"),
-        ({}, {"mtu": True}, None, 7, "mtu"),
+        ({}, {"mtu": True}, None, 7, "mtu = true: write 0 for the node's, or 68 to 65535"),
         ({}, {"mtu": 67}, None, 7, "mtu"),
         ({}, {"ipv4_pools": "blue"}, None, 7, "ipv4_pools"),
         ({}, {"ipv4_pools": [1]}, None, 7, "ipv4_pools"),
-        ({}, {"ipam": {"ipv4_pools": "blue"}}, None, 7, "ipam.ipv4_pools = 'blue'"),
-        ({}, {"ipv4_pools": ["a"], "ipam": {"ipv4_pools": ["b"]}}, None, 7, "ipam.ipv4_pools = ['b'] differ"),
+        ({}, {"ipam": {"ipv4_pools": "blue"}}, None, 7, 'ipam.ipv4_pools = "blue"'),
+        ({}, {"ipv4_pools": ["a"], "ipam": {"ipv4_pools": ["b"]}}, None, 7, 'ipam.ipv4_pools = ["b"] differ'),
         ({"CNI_ARGS": "IP=ten"}, None, None, 4, "CNI_ARGS IP = 'ten' is not an IP address"),
-        ({"CNI_ARGS": "IP="}, None, None, 4, "CNI_ARGS IP = '' is not an IP address"),
+        ({"CNI_ARGS": "IP=10.0.0.5,"}, None, None, 4, "CNI_ARGS IP = '' is not an IP address"),
+        ({"CNI_ARGS": "IP=10.0.0.5/99"}, None, None, 4, "CNI_ARGS IP = '10.0.0.5/99': a prefix length is 0 to 32"),
         ({"CNI_ARGS": "IP=fd00::5"}, None, None, 4, "CNI_ARGS IP = 'fd00::5' is an IPv6 address"),
         ({"CNI_ARGS": "IP=10.0.0.5,10.0.0.6"}, None, None, 4, "names 2 addresses"),
         ({"CNI_ARGS": "MAC=mine"}, None, None, 4, "CNI_ARGS MAC = 'mine' is no MAC that a pod's interface can have"),
@@ -185,8 +213,25 @@ def test_a_del_needs_no_namespace() -> None:
             7,
             "CNI_ARGS MAC = 0a:58:00:00:00:01 and runtimeConfig.mac = 0a:58:00:00:00:02: a pod's interface has one MAC",
         ),
-        ({}, {"runtimeConfig": {"ips": "10.0.0.5"}}, None, 7, "runtimeConfig.ips = '10.0.0.5': write a list"),
+        ({}, {"runtimeConfig": {"ips": "10.0.0.5"}}, None, 7, 'runtimeConfig.ips = "10.0.0.5": write a list'),
         ({}, {"runtimeConfig": {"ips": ["10.0.0.5", "10.0.0.6"]}}, None, 7, "runtimeConfig.ips = '10.0.0.5, 10.0.0.6'"),
+        ({}, {"runtimeConfig": {"ips": [None, True]}}, None, 7, "runtimeConfig.ips = [null, true]: write a list"),
+        # No caller in Go makes it of nothing, and the plugins static and host-local refuse it.
+        ({}, {"runtimeConfig": {"ips": [""]}}, None, 7, "runtimeConfig.ips = '' is not an IP address"),
+        ({}, {"runtimeConfig": {"ips": ["10.0.0.5/x"]}}, None, 7, "runtimeConfig.ips = '10.0.0.5/x': a prefix length"),
+        ({}, {"runtimeConfig": ["10.0.0.5"]}, None, 7, 'runtimeConfig = ["10.0.0.5"]: write an object, or leave it'),
+        ({}, {"args": "IP=10.0.0.5"}, None, 7, 'args = "IP=10.0.0.5": write an object, or leave it out'),
+        ({}, {"args": {"cni": False}}, None, 7, "args.cni = false: write an object, or leave it out"),
+        ({}, {"ipam": "calico-ipam"}, None, 7, 'ipam = "calico-ipam": write an object, or leave it out'),
+        ({}, {"name": None}, None, 7, "name = null: a network's name is"),
+        ({}, {"cniVersion": None}, None, 1, 'cniVersion "0.2.0" is not supported'),
+        (
+            {},
+            {"runtimeConfig": {ANNOTATIONS: {"a": None}}},
+            None,
+            7,
+            f'runtimeConfig {ANNOTATIONS} = {{"a": null}}: the',
+        ),
         ({}, {"args": {"cni": {"ips": ["fd00::5"]}}}, None, 7, "args.cni.ips = 'fd00::5' is an IPv6 address"),
         (
             {"CNI_ARGS": "IP=10.0.0.5"},
