@@ -1,7 +1,8 @@
 """What pods and namespaces ask of address management by annotation, and who beats whom. Pure.
 
 Source: Calico's annotations (cni-plugin/pkg/k8s/k8s.go): `ipv4pools` of the pod over its namespace's over the network
-configuration's; `ipAddrs` and `hwAddr` of the pod over what the runtime asks for.
+configuration's; `ipAddrs` and `hwAddr` of the pod over what the runtime asks for; `ipFamilies` of the pod over its
+namespace's, where no address is asked for by name.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ from bgpnet.names import HOST_MAC
 POOLS = "cni.projectcalico.org/ipv4pools"
 ADDRESSES = "cni.projectcalico.org/ipAddrs"
 MAC = "cni.projectcalico.org/hwAddr"
+FAMILIES = "cni.projectcalico.org/ipFamilies"
 KEEP = "bgpnet.io/keepAddress"
 """Whether a pod's address is kept for its next sandbox; ours alone (Calico does it for KubeVirt's machines only)."""
 KNOWN_PREFIXES = ("cni.projectcalico.org/", "bgpnet.io/")
 """What of a pod's annotations may be meant for us."""
 UNHEEDED = {
     "cni.projectcalico.org/ipAddrsNoIpam": f"bgpnet gives addresses of its pools only, by {ADDRESSES}",
+    "cni.projectcalico.org/floatingIPs": "bgpnet leads no further address to a pod",
+    "cni.projectcalico.org/allowedSourcePrefixes": "with bgpnet, a pod sends from its own address only",
 }
 """What Calico would heed and bgpnet does not, and why; a pod that asks for it is refused rather than given another."""
 KEPT = 3600
@@ -77,7 +81,7 @@ def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None, 
     pools, pools_by = asked.pools, asked.pools_by
     address, address_by = asked.address, asked.address_by
     for name, why in UNHEEDED.items():
-        if of_pod is not None and of_pod.annotations.get(name):
+        if of_pod is not None and _asks(of_pod, name):
             raise NoAddress(f"annotation {name} of pod {pod} = {_shown(of_pod.annotations[name])}: {why}; remove it")
     holders = ((f"pod {pod}", of_pod), (f"namespace {pod.partition('/')[0]}", of_namespace))
     for holder, meta in holders:
@@ -90,12 +94,28 @@ def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None, 
         address = one_address(
             address_by, _strings(address_by, of_pod.annotations[ADDRESSES], '["10.0.0.5"]', "addresses")
         )
+    for holder, meta in holders:
+        if address is None and meta is not None and _asks(meta, FAMILIES):
+            _four(f"annotation {FAMILIES} of {holder}", meta.annotations[FAMILIES])
+            break
     mac = asked.mac
     if of_pod is not None and of_pod.annotations.get(MAC):
         mac = one_mac(f"annotation {MAC} of pod {pod}", of_pod.annotations[MAC])
     said = next((one for one in holders if one[1] is not None and KEEP in one[1].annotations), None)
     keep = _keep(f"annotation {KEEP} of {said[0]}", said[1].annotations[KEEP], kept) if said and said[1] else 0
     return Wish(pools, pools_by if pools else "", address, address_by if address else "", keep, mac)
+
+
+def _asks(meta: Meta, name: str) -> bool:
+    """Whether an annotation that holds a list asks for anything."""
+    return "".join(meta.annotations.get(name, "").split()) not in ("", "[]", "null")
+
+
+def _four(source: str, text: str) -> None:
+    """Refuse IP families without IPv4, and what is no family, as Calico does."""
+    families = _strings(source, text, '["IPv4"]', "IP families")
+    if "IPv4" not in families or not {"IPv4", "IPv6"}.issuperset(families):
+        raise NoAddress(f'{source} = {_shown(text)}: pods have IPv4 only; write ["IPv4"], or remove it')
 
 
 def _keep(source: str, text: str, kept: int) -> int:

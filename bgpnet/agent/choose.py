@@ -82,7 +82,7 @@ def namespace(world: World, request: CniRequest) -> Meta | None:
 
 def _leaves_no_choice(world: World, request: CniRequest) -> bool:
     """Whether the pod gets the same address whatever its namespace says: it names its pools or address itself, or there
-    is only one pool that a namespace could name; and no pool selects by namespace."""
+    is only one pool that a namespace could name; and no pool selects by namespace. Its families are not waited for."""
     if not pools_are_known(world):
         return False
     enabled = [pool for pool in facts.pools(world).values() if not pool.spec.disabled]

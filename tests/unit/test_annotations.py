@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bgpnet.annotations import ADDRESSES, CONFIGURED, MAC, POOLS, Meta, Wish, one_address, wish
+from bgpnet.annotations import ADDRESSES, CONFIGURED, FAMILIES, MAC, POOLS, UNHEEDED, Meta, Wish, one_address, wish
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip
 
@@ -70,6 +70,14 @@ BAD = [
         Meta(annotations={"cni.projectcalico.org/ipAddrsNoIpam": '["10.0.0.1"]'}),
         f"bgpnet gives addresses of its pools only, by {ADDRESSES}; remove it",
     ),
+    (
+        Meta(annotations={"cni.projectcalico.org/floatingIPs": '["10.0.0.77"]'}),
+        "= '[\"10.0.0.77\"]': bgpnet leads no further address to a pod; remove it",
+    ),
+    (
+        Meta(annotations={"cni.projectcalico.org/allowedSourcePrefixes": '["10.0.0.0/8"]'}),
+        "with bgpnet, a pod sends from its own address only; remove it",
+    ),
     (meta(pools="blue"), "= 'blue' is not JSON: write a list of names or CIDRs of pools such as [\"blue\"]"),
     (meta(pools='"blue"'), 'is not a list of names or CIDRs of pools: write one such as ["blue"], or remove it'),
     (meta(pools="[1]"), "= '[1]' is not a list"),
@@ -97,13 +105,51 @@ def test_what_cannot_be_read_is_one_sentence(annotated: Meta, words: str) -> Non
     assert str(refused.value).startswith(f"annotation {next(iter(annotated.annotations))} of pod {POD} = ")
 
 
+FAMILIES_REFUSED = [
+    ('["IPv6"]', """= '["IPv6"]': pods have IPv4 only; write ["IPv4"], or remove it"""),
+    ('["IPv4", "ipv6"]', "pods have IPv4 only"),
+    ("IPv6", "= 'IPv6' is not JSON: write a list of IP families such as [\"IPv4\"]"),
+    ('"IPv4"', "is not a list of IP families"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), FAMILIES_REFUSED)
+def test_families_without_ipv4_are_refused_of_the_pod_or_else_of_its_namespace(text: str, words: str) -> None:
+    said, four = Meta(annotations={FAMILIES: text}), Meta(annotations={FAMILIES: '["IPv6", "IPv4"]'})
+    for holder, metas in (("pod shop/cart-0", (said, four)), ("namespace shop", (Meta(), said))):
+        with pytest.raises(NoAddress) as refused:
+            wish(Wish(), POD, *metas)
+        assert str(refused.value).startswith(f"annotation {FAMILIES} of {holder} = ")
+        assert words in str(refused.value)
+    assert wish(Wish(), POD, four, said) == Wish()
+
+
+def test_an_address_that_is_asked_for_is_given_whatever_the_families() -> None:
+    six = Meta(annotations={FAMILIES: '["IPv6"]'})
+    assert wish(ASKED, POD, six, six) == ASKED
+    assert str(wish(Wish(), POD, meta(addresses='["10.0.0.5"]'), six).address) == "10.0.0.5"
+
+
+@pytest.mark.parametrize("text", ["", "[]", " [ ]\n", "null"])
+def test_a_list_of_nothing_asks_for_nothing(text: str) -> None:
+    empty = Meta(annotations=dict.fromkeys((*UNHEEDED, FAMILIES), text))
+    assert wish(ASKED, POD, empty, empty) == ASKED
+    with pytest.raises(NoAddress, match="of namespace shop"):
+        wish(Wish(), POD, empty, Meta(annotations={FAMILIES: '["IPv6"]'}))
+
+
+def test_pools_of_ipv6_and_a_namespaces_floating_addresses_are_left_aside_as_by_calico() -> None:
+    assert wish(ASKED, POD, Meta(annotations={"cni.projectcalico.org/ipv6pools": '["six"]'}), None) == ASKED
+    assert wish(ASKED, POD, Meta(), Meta(annotations=dict.fromkeys(UNHEEDED, '["10.0.0.5"]'))) == ASKED
+
+
 VALUES = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=2))
 
 
 @given(st.text() | VALUES.map(json.dumps))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        told = wish(Wish(), POD, meta(pools=text, addresses=text), None)
+        told = wish(Wish(), POD, meta(pools=text, addresses=text), Meta(annotations={FAMILIES: text}))
     except NoAddress:
         return
     assert (bool(told.pools), told.address is not None) == (bool(text), bool(text))
