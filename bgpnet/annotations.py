@@ -28,7 +28,6 @@ KNOWN_PREFIXES = ("cni.projectcalico.org/", "bgpnet.io/")
 UNHEEDED = {
     "cni.projectcalico.org/ipAddrsNoIpam": f"bgpnet gives addresses of its pools only, by {ADDRESSES}",
     "cni.projectcalico.org/floatingIPs": "bgpnet leads no further address to a pod",
-    "cni.projectcalico.org/allowedSourcePrefixes": "with bgpnet, a pod sends from its own address only",
 }
 """What Calico would heed and bgpnet does not, and why; a pod that asks for it is refused rather than given another."""
 KEPT = 3600

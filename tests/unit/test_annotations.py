@@ -74,10 +74,6 @@ BAD = [
         Meta(annotations={"cni.projectcalico.org/floatingIPs": '["10.0.0.77"]'}),
         "= '[\"10.0.0.77\"]': bgpnet leads no further address to a pod; remove it",
     ),
-    (
-        Meta(annotations={"cni.projectcalico.org/allowedSourcePrefixes": '["10.0.0.0/8"]'}),
-        "with bgpnet, a pod sends from its own address only; remove it",
-    ),
     (meta(pools="blue"), "= 'blue' is not JSON: write a list of names or CIDRs of pools such as [\"blue\"]"),
     (meta(pools='"blue"'), 'is not a list of names or CIDRs of pools: write one such as ["blue"], or remove it'),
     (meta(pools="[1]"), "= '[1]' is not a list"),
@@ -138,8 +134,9 @@ def test_a_list_of_nothing_asks_for_nothing(text: str) -> None:
         wish(Wish(), POD, empty, Meta(annotations={FAMILIES: '["IPv6"]'}))
 
 
-def test_pools_of_ipv6_and_a_namespaces_floating_addresses_are_left_aside_as_by_calico() -> None:
-    assert wish(ASKED, POD, Meta(annotations={"cni.projectcalico.org/ipv6pools": '["six"]'}), None) == ASKED
+def test_what_calico_leaves_aside_is_left_aside() -> None:
+    for name in ("ipv6pools", "allowedSourcePrefixes"):
+        assert wish(ASKED, POD, Meta(annotations={f"cni.projectcalico.org/{name}": '["0.0.0.0/0"]'}), None) == ASKED
     assert wish(ASKED, POD, Meta(), Meta(annotations=dict.fromkeys(UNHEEDED, '["10.0.0.5"]'))) == ASKED
 
 
