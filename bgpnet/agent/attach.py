@@ -159,9 +159,11 @@ def _final(world: World, permitted: Sequence[IPPool] | None, failed: frozenset[s
 
 
 def _pressed(world: World, number: int, request: CniRequest, blocks: Sequence[IPAMBlock], reason: str) -> Step:
-    """The address that has rested longest, or the reason why there is none, and that a block was lost if one was."""
+    """The address that has rested longest, or that of a link that is being deleted, or the reason why there is none."""
     if assigned := _longest_rested(world, request, blocks):
         return _early(world, number, request, blocks, assigned, reason)
+    if (leaving := choose.leaving(world, blocks)) is not None:
+        return _wait_for(world, number, request, leaving)
     said = f"{reason}; {world.fenced}" if world.fenced else reason
     return world, [answers.refuse(number, request, CniError(cnispec.NO_ADDRESS, said))]
 

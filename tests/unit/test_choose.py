@@ -12,7 +12,7 @@ from worlds import BLOCK, NOW, block, effects, fresh, later, pool, run, synced
 
 from bgpnet import ipam, reservations
 from bgpnet.agent import choose, events
-from bgpnet.agent.events import Answer, CheckPod, Effect, JournalReserved, TakeBack, Warn, WirePod
+from bgpnet.agent.events import Answer, CheckPod, Effect, JournalReserved, Reap, TakeBack, Warn, WirePod
 from bgpnet.agent.kubeevents import Namespaces
 from bgpnet.agent.world import World
 from bgpnet.annotations import ADDRESSES, MAC, POOLS, Meta
@@ -243,6 +243,20 @@ def test_the_limit_of_blocks_is_told_and_presses_resting_addresses_first() -> No
     )
     rested = ipam.release(world.blocks[NET], "c0", "eth0", NOW)
     assert given(effects(replace(world, blocks={NET: rested}), asked())[1]) == "10.244.0.63"
+
+
+def test_an_exhausted_node_waits_for_a_link_that_is_being_deleted() -> None:
+    world = configured(working(blocks=(held(BLOCK, 1),)), strictAffinity=True, maxBlocksPerHost=1)
+    world, _ = effects(world, asked("c0", pod="a/b"))
+    attachment = Attachment("c0", "eth0")
+    world = run(world, events.PodWired(1, attachment, "1.0.0"))
+    assert refusal(effects(world, asked())[1])[0] == 101
+    call = asked("c0", number=9).call
+    gone = events.CniAsked(9, replace(call, env={**call.env, "CNI_COMMAND": "DEL"}))
+    world = run(world, gone, events.PodUnwired(9, attachment))
+    world, found = effects(world, asked())
+    assert found == [Reap(None)]
+    assert given(effects(world, events.Reaped((attachment,)))[1]) == "10.244.0.63"
 
 
 def test_the_longest_resting_address_of_all_blocks_is_pressed() -> None:
