@@ -33,6 +33,8 @@ from bgpnet.pools import pools_for as pools_for
 
 REST = 30.0
 """Seconds that a released address rests before it may be taken again: stale conntrack entries and clients."""
+AHEAD = 60.0
+"""Seconds by which a release may lie ahead of the clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +244,16 @@ def release(block: IPAMBlock, container: str, ifname: str, now: float, sequence:
     allocations = _last(block.spec, ordinal, replace(allocation, freedAt=stamp(now)))
     changed = replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations)
     return replace(block, spec=changed)
+
+
+def rest_anew(block: IPAMBlock, now: float) -> IPAMBlock:
+    """What was released by a clock that was ahead, at boot say, rests from now on; the same block if nothing was."""
+    late = [ordinal for freed, ordinal in block.spec.resting if freed > now + AHEAD]
+    if not late:
+        return block
+    slots = block.spec.allocations
+    allocations = {**slots, **{one: replace(slots[one], freedAt=stamp(now)) for one in late}}
+    return replace(block, spec=replace(block.spec, sequence=_next(block.spec.sequence, now), allocations=allocations))
 
 
 def end_reservation(block: IPAMBlock, address: Address, sequence: int, now: float) -> IPAMBlock:

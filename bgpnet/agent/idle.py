@@ -46,6 +46,13 @@ def tide(world: World) -> Step:
     return world, []
 
 
+def settled(world: World) -> World:
+    """Addresses whose release a clock had stamped that was ahead rest from now on: else they would for as long."""
+    anew = {net: ipam.rest_anew(block, world.now) for net, block in world.blocks.items()}
+    changed = any(block is not world.blocks[net] for net, block in anew.items())
+    return replace(world, blocks=anew) if changed else world
+
+
 def journalled(world: World, event: IdleJournalled) -> Step:
     """The journal has it as idle, and so has the World, unless something happened to the block meanwhile."""
     mine = world.blocks.get(event.block.network)

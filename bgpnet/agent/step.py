@@ -108,7 +108,7 @@ def tick(world: World) -> Step:
         effects += more
     world, more = claims.tide(world)
     world, doubts = claims.confirm(world)
-    world, ebb = idle.tide(world)
+    world, ebb = idle.tide(idle.settled(world))
     world, found = watch.tide(learn.expire(world))
     world, debts = disk.tide(world)
     return world, [*effects, *more, *doubts, *ebb, *found, *debts]

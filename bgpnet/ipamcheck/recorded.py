@@ -200,7 +200,7 @@ def resting(picture: Picture) -> Iterator[Problem]:
                 if ahead <= SKEW:
                     continue
                 said = f"{address} rests since {allocation.freedAt}, which is {ahead:.0f} s ahead of now"
-            remedy = f"set the clock of node {_owner(block)} right; until then the address is only used under pressure"
+            remedy = f"set the clock of node {_owner(block)} right, whose agent then lets it rest from that moment on"
             evidence = (allocation.sequence,)
             yield Problem("rests-too-long", Severity.WARNING, address, said, remedy, _owner(block), evidence=evidence)
 

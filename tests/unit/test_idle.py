@@ -17,6 +17,7 @@ from bgpnet.agent.events import Answer, ClaimBlock, DropBlock, Effect, JournalId
 from bgpnet.agent.journal import BlockIs, Journal, came
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import World
+from bgpnet.cnispec import Attachment
 from bgpnet.errors import AllocationRefused
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import BlockState, IPAMBlock, Owner
@@ -93,6 +94,22 @@ def test_a_block_with_an_address_or_with_a_resting_one_stays() -> None:
     busy = working(blocks=(FULL,))
     busy = replace(busy, blocks={**busy.blocks, one.network: one})
     assert tick(later(busy, 1), 90)[1] == []
+
+
+def test_what_a_clock_that_was_ahead_released_rests_from_now_on_when_the_clock_is_right_again() -> None:
+    world, _ = effects(working(), asked())
+    attachment = Attachment("c1", "eth0")
+    world = run(world, events.PodWired(1, attachment, "1.0.0"))
+    ahead = NOW + 8 * 3600
+    call = asked(number=9).call
+    gone = events.CniAsked(9, replace(call, env={**call.env, "CNI_COMMAND": "DEL"}))
+    world = run(replace(world, now=ahead), gone, events.PodUnwired(9, attachment), events.Reaped((attachment,)))
+    assert world.blocks[NET].spec.resting[0][0] == ahead
+    world, _ = tick(replace(world, now=NOW))
+    assert world.blocks[NET].spec.resting[0][0] == NOW + 1.0
+    assert world.blocks[NET].spec.sequence > ahead * 1_000_000
+    assert integrity.check(world.blocks[NET]) == []
+    assert tick(world)[0].blocks[NET] is world.blocks[NET]
 
 
 def test_the_last_block_stays_and_one_that_is_needed_soon_and_the_tunnels() -> None:
