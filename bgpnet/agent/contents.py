@@ -204,7 +204,7 @@ def belongs(contents: Contents, boot: str, owner: Owner) -> bool:
     if renamed and contents.boot == boot and contents.pods:
         raise UsageError(
             f"this machine has {len(contents.pods)} pods of node {renamed[0]} and is to be node {owner.name}: "
-            f"start the agent with --node {renamed[0]}, or delete the pods first"
+            f"start the agent with --node {renamed[0]}; to rename the node, delete the pods while that agent runs"
         )
     return not renamed if contents.boot == boot else owners <= {owner}
 

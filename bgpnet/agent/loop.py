@@ -26,6 +26,7 @@ from bgpnet.agent.events import (
     CniAsked,
     Effect,
     KernelApplied,
+    PodRefused,
     PodUnwired,
     PodWired,
     Reaped,
@@ -45,6 +46,7 @@ from bgpnet.agent.speech import Speech
 from bgpnet.agent.step import Happening, step
 from bgpnet.agent.world import World, replace
 from bgpnet.bgp.rib import Update
+from bgpnet.cnispec import WIRING_REFUSED
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.state import KernelState
@@ -197,6 +199,9 @@ class Loop:
             if monotonic() - self._planned >= TIDE or effects or news:
                 self._audit = self._audit or bool(self._world.refusals)
                 self._touch()
+        elif isinstance(event, PodRefused) and event.code == WIRING_REFUSED:
+            self._audit = True  # the link that was to make place, of this pod or of an older sandbox, may be gone
+            self._touch()
         elif self._world is not before:
             self._touch(patient=isinstance(event, ROUTINE), eager=isinstance(event, Update))
 
