@@ -71,9 +71,14 @@ def add(world: World, number: int, request: CniRequest, failed: frozenset[str] =
 
 
 def compared(world: World, event: PodChecked, request: CniRequest) -> Step:
-    """A repeated ADD: the same answer while the pod is as it was wired; else it is wired anew, as a lost one is."""
+    """A repeated ADD: the same answer while the pod is as it was wired; else it is wired anew, as a lost one is.
+
+    One whose block went to another node is taken down, as in `wired`: that address is not to be told as a pod's.
+    """
     pod = world.pods.get(event.attachment)
     if pod is not None and pod.phase is Phase.READY:
+        if reason := facts.lost_to(world, pod.address):
+            return _taken_down(world, event.number, event.version, pod, reason)
         if not event.differences:
             return world, [answers.answer(event.number, event.version, pod)]
         world = with_pod(world, replace(pod, phase=Phase.LOST))
@@ -249,13 +254,17 @@ def wired(world: World, event: PodWired) -> Step:
     if pod is None:
         return world, []
     if reason := facts.lost_to(world, pod.address):
-        leaving = replace(pod, phase=Phase.LEAVING)
-        refusal = answers.refused_as(
-            event.number, event.version, CniError(cnispec.TRY_AGAIN, f"{pod.address}: {reason}"), pod.attachment
-        )
-        return with_pod(world, leaving), [refusal, UnwirePod(0, leaving, event.version)]
+        return _taken_down(world, event.number, event.version, pod, reason)
     ready = replace(pod, phase=Phase.READY, visible=event.visible)
     return with_pod(world, ready), [answers.answer(event.number, event.version, ready)]
+
+
+def _taken_down(world: World, number: int, version: str, pod: Pod, reason: str) -> Step:
+    """The ADD is refused for its address's sake, and the pod is deleted as by DEL: the next try gets another one."""
+    leaving = replace(pod, phase=Phase.LEAVING)
+    problem = CniError(cnispec.TRY_AGAIN, f"{pod.address}: {reason}")
+    refusal = answers.refused_as(number, version, problem, pod.attachment)
+    return with_pod(world, leaving), [refusal, UnwirePod(0, leaving, version)]
 
 
 def refused(world: World, event: PodRefused) -> Step:

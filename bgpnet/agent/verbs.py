@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bgpnet import cnispec
-from bgpnet.agent import answers, attach, detach
+from bgpnet.agent import answers, attach, detach, facts
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import Answer, CheckPod, CniAsked, Effect, PodChecked, PodUnwired, UnwireFailed, UnwirePod
 from bgpnet.agent.world import Collection, Phase, World
@@ -78,6 +78,9 @@ def _check(world: World, number: int, request: CniRequest) -> Effect:
         if pod is not None:
             code, why = cnispec.NOT_AS_ADDED, f"its link {pod.link} is gone"
         return answers.refuse(number, request, CniError(code, f"{why}: delete the pod and start it again"))
+    if reason := facts.lost_to(world, pod.address):
+        lost = f"{pod.address}: {reason}: delete the pod and start it again"
+        return answers.refuse(number, request, CniError(cnispec.NOT_AS_ADDED, lost))
     own = f"{pod.address}/{pod.address.max_prefixlen}"
     if own not in request.previous:
         listed = ", ".join(request.previous) or "none"

@@ -7,13 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_attach import call, fresh, run, told, with_block
+from test_attach import NET, NOW, call, fresh, run, told, with_block
 
+from bgpnet import ipam
 from bgpnet.agent import events
-from bgpnet.agent.events import CheckPod, UnwirePod
+from bgpnet.agent.events import CheckPod, ClaimBlock, UnwirePod
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import kinds
+from bgpnet.model.ipamblock import Owner
 
 RESULT = {"cniVersion": "1.1.0", "ips": [{"address": "10.244.0.0/32"}]}
 
@@ -74,6 +76,22 @@ def test_a_check_of_what_is_not_there_or_at_work() -> None:
     for phase, expected in ((Phase.LOST, 103), (Phase.WIRING, 11), (Phase.LEAVING, 11), (Phase.CUT, 3)):
         there = replace(world, pods={pod.attachment: replace(pod, phase=phase)})
         assert code(run(there, asked("CHECK", prevResult=RESULT))[1])[0] == expected
+
+
+def test_a_pod_whose_block_is_another_nodes_by_now_is_not_called_well() -> None:
+    theirs = ipam.new_block(NET, Owner(name="node2", uid="uuid-2"), NOW)
+    world, _ = run(ready("c1"), events.Changed(kinds.IPAMBLOCK, theirs))
+    lost = "10.244.0.0: block 10.244.0.0/26 of this node belongs to node node2 now"
+    checked = code(run(world, asked("CHECK", prevResult=RESULT))[1])
+    assert checked == (103, f"{lost}: delete the pod and start it again")
+    world, [check] = run(world, asked("ADD"))
+    assert isinstance(check, CheckPod)
+    world, effects = run(world, events.PodChecked(9, check.pod.attachment, check.version, (), check.repeated))
+    assert code(effects) == (11, lost)
+    assert isinstance(effects[-1], UnwirePod)  # so that the next try gets another address
+    gone = Attachment("c1", "eth0")
+    world, effects = run(world, events.PodUnwired(0, gone), events.Reaped((gone,)), asked("ADD"))
+    assert isinstance(effects[-1], ClaimBlock)
 
 
 def test_gc_deletes_what_the_runtime_does_not_list_and_answers_at_the_end() -> None:
