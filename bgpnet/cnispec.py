@@ -46,14 +46,23 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class Interface:
+    """One of those that a result lists; mac (in small letters) and sandbox are empty where it does not tell them."""
+
+    name: str
+    mac: str = ""
+    sandbox: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CniRequest:
     """A checked request. `pod` is `namespace/name` or empty; mtu 0: the node's.
 
     pools: names or CIDRs. address: that very one is asked for, by what `address_by` says. previous: of a CHECK, the
-    addresses that the ADD was answered with. valid: of a GC, the attachments that live; None where that is not said.
-    annotations: of the pod, as far as they may be meant for us; None where the runtime does not pass them on. keep:
-    seconds, see annotations.Wish; known once the wish is. uid: of the pod, where the runtime says it. mac: for the
-    pod's end, by what `mac_by` says; else it is made from the address.
+    addresses that the ADD was answered with, and `interfaces` likewise. valid: of a GC, the attachments that live; None
+    where that is not said. annotations: of the pod, as far as they may be meant for us; None where the runtime does not
+    pass them on. keep: seconds, see annotations.Wish; known once the wish is. uid: of the pod, where the runtime says
+    it. mac: for the pod's end, by what `mac_by` says; else it is made from the address.
     GC and STATUS are about no container: their attachment is empty.
     """
 
@@ -68,6 +77,7 @@ class CniRequest:
     address: Address | None = None
     address_by: str = ""
     previous: tuple[str, ...] = ()
+    interfaces: tuple[Interface, ...] = ()
     valid: frozenset[Attachment] | None = None
     annotations: tuple[tuple[str, str], ...] | None = None
     keep: int = 0
@@ -131,6 +141,7 @@ def parse(call: CniCall) -> CniRequest:
         address=address,
         address_by=source,
         previous=_previous(config) if command == "CHECK" else (),
+        interfaces=_interfaces(config) if command == "CHECK" else (),
         annotations=_annotations(config) if adds else None,
         uid=_uid(args) if adds else "",
         mac=mac,
@@ -183,6 +194,18 @@ def _previous(config: Mapping[str, object]) -> tuple[str, ...]:
         raise CniError(BAD_CONFIG, f"prevResult {problem}")
     addresses = [_given(one, "address", "") for one in ips]
     return tuple(one if isinstance(one, str) else _shown(one) for one in addresses)
+
+
+def _interfaces(config: Mapping[str, object]) -> tuple[Interface, ...]:
+    """The interfaces of prevResult, which need not list them."""
+    listed = _member(config, "prevResult").get("interfaces")
+    if listed is None:
+        return ()
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        problem = f"prevResult.interfaces = {listed!r:.200} is no list of objects"
+        raise CniError(BAD_CONFIG, f"{problem}; the container runtime has to pass the result of ADD")
+    found = [[str(one.get(key) or "") for key in ("name", "mac", "sandbox")] for one in listed]
+    return tuple(Interface(name, mac.lower(), sandbox) for name, mac, sandbox in found)
 
 
 def _valid(config: Mapping[str, object]) -> frozenset[Attachment] | None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bgpnet import cnispec
+from bgpnet import cnispec, names
 from bgpnet.agent import answers, attach, detach, facts
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import Answer, CheckPod, CniAsked, Effect, PodChecked, PodUnwired, UnwireFailed, UnwirePod
-from bgpnet.agent.world import Collection, Phase, World
-from bgpnet.cnispec import Attachment, CniRequest
+from bgpnet.agent.world import Collection, Phase, Pod, World
+from bgpnet.cnispec import Attachment, CniRequest, Interface
 from bgpnet.errors import CniError
 from bgpnet.model import kinds
 from bgpnet.model.ipamblock import BlockState
@@ -86,7 +86,28 @@ def _check(world: World, number: int, request: CniRequest) -> Effect:
         listed = ", ".join(request.previous) or "none"
         other = f"prevResult has the address {listed}, and the pod {own}: pass the result of this container's ADD"
         return answers.refuse(number, request, CniError(cnispec.NOT_AS_ADDED, other))
+    if other := _listed_otherwise(pod, request):
+        problem = f"prevResult.interfaces {other}: pass the result of this container's ADD"
+        return answers.refuse(number, request, CniError(cnispec.NOT_AS_ADDED, problem))
     return CheckPod(number, replace(pod, netns=request.netns), request.version)
+
+
+def _listed_otherwise(pod: Pod, request: CniRequest) -> str:
+    """How prevResult tells one of the pod's two ends, as the rest of a sentence; other plugins' interfaces are theirs.
+
+    The pod's namespace is the one that this CHECK names, as in the specification's own plugins.
+    """
+    ends = (Interface(pod.link, names.HOST_MAC), Interface(pod.attachment.ifname, pod.mac, request.netns))
+    for end in ends if request.interfaces else ():
+        named = [one for one in request.interfaces if one.name == end.name]
+        if not named:
+            return f"have no {end.name}"
+        here = [one for one in named if one.sandbox == end.sandbox] or [one for one in named if not one.sandbox]
+        if not here:
+            return f"have {end.name} in sandbox {named[0].sandbox} instead of {end.sandbox or 'none'}"
+        if all(one.mac not in ("", end.mac) for one in here):
+            return f"have {end.name} with mac {here[0].mac} instead of {end.mac}"
+    return ""
 
 
 def _collect(world: World, number: int, request: CniRequest) -> Step:

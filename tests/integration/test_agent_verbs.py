@@ -46,6 +46,22 @@ def test_a_check_names_what_was_changed(made: Cluster, twin: bool) -> None:
 
 
 @pytest.mark.parametrize("twin", [False, True], ids=["c", "python"])
+def test_a_check_compares_the_interfaces_of_prevresult_as_well(made: Cluster, twin: bool) -> None:
+    machine = made[0]
+    pod = machine.add(f"listed{twin:d}", cniVersion="1.1.0", twin=twin)
+    host, own = pod.result["interfaces"]
+    for interfaces, code, said in (
+        ([host, own, {"name": "ifb0", "mac": "02:00:00:00:00:01"}], 0, ""),
+        ([host, {**own, "mac": "02:00:00:00:00:01"}], 1, f"with mac 02:00:00:00:00:01 instead of {own['mac']}"),
+        ([host, {**own, "sandbox": "/run/netns/x"}], 1, "in sandbox /run/netns/x instead of"),
+        ([own], 1, f"have no {host['name']}"),
+    ):
+        got, message = check(machine, pod, twin, prevResult={**pod.result, "interfaces": interfaces})
+        assert (got, said in message) == (code, True), message
+    machine.delete(pod, twin=twin)
+
+
+@pytest.mark.parametrize("twin", [False, True], ids=["c", "python"])
 def test_status_says_whether_the_agent_is_there(made: Cluster, twin: bool) -> None:
     machine = made[0]
     assert machine.cni("STATUS", "", "", ifname="", twin=twin, cniVersion="1.1.0").code == 0

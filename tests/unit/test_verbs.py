@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_attach import NET, NOW, call, fresh, run, told, with_block
 
-from bgpnet import ipam
+from bgpnet import ipam, names
 from bgpnet.agent import events
 from bgpnet.agent.events import CheckPod, ClaimBlock, UnwirePod
 from bgpnet.agent.world import Phase, Seen, World
@@ -67,6 +67,50 @@ def test_a_check_compares_with_the_kernel_and_names_the_differences() -> None:
 def test_a_check_wants_the_result_of_the_add(config: dict[str, object], expected: tuple[int, str]) -> None:
     got, message = code(run(ready("c1"), asked("CHECK", **config))[1])
     assert (got, message[: len(expected[1])]) == expected
+
+
+HOST = {"name": names.pod_link("", "c1", "eth0"), "mac": "ee:ee:ee:ee:ee:ee"}
+POD = {"name": "eth0", "mac": "0a:58:0a:f4:00:00", "sandbox": "/run/netns/c1"}
+
+
+@pytest.mark.parametrize(
+    "interfaces",
+    [
+        None,
+        [],
+        [HOST, POD],
+        [{**HOST, "mac": "EE:EE:EE:EE:EE:EE"}, {**POD, "mac": "0A:58:0A:F4:00:00"}],
+        [{"name": HOST["name"]}, {"name": "eth0"}],
+        [HOST, {"name": "eth0", "mac": "02:00:00:00:00:01"}, POD, {"name": "ifb0", "mac": "02:00:00:00:00:02"}],
+        [HOST, {**POD, "sandbox": "/run/netns/other", "mac": "02:00:00:00:00:01"}, POD],
+    ],
+    ids=["none", "empty", "as told", "capitals", "names", "others'", "the same name elsewhere"],
+)
+def test_a_check_takes_what_prevresult_says_of_our_interfaces(interfaces: object) -> None:
+    _, [check] = run(ready("c1"), asked("CHECK", prevResult={**RESULT, "interfaces": interfaces}))
+    assert isinstance(check, CheckPod)
+
+
+@pytest.mark.parametrize(
+    ("interfaces", "said"),
+    [
+        ([{**HOST, "mac": "02:00:00:00:00:01"}, POD], f"{HOST['name']} with mac 02:00:00:00:00:01 instead of ee:ee:"),
+        ([HOST, {**POD, "mac": "02:00:00:00:00:01"}], "eth0 with mac 02:00:00:00:00:01 instead of 0a:58:0a:f4:00:00: "),
+        ([HOST, {**POD, "sandbox": "/run/netns/x"}], "eth0 in sandbox /run/netns/x instead of /run/netns/c1: pass"),
+        ([{**HOST, "sandbox": "/run/x"}, POD], f"{HOST['name']} in sandbox /run/x instead of none: pass the result"),
+        ([HOST], "no eth0: pass the result of this container's ADD"),
+        ([POD], f"no {HOST['name']}: pass"),
+    ],
+)
+def test_a_check_names_what_prevresult_says_otherwise_of_our_interfaces(interfaces: object, said: str) -> None:
+    got, message = code(run(ready("c1"), asked("CHECK", prevResult={**RESULT, "interfaces": interfaces}))[1])
+    assert (got, message.startswith(f"prevResult.interfaces have {said}")) == (103, True), message
+
+
+@pytest.mark.parametrize("interfaces", ["", "eth0", {}, {"name": "eth0"}, [7]])
+def test_interfaces_that_are_no_list_of_objects_are_no_result(interfaces: object) -> None:
+    got, message = code(run(ready("c1"), asked("CHECK", prevResult={**RESULT, "interfaces": interfaces}))[1])
+    assert (got, message.startswith("prevResult.interfaces = ")) == (7, True)
 
 
 def test_a_check_of_what_is_not_there_or_at_work() -> None:
