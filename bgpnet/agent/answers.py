@@ -37,7 +37,9 @@ def aggrieved(refused: Answer, pod: str, uid: str, problem: CniError) -> Answer:
 def refused_as(number: int, version: str, problem: CniError, attachment: Attachment | None = None) -> Answer:
     """The specification's error object where there is no request to ask, or none that could be read."""
     problem = CniError(problem.code, one_line(problem.message), problem.details)
-    whose = f"container {attachment.container} interface {attachment.ifname}: " if attachment else ""
+    # A STATUS is about nobody.
+    about = attachment if attachment and attachment.container else None
+    whose = f"container {about.container} interface {about.ifname}: " if about else ""
     return Answer(number, 1, cnispec.error(version, problem), f"{whose}{problem.message}")
 
 

@@ -71,8 +71,8 @@ def _inside(netlink: Netlink, wiring: Wiring) -> Iterator[str]:
     if link.mtu > wiring.mtu:  # a plugin chained after ours (tuning) may have made it smaller, which harms nothing
         yield f"{wiring.ifname} of the pod has MTU {link.mtu} instead of {wiring.mtu}"
     yield from _link(link, f"{wiring.ifname} of the pod", wiring.mac)
-    own = ip.host(wiring.address)
-    held = [one.network for one in table.addresses(netlink).get(link.index, []) if one.version == own.version]
+    own = ip.interface(str(wiring.address))
+    held = [one for one in table.addresses(netlink).get(link.index, []) if one.version == own.version]
     if own not in held:
         listed = ", ".join(map(str, held)) or "none"
         yield f"{wiring.ifname} of the pod has the address {listed} instead of {own}"

@@ -51,6 +51,19 @@ def test_an_old_link_that_went_by_itself_has_made_place(machine: LinuxMachine) -
         os.close(home)
 
 
+def test_an_address_of_another_length_is_shown_whole(machine: LinuxMachine) -> None:
+    pod = machine.netns()
+    wish = wiring(pod)
+    machine.kernel.wire(wish)
+    with netns.inside(pod):
+        ip_command("addr add 10.0.0.1/24 dev eth0")
+    assert machine.kernel.differences(wish) == []
+    with netns.inside(pod):
+        ip_command("addr del 10.0.0.1/32 dev eth0")
+    found = machine.kernel.differences(wish)
+    assert "eth0 of the pod has the address 10.0.0.1/24 instead of 10.0.0.1/32" in found
+
+
 @pytest.mark.parametrize(
     ("tampering", "phrase"),
     [

@@ -193,6 +193,15 @@ def test_status_is_whether_an_add_could_be_carried_out() -> None:
     assert told(run(replace(ready(), no_address="all owned"), asked("STATUS"))[1]) == [(9, 0, {})]
 
 
+def test_what_is_about_no_container_names_none_in_the_log() -> None:
+    [refusal] = run(fresh(), asked("STATUS"))[1]
+    assert isinstance(refusal, events.Answer)
+    assert refusal.reason.startswith("no address can be given: ")
+    [refusal] = run(ready(), asked("CHECK", prevResult=RESULT))[1]
+    assert isinstance(refusal, events.Answer)
+    assert refusal.reason.startswith("container c1 interface eth0: it was not added")
+
+
 def test_ours_behind_another_plugin_is_refused() -> None:
     got, message = code(run(ready(), asked("ADD", "c1", prevResult=RESULT))[1])
     assert (got, message) == (
