@@ -113,7 +113,8 @@ def parse(call: CniCall) -> CniRequest:
     if command in ("GC", "STATUS"):
         nobody = Attachment("", "")
         valid = _valid(config) if command == "GC" else None
-        return CniRequest(command, nobody, "", "", _network(config), str(version), valid=valid)
+        pools = _pools(config) if command == "STATUS" else ()  # it is told whether an ADD with them could be served
+        return CniRequest(command, nobody, "", "", _network(config), str(version), pools, valid=valid)
     container = _variable(env, "CNI_CONTAINERID")
     # A DEL has to end well, though of what no ADD would have taken.
     if not _CONTAINER.match(container) or (len(container) > _LONGEST_ID and command != "DEL"):

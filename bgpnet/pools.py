@@ -38,6 +38,11 @@ def pools_for(
         raise NoAddress("there is no IP pool: create one with bgpnetctl create -f FILE (kind: IPPool, spec.cidr)")
     asked = _asked_for(every, named, source) if named else every
     reasons = {pool.metadata.name: _unfit(pool, use, labels, namespace, asked=bool(named)) for pool in asked}
+    return _fit(asked, reasons, use)
+
+
+def _fit(asked: Sequence[IPPool], reasons: Mapping[str, str], use: Use) -> list[IPPool]:
+    """Those of the pools that have no reason not to; raises NoAddress."""
     if fit := [pool for pool in asked if not reasons[pool.metadata.name]]:
         return fit
     listed = _some([f"pool {name} {reason}" for name, reason in reasons.items()])
@@ -45,6 +50,16 @@ def pools_for(
         f"no IP pool has {use} addresses for this node: {listed}; "
         "change that field of one of them, or create a pool that permits it"
     )
+
+
+def pools_of_node(pools: Iterable[IPPool], labels: Mapping[str, str]) -> list[IPPool]:
+    """The pools that serve pods of a node with these labels: of some namespace, or that ask for them; raises NoAddress.
+
+    That a pod may ask for a pool which leaves its node out is nothing to count on.
+    """
+    every = sorted(pools, key=lambda pool: pool.metadata.name)
+    reasons = {pool.metadata.name: _unserving(pool, Use.WORKLOAD, labels) for pool in every}
+    return _fit(every, reasons, Use.WORKLOAD)
 
 
 def pool_of(pools: Iterable[IPPool], address: ip.Address, use: Use, source: str) -> IPPool:
@@ -69,8 +84,13 @@ def serves(pool: IPPool, labels: Mapping[str, str]) -> bool:
 
     A pool for those who ask for it (Manual) serves.
     """
-    fit = any(not _unfit(pool, use, labels, None, asked=True) for use in (Use.WORKLOAD, Use.TUNNEL))
-    return fit and not _unselected("nodeSelector", pool.spec.nodeSelector, labels, "this node")
+    return any(not _unserving(pool, use, labels) for use in (Use.WORKLOAD, Use.TUNNEL))
+
+
+def _unserving(pool: IPPool, use: Use, labels: Mapping[str, str]) -> str:
+    """Why a pool serves nobody on this node, not even those who ask for it, as `_unfit` says it."""
+    unfit = _unfit(pool, use, labels, None, asked=True)
+    return unfit or _unselected("nodeSelector", pool.spec.nodeSelector, labels, "this node")
 
 
 def _asked_for(every: Sequence[IPPool], named: Sequence[str], source: str) -> list[IPPool]:

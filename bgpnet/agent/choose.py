@@ -19,7 +19,7 @@ from bgpnet.agent.world import Phase, Pod, World
 from bgpnet.annotations import ADDRESSES, CONFIGURED, KEEP, POOLS, Meta, Wish
 from bgpnet.annotations import wish as wished
 from bgpnet.cnispec import CniRequest
-from bgpnet.errors import AllocationRefused
+from bgpnet.errors import AllocationRefused, NoAddress
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import BlockState, IPAMBlock, Use
 from bgpnet.model.ipamconfiguration import IPAMConfiguration, IPAMConfigurationSpec
@@ -29,6 +29,9 @@ BLOCKS_PER_NODE = 20
 """How many blocks a node may own where maxBlocksPerHost is 0 (Calico's default)."""
 MARK = 8
 """Free addresses below which a node claims its next block ahead of need; an eighth of a larger block."""
+
+NO_POOL = "there is no IPPool; create one with bgpnetctl create -f pool.yaml"
+"""What is said where no pool was ever made."""
 
 
 def settings(world: World) -> IPAMConfigurationSpec:
@@ -173,6 +176,29 @@ def _permitted(
     """Kept, because every ADD asks: pools and labels change seldom."""
     known = None if namespace is None else namespace.value
     return ipam.pools_for(pools.value.values(), Use.WORKLOAD, labels.value, named, known, source)
+
+
+def serving(world: World, named: Sequence[str] = ()) -> list[IPPool]:
+    """The pools that some pod on this node gets addresses from; raises NoAddress. named: by its configuration."""
+    if not (every := facts.pools(world)):
+        raise NoAddress(NO_POOL)
+    if named:
+        return ipam.pools_for(every.values(), Use.WORKLOAD, facts.labels(world), named, None, CONFIGURED)
+    return pools.pools_of_node(every.values(), facts.labels(world))
+
+
+def unserved(world: World, named: Sequence[str] = ()) -> str:
+    """Why no pod at all gets an address here, whatever it asks for; empty while that is not known, or one may.
+
+    Of a node with blocks nothing is said: its pods would be evicted for want of more addresses. named: as in `serving`.
+    """
+    if world.blocks or not world.adopted or not pools_are_known(world):
+        return ""
+    try:
+        serving(world, named)
+    except NoAddress as problem:
+        return str(problem)
+    return no_more(world)
 
 
 def usable(world: World, permitted: Sequence[IPPool] | None, who: ipam.Claimant | None = None) -> list[IPAMBlock]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from bgpnet import ipam, names
+from bgpnet import ipam, names, reservations
 from bgpnet.agent import choose, facts, overlaps, recorded
 from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, LookUp, TakeBack
 from bgpnet.agent.world import Phase, Unheard, World
@@ -48,6 +48,33 @@ def _is_claimed_anew(world: World, block: IPAMBlock) -> bool:
     if block.spec.owner != facts.owner(world) or not ipam.is_empty(block):
         return False
     return next(overlaps.in_the_way(world, block.network), None) is None
+
+
+def has_prospects(world: World, named: Sequence[str] = ()) -> bool:
+    """Whether a pod may get an address: of an own block in use, though it be full just now, or of one that is to be
+    had. named: the pools that its configuration names."""
+    if any(block.spec.state is BlockState.IN_USE for block in world.blocks.values()):
+        return True
+    if world.store_away or not choose.pools_are_known(world):
+        return False
+    try:
+        pools = choose.serving(world, named)
+    except NoAddress:
+        return False
+    if choose.idle(world, pools):
+        return True
+    return not choose.no_more(world) and any(_has_block_left(world, pool) for pool in pools)
+
+
+def _has_block_left(world: World, pool: IPPool) -> bool:
+    """Whether the pool has a block that this node may claim, as far as was heard."""
+    for net in ipam.candidate_blocks(pool, world.me.node):
+        if net in world.blocks or reservations.covers(world.reserved, net):
+            continue
+        if all(_is_claimed_anew(world, block) for block in recorded.meeting(world, net)):
+            return True
+    others = (block for block in recorded.meeting(world, pool.network) if block.spec.owner != facts.owner(world))
+    return any(ipam.may_change_hands(one) and not reservations.covers(world.reserved, one.network) for one in others)
 
 
 def take_back(world: World, block: IPAMBlock) -> Step:

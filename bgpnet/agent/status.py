@@ -80,7 +80,9 @@ def not_ready(world: World) -> list[str]:
     if missing and not world.blocks:
         reasons.append(f"the datastore has not been heard yet: {', '.join(missing)} missing")
     if world.is_synced(kinds.IPPOOL) and not facts.pools(world):
-        reasons.append("there is no IPPool; create one with bgpnetctl create -f pool.yaml")
+        reasons.append(choose.NO_POOL)
+    elif unserved := choose.unserved(world):
+        reasons.append(f"pods cannot be added: {unserved}")
     if world.unjournalled:
         reasons.append(f"pods cannot be added: {world.unjournalled}")
     if world.no_conflist:

@@ -8,14 +8,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from bgpnet import cnispec, names
-from bgpnet.agent import answers, attach, detach, facts
+from bgpnet.agent import answers, attach, choose, claims, detach, facts
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import Answer, CheckPod, CniAsked, Effect, PodChecked, PodUnwired, UnwireFailed, UnwirePod
 from bgpnet.agent.world import Collection, Phase, Pod, World
 from bgpnet.cnispec import Attachment, CniRequest, Interface
 from bgpnet.errors import CniError
 from bgpnet.model import kinds
-from bgpnet.model.ipamblock import BlockState
 
 NOBODY = 0
 """The number of a DEL that nobody waits for."""
@@ -149,17 +148,26 @@ def _settled(world: World, attachment: Attachment, problem: str) -> Step:
 
 
 def _status(world: World, number: int, request: CniRequest) -> Effect:
-    """STATUS: whether an ADD could be carried out.
+    """STATUS: whether an ADD could be carried out; 51 where none can, and pods of lost blocks are cut off besides.
 
     A node without a free address is ready all the same: it would be tainted and its pods evicted for want of more. So
-    is one that lost some of its blocks: only the pods that live in them are cut off.
+    is one that lost blocks and has another, or may claim one: pods can come, and those that are cut off and have to be
+    deleted would not be helped by others' eviction. The log and `node status` tell of them.
     """
-    if world.fenced and not any(block.spec.state is BlockState.IN_USE for block in world.blocks.values()):
-        return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE_AND_LIMITED, world.fenced))
-    if world.unjournalled:
-        return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE, world.unjournalled))
-    if not world.blocks and not world.is_synced(kinds.IPPOOL):
-        away = world.store_away or "it has not answered yet"
-        problem = f"no address can be given: the datastore is away ({away}), and this node owns no block; see to it"
+    problem = _unable(world, request)
+    if world.fenced and (problem or not claims.has_prospects(world, request.pools)):
+        said = f"{problem}; {world.fenced}" if problem else world.fenced
+        return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE_AND_LIMITED, said))
+    if problem:
         return answers.refuse(number, request, CniError(cnispec.UNAVAILABLE, problem))
     return Answer(number, 0, b"")
+
+
+def _unable(world: World, request: CniRequest) -> str:
+    """Why no ADD of this configuration can be carried out; want of free addresses is no reason here, see `_status`."""
+    if world.unjournalled:
+        return world.unjournalled
+    if not world.blocks and not world.is_synced(kinds.IPPOOL):
+        away = world.store_away or "it has not answered yet"
+        return f"no address can be given: the datastore is away ({away}), and this node owns no block; see to it"
+    return choose.unserved(world, request.pools)

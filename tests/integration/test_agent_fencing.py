@@ -30,8 +30,8 @@ pytestmark = pytest.mark.root
 SOON = 90.0
 """Seconds in which a node finds out and says so: rounds are every five."""
 STORE = f"{SHARED}/store"
-LIMITED = 51
-"""CNI's code of STATUS: no ADD can be served, and what runs has limited connectivity (CNI 1.1.0)."""
+READY, LIMITED = 0, 51
+"""CNI's codes of STATUS; 51: no ADD can be served, and what runs has limited connectivity (CNI 1.1.0)."""
 
 
 @pytest.fixture
@@ -108,8 +108,11 @@ def status_of(machine: Machine) -> tuple[int, str]:
     return answer.error, answer.message
 
 
-def fenced(two: Cluster, bird: Bird, pod: Pod, cidr: str) -> None:
-    """n1 knows that the block is n2's, says so everywhere, and leaves everything but its pods alone."""
+def fenced(two: Cluster, bird: Bird, pod: Pod, cidr: str, expected: int) -> None:
+    """n1 knows that the block is n2's, says so everywhere, and leaves everything but its pods alone.
+
+    expected: what its STATUS says: whether another pod can have an address.
+    """
     first = two[0]
     eventually(lambda: any(fence(cidr) in said for said in first.status()["warnings"]), first.status, SOON)
     bird.hears(cidr, "n2")
@@ -120,7 +123,9 @@ def fenced(two: Cluster, bird: Bird, pod: Pod, cidr: str) -> None:
     assert fence(cidr) in first.ctl("node", "status")
     eventually(lambda: f"ERROR   {fence(cidr)}" in first.log(), first.log, SOON)
     code, said = status_of(first)
-    assert (code, fence(cidr) in said) == (LIMITED, True)
+    assert (code, fence(cidr) in said) == (expected, expected == LIMITED)
+    asked = first.cni("CHECK", pod.container, pod.name, pod=pod.name, cniVersion="1.0.0", prevResult=pod.result)
+    assert (asked.error, fence(cidr).partition(";")[0] in asked.message) == (103, True)
     assert any(fence(cidr) in one for one in problems(first)["alarm"])
 
 
@@ -165,7 +170,7 @@ def test_a_node_released_while_it_was_cut_off_finds_out_and_lets_go(made: tuple[
         assert ours(first) == sorted(
             [f"{pod.address} dev {pod.link} proto bgpnet scope link", f"blackhole {cidr} proto bgpnet"]
         )
-    fenced(two, bird, pod, cidr)
+    fenced(two, bird, pod, cidr, LIMITED)
     said = refused(first, "new")
     assert f"block {cidr} of this node belongs to node n2 now" in said
     if any(one.address == pod.address for one in taken):
@@ -202,7 +207,7 @@ def test_a_block_handed_over_under_a_running_agent(made: tuple[Cluster, Bird]) -
     eventually(lambda: two.live() == {pod.address: pod.container}, two.live, SOON)
     give(two, cidr, identity(two, "n2"))
     eventually(lambda: [row["cidr"] for row in second.status()["blocks"]] == [cidr], second.status, SOON)
-    fenced(two, bird, pod, cidr)
+    fenced(two, bird, pod, cidr, READY)
     new = first.add("new")  # from the other block: pods go on
     assert new.address != pod.address
     first.delete(new)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import Cluster, Machine, Pod, cluster
+from agents import Cluster, Machine, Pod, cluster, eventually
+from msgspec import structs
+
+from bgpnet.model import kinds
+from bgpnet.model.ippool import IPPool
+from bgpnet.model.resource import Metadata
 
 pytestmark = pytest.mark.root
+
+SOON = 30.0
+"""Seconds in which news of the datastore has come."""
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +68,35 @@ def test_a_check_compares_the_interfaces_of_prevresult_as_well(made: Cluster, tw
         got, message = check(machine, pod, twin, prevResult={**pod.result, "interfaces": interfaces})
         assert (got, said in message) == (code, True), message
     machine.delete(pod, twin=twin)
+
+
+def test_status_says_when_no_pool_serves_the_node(tmp_path: Path) -> None:
+    """A node without a block, and by both programs; `node status` says the same."""
+    with cluster(tmp_path, 1, f"agnopool{os.getpid()}") as one:
+        machine = one[0]
+        machine.agent.start()
+        machine.ready()
+
+        def said() -> list[tuple[int, str]]:
+            answers = [
+                machine.cni("STATUS", "", "", ifname="", twin=twin, cniVersion="1.1.0") for twin in (False, True)
+            ]
+            return [(answer.error, answer.message) for answer in answers]
+
+        assert said() == [(0, ""), (0, "")]
+        repo = one.repo()
+        [pool] = [found for found in repo.list(kinds.IPPOOL)[0] if isinstance(found, IPPool)]
+        repo.write(structs.replace(pool, spec=structs.replace(pool.spec, disabled=True)))
+        why = f"no IP pool has Workload addresses for this node: pool {pool.metadata.name} is disabled"
+        eventually(lambda: all(code == 50 and text.startswith(why) for code, text in said()), said, SOON)
+        assert machine.status()["ready"] is False
+        assert any(reason.startswith(f"pods cannot be added: {why}") for reason in machine.status()["reasons"])
+        repo.remove(repo.get(kinds.IPPOOL, pool.metadata.name))
+        none = (50, "there is no IPPool; create one with bgpnetctl create -f pool.yaml")
+        eventually(lambda: said() == [none, none], said, SOON)
+        repo.write(structs.replace(pool, metadata=Metadata(name=pool.metadata.name)))
+        repo.store.close()
+        eventually(lambda: said() == [(0, ""), (0, "")], said, SOON)
 
 
 @pytest.mark.parametrize("twin", [False, True], ids=["c", "python"])

@@ -7,16 +7,22 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from test_attach import NET, NOW, call, fresh, run, told, with_block
+from msgspec import structs
+from test_attach import NET, NOW, OWNER, call, fresh, pool, run, synced, told, with_block
 
 from bgpnet import ipam, names
-from bgpnet.agent import events
+from bgpnet.agent import events, status
+from bgpnet.agent.choose import NO_POOL
 from bgpnet.agent.events import CheckPod, ClaimBlock, UnwirePod
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
-from bgpnet.model import kinds
+from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import Owner
+from bgpnet.model.ipamconfiguration import IPAMConfiguration, IPAMConfigurationSpec
+from bgpnet.model.ippool import AllowedUse, AssignmentMode
+from bgpnet.model.resource import Metadata
 
+NODE2 = Owner(name="node2", uid="uuid-2")
 RESULT = {"cniVersion": "1.1.0", "ips": [{"address": "10.244.0.0/32"}]}
 
 
@@ -123,7 +129,7 @@ def test_a_check_of_what_is_not_there_or_at_work() -> None:
 
 
 def test_a_pod_whose_block_is_another_nodes_by_now_is_not_called_well() -> None:
-    theirs = ipam.new_block(NET, Owner(name="node2", uid="uuid-2"), NOW)
+    theirs = ipam.new_block(NET, NODE2, NOW)
     world, _ = run(ready("c1"), events.Changed(kinds.IPAMBLOCK, theirs))
     lost = "10.244.0.0: block 10.244.0.0/26 of this node belongs to node node2 now"
     checked = code(run(world, asked("CHECK", prevResult=RESULT))[1])
@@ -187,10 +193,85 @@ def test_status_is_whether_an_add_could_be_carried_out() -> None:
     assert told(run(ready(), asked("STATUS"))[1]) == [(9, 0, {})]
     got, message = code(run(fresh(), asked("STATUS"))[1])
     assert (got, message.startswith("no address can be given: the datastore is away")) == (50, True)
-    fenced = replace(ready(), fenced="block x belongs to y")
-    assert told(run(fenced, asked("STATUS"))[1]) == [(9, 0, {})]  # another block serves
-    assert code(run(replace(fenced, blocks={}), asked("STATUS"))[1]) == (51, "block x belongs to y")
     assert told(run(replace(ready(), no_address="all owned"), asked("STATUS"))[1]) == [(9, 0, {})]
+
+
+def test_a_node_that_lost_blocks_is_ready_while_a_pod_can_have_another_address() -> None:
+    small = pool(cidr="10.244.0.0/25")  # two blocks
+    theirs = [ipam.new_block(ip.network(net), NODE2, NOW) for net in ("10.244.0.0/26", "10.244.0.64/26")]
+    world, _ = run(with_block(small), events.CniAsked(1, call("ADD", "c1")))
+    world, _ = run(world, events.PodWired(1, Attachment("c1", "eth0"), "1.1.0"))
+    world, _ = run(world, events.Changed(kinds.IPAMBLOCK, theirs[0]))
+    assert (bool(world.fenced), dict(world.blocks)) == (True, {})
+    assert told(run(world, asked("STATUS"))[1]) == [(9, 0, {})]  # the other block is to be had
+    held = ipam.new_block(theirs[1].network, OWNER, NOW)
+    assert told(run(world, events.Claimed(held), asked("STATUS"))[1])[-1] == (9, 0, {})
+    full, _ = run(world, events.Changed(kinds.IPAMBLOCK, theirs[1]))
+    for limited, begins in (
+        (full, "block 10.244.0.0/26 of this node belongs to node node2 now"),
+        (replace(world, store_away="cut"), "block 10.244.0.0/26"),
+        (replace(world, unjournalled="the disk is full"), "the disk is full; block 10.244.0.0/26"),
+        (run(world, events.Gone(kinds.IPPOOL, "pods"))[0], f"{NO_POOL}; block 10.244.0.0/26"),
+    ):
+        got, message = code(run(limited, asked("STATUS"))[1])
+        assert (got, message.startswith(begins)) == (51, True), message
+    idle = ipam.idle(ipam.new_block(theirs[1].network, NODE2, NOW - 1000), NOW - 1000)
+    assert ipam.may_change_hands(idle)
+    assert told(run(full, events.Changed(kinds.IPAMBLOCK, idle), asked("STATUS"))[1])[-1] == (9, 0, {})
+
+
+@pytest.mark.parametrize(
+    ("spec", "config", "expected"),
+    [
+        ({}, {}, ""),
+        ({"assignmentMode": AssignmentMode.MANUAL}, {}, ""),
+        ({"namespaceSelector": "team == 'x'"}, {}, ""),
+        ({"disabled": True}, {}, "no IP pool has Workload addresses for this node: pool pods is disabled"),
+        (
+            {"nodeSelector": "zone == 'x'"},
+            {},
+            "no IP pool has Workload addresses for this node: pool pods does not sel",
+        ),
+        (
+            {"allowedUses": (AllowedUse.TUNNEL,)},
+            {},
+            "no IP pool has Workload addresses for this node: pool pods is not",
+        ),
+        ({"nodeSelector": "zone == 'x'"}, {"ipv4_pools": ["pods"]}, ""),
+        ({}, {"ipv4_pools": ["blue"]}, "the pool blue that ipv4_pools of the network configuration asks for does not"),
+    ],
+)
+def test_a_node_that_no_pool_serves_is_not_ready(spec: dict[str, Any], config: dict[str, Any], expected: str) -> None:
+    one = structs.replace(pool(), spec=structs.replace(pool().spec, **spec))
+    effects = run(synced(one), asked("STATUS", **config))[1]
+    if expected:
+        got, message = code(effects)
+        assert (got, message.startswith(expected)) == (50, True), message
+    else:
+        assert told(effects) == [(9, 0, {})]
+
+
+def test_without_any_pool_status_says_what_node_status_says() -> None:
+    world, _ = run(synced(), events.Gone(kinds.IPPOOL, "pods"))
+    assert code(run(world, asked("STATUS"))[1]) == (50, NO_POOL)
+    assert status.not_ready(world)[-1] == NO_POOL
+    off = structs.replace(pool(), spec=structs.replace(pool().spec, disabled=True))
+    world, _ = run(world, events.Changed(kinds.IPPOOL, off))
+    assert status.not_ready(world)[-1] == f"pods cannot be added: {code(run(world, asked('STATUS'))[1])[1]}"
+    owning, _ = run(with_block(), events.Changed(kinds.IPPOOL, off))
+    assert told(run(owning, asked("STATUS"))[1]) == [(9, 0, {})]  # its pods, if it has any, are not to be evicted
+    assert status.not_ready(owning) == []
+    assert told(run(replace(world, adopted=False), asked("STATUS"))[1]) == [(9, 0, {})]  # it may own some
+
+
+def test_a_node_that_may_claim_no_block_and_has_none_is_not_ready() -> None:
+    settings = IPAMConfigurationSpec(strictAffinity=True, autoAllocateBlocks=False)
+    told_so = events.Changed(
+        kinds.IPAMCONFIGURATION, IPAMConfiguration(metadata=Metadata(name="default"), spec=settings)
+    )
+    got, message = code(run(synced(), told_so, asked("STATUS"))[1])
+    assert (got, "spec.autoAllocateBlocks: false" in message) == (50, True)
+    assert told(run(with_block(), told_so, asked("STATUS"))[1])[-1] == (9, 0, {})
 
 
 def test_what_is_about_no_container_names_none_in_the_log() -> None:
