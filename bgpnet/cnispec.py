@@ -203,7 +203,7 @@ def _interfaces(config: Mapping[str, object]) -> tuple[Interface, ...]:
     if listed is None:
         return ()
     if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        problem = f"prevResult.interfaces = {listed!r:.200} is no list of objects"
+        problem = f"prevResult.interfaces = {_shown(listed)} is no list of objects"
         raise CniError(BAD_CONFIG, f"{problem}; the container runtime has to pass the result of ADD")
     found = [[str(one.get(key) or "") for key in ("name", "mac", "sandbox")] for one in listed]
     return tuple(Interface(name, mac.lower(), sandbox) for name, mac, sandbox in found)
