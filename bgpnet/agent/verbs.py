@@ -72,6 +72,12 @@ def _check(world: World, number: int, request: CniRequest) -> Effect:
     if pod is not None and pod.phase in (Phase.WIRING, Phase.LEAVING):
         busy = CniError(cnispec.TRY_AGAIN, f"the container is {pod.phase} on {pod.link}; ask again when that has ended")
         return answers.refuse(number, request, busy)
+    if pod is None and request.attachment in world.links and not world.adopted:
+        away = world.store_away or "it has not answered yet"
+        unknown = CniError(
+            cnispec.TRY_AGAIN, f"its address is not known yet: the datastore is away ({away}); ask again"
+        )
+        return answers.refuse(number, request, unknown)
     if pod is None or pod.phase is Phase.LOST:
         code, why = cnispec.UNKNOWN, "it was not added, or was deleted"
         if pod is not None:

@@ -17,6 +17,7 @@ from bgpnet.agent.events import CheckPod, ClaimBlock, UnwirePod
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
+from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import Owner
 from bgpnet.model.ipamconfiguration import IPAMConfiguration, IPAMConfigurationSpec
 from bgpnet.model.ippool import AllowedUse, AssignmentMode
@@ -57,6 +58,14 @@ def test_a_check_compares_with_the_kernel_and_names_the_differences() -> None:
     assert told(run(world, events.PodChecked(9, attachment, "1.1.0", ()))[1]) == [(9, 0, {})]
     _, effects = run(world, events.PodChecked(9, attachment, "1.1.0", ("eth0 of the pod is down", "x is y")))
     assert code(effects) == (103, "eth0 of the pod is down; x is y: delete the pod and start it again")
+
+
+def test_a_pod_whose_link_is_there_is_not_told_unknown_before_own_blocks_are_known() -> None:
+    link = Seen(names.pod_link("", "c1", "eth0"), stamp(NOW), 1480, ip.address("10.244.0.0"))
+    world = replace(ready(), adopted=False, links={Attachment("c1", "eth0"): link}, store_away="refused")
+    told = "its address is not known yet: the datastore is away (refused); ask again"
+    assert code(run(world, asked("CHECK", prevResult=RESULT))[1]) == (11, told)
+    assert code(run(replace(world, links={}), asked("CHECK", prevResult=RESULT))[1])[0] == 3
 
 
 @pytest.mark.parametrize(
