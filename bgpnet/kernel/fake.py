@@ -138,6 +138,9 @@ class FakeKernel:
             if old is not None:
                 self._remove(old)
             inside = self.pods.setdefault(wiring.netns, {"lo"})
+            place = (wiring.netns, wiring.ifname)
+            for dying in [one for one in self.links.values() if one.reaping and one.peer == place]:
+                self._remove(dying)
             if wiring.ifname in inside:
                 raise refusals.interface_exists(wiring.ifname)
             dst = ip.host(wiring.address)

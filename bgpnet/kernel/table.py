@@ -18,7 +18,10 @@ DEFAULT_METRIC = {rtnl.AF_INET: 0, rtnl.AF_INET6: 1024}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A link as the kernel describes it. data: IFLA_INFO_DATA, which says of each kind something else."""
+    """A link as the kernel describes it. data: IFLA_INFO_DATA, which says of each kind something else.
+
+    peer: the index of a veth's other end, in the namespace that this is in.
+    """
 
     index: int
     name: str
@@ -29,6 +32,7 @@ class Link:
     group: int
     mac: str
     data: bytes = b""
+    peer: int = 0
 
     @property
     def is_pod(self) -> bool:
@@ -64,6 +68,7 @@ def read_link(one: rtnl.Message) -> Link:
         group=rtnl.number(found.get(rtnl.IFLA_GROUP, b"")),
         mac=found.get(rtnl.IFLA_ADDRESS, b"").hex(":"),
         data=info.get(rtnl.IFLA_INFO_DATA, b""),
+        peer=rtnl.number(found.get(rtnl.IFLA_LINK, b"")),
     )
 
 

@@ -153,22 +153,34 @@ def make_place(netlink: Netlink, wiring: Wiring, index: int, home: int) -> None:
     """
     found = table.link(netlink, name=wiring.link)
     if found is None:
-        if table.link(netlink, index=index) is None and _is_taken(wiring, home):
-            raise refusals.interface_exists(wiring.ifname)
+        if table.link(netlink, index=index) is None:
+            _make_place_inside(netlink, wiring, home)
         return  # the next try has another index
     if not _may_go(found, None):
         raise refusals.strangers_link(wiring.link)
     _delete(netlink, found.index)
 
 
-def _is_taken(wiring: Wiring, home: int) -> bool:
-    """Whether the pod's namespace has an interface of that name."""
+def _make_place_inside(netlink: Netlink, wiring: Wiring, home: int) -> None:
+    """An interface whose DEL was answered goes now, which else waits for the reaper; it may be of another container."""
+    inside = _interface(wiring, home)
+    if inside is None:
+        return
+    other = table.link(netlink, index=inside.peer) if inside.peer else None
+    if other is not None and other.is_pod and other.group == encode.REAPING:
+        _delete(netlink, other.index)
+    elif other is not None or _interface(wiring, home) is not None:  # else it was reaped between the two looks
+        raise refusals.interface_exists(wiring.ifname)
+
+
+def _interface(wiring: Wiring, home: int) -> table.Link | None:
+    """The interface of that name in the pod's namespace."""
     try:
         inside = netns.made_inside(wiring.netns, home, Netlink.brief)
     except OSError as problem:
         raise KernelRefused(f"the pod's namespace cannot be entered: {problem.strerror}") from problem
     try:
-        return table.link(inside, name=wiring.ifname) is not None
+        return table.link(inside, name=wiring.ifname)
     finally:
         inside.close()
 

@@ -333,6 +333,18 @@ def test_a_pod_is_unwired_and_reaped(machine: Machine) -> None:
     assert machine.interfaces(pod) == set()
 
 
+def test_an_interface_that_waits_to_be_reaped_makes_place_for_another_containers(machine: Machine) -> None:
+    pod = machine.netns()
+    old, new = wiring(pod, 1), wiring(pod, 2, container="c2")
+    machine.kernel.wire(old)
+    machine.kernel.unwire(old.link, old.alias)
+    machine.kernel.wire(new)
+    assert machine.kernel.read().pods == {new.link: PodLink(new.link, new.alias, 1480)}
+    assert machine.kernel.differences(new) == []
+    assert machine.interfaces(pod) == {"eth0"}
+    assert machine.kernel.reap() == 0
+
+
 def test_the_link_of_a_newer_sandbox_is_not_unwired(machine: Machine) -> None:
     wish = wiring(machine.netns(), container="newer")
     machine.kernel.wire(wish)
