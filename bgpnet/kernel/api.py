@@ -114,6 +114,9 @@ class Kernel(Protocol):
     def wire(self, wiring: Wiring, begin: Begin = nothing) -> None:
         """Create the veth with its peer inside the pod's namespace, addressed, routed and up on both sides.
 
+        Where the pod has a default route already, whoever's, that one stays: what comes from the new address has one of
+        its own. An interface of that name that waits for its reaping goes first.
+
         begin: called right before the link is made, and what it returns when the pod's side is in place and before the
         link has our alias: a disk may work meanwhile. What either raises leaves no link. Where the kernel refuses in
         between, what was begun is not waited for. A link of ours with the same name is replaced, a stranger's refused.

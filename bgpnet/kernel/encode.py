@@ -17,6 +17,10 @@ REAPING = 0xCA1
 MAKING = 0xCA0
 """The link group of a pod link from its creation until its alias is set: a mark that the kernel takes at creation."""
 
+RULE_PRIORITY = 32765
+"""Of the rules in pods that lead to a table of an interface's own: the last place before the main table's, so that
+whatever others put (by a firewall mark, say) goes before."""
+
 NEW = rtnl.NLM_F_CREATE | rtnl.NLM_F_EXCL
 Index = Callable[[str], int]
 
@@ -115,12 +119,18 @@ def read_metric(one: rtnl.Message) -> int:
     return rtnl.number(rtnl.attributes(one.body, rtnl.ROUTE.size).get(rtnl.RTA_PRIORITY, b""))
 
 
-def read_route(one: rtnl.Message, links: Mapping[int, str]) -> tuple[int, Route] | None:
-    """The protocol and the route of an RTM_NEWROUTE in the main table; None for what has no counterpart."""
-    fam, length, _, _, table, protocol, _, form, flags = rtnl.ROUTE.unpack_from(one.body)
-    if table != rtnl.RT_TABLE_MAIN or form not in (rtnl.RTN_UNICAST, rtnl.RTN_BLACKHOLE) or fam not in _ANY:
+def read_route(
+    one: rtnl.Message, links: Mapping[int, str], table: int = rtnl.RT_TABLE_MAIN
+) -> tuple[int, Route] | None:
+    """The protocol and the route of an RTM_NEWROUTE in that table; None for what has no counterpart."""
+    fam, length, _, _, short, protocol, _, form, flags = rtnl.ROUTE.unpack_from(one.body)
+    if form not in (rtnl.RTN_UNICAST, rtnl.RTN_BLACKHOLE) or fam not in _ANY:
+        return None
+    if short != table and table <= _SHORT:
         return None
     found = rtnl.attributes(one.body, rtnl.ROUTE.size)
+    if table > _SHORT and rtnl.number(found.get(rtnl.RTA_TABLE, b"")) != table:
+        return None
     dst = _network(found.get(rtnl.RTA_DST, _ANY[fam]), length)
     if form == rtnl.RTN_BLACKHOLE:
         return protocol, Route(dst)
@@ -132,6 +142,8 @@ def read_route(one: rtnl.Message, links: Mapping[int, str]) -> tuple[int, Route]
     return protocol, Route(dst, (_hop(dev, found.get(rtnl.RTA_GATEWAY), bool(flags & rtnl.RTNH_F_ONLINK)),))
 
 
+_SHORT = 255
+"""The highest number of a table that fits a route's fixed part; others are in an attribute."""
 _ANY = {rtnl.AF_INET: bytes(4), rtnl.AF_INET6: bytes(16)}
 
 
@@ -271,20 +283,69 @@ def mark(index: int, alias: Alias) -> bytes:
 
 
 def pod_side(index: int, wiring: Wiring) -> dict[str, bytes]:
-    """The pod's end, each step with what it does: up, its address, a gateway that needs no ARP, the default route."""
+    """The pod's end, each step with what it does: up, its address, a gateway that needs no ARP. `main_ways` follow."""
     own = wiring.address
     neighbour = rtnl.NEIGH.pack(rtnl.AF_INET, index, rtnl.NUD_PERMANENT, 0, 0) + _GATEWAY_NEIGHBOUR
     return {
         "bring lo up": _LO_UP,
         "bring the interface up": link(index, up=True),
         f"give it the address {own}": _address(rtnl.RTM_NEWADDR, NEW, index, own, own.max_prefixlen),
-        f"add the route to the gateway {_GATEWAY}": _pod_route(index, 32, rtnl.RT_SCOPE_LINK, _TO_GATEWAY),
-        "add the default route": _pod_route(index, 0, rtnl.RT_SCOPE_UNIVERSE, _VIA_GATEWAY),
         f"add the neighbour {_GATEWAY}": rtnl.message(
             rtnl.RTM_NEWNEIGH, rtnl.NLM_F_CREATE | rtnl.NLM_F_REPLACE, neighbour
         ),
     }
 
+
+def main_ways(index: int) -> dict[str, bytes]:
+    """The pod's ways out, as steps: to the gateway, and by it everywhere."""
+    return {
+        f"add the route to the gateway {_GATEWAY}": _pod_route(index, 32, rtnl.RT_SCOPE_LINK, _TO_GATEWAY),
+        "add the default route": _pod_route(index, 0, rtnl.RT_SCOPE_UNIVERSE, _VIA_GATEWAY),
+    }
+
+
+def own_ways(index: int, pod: Address) -> dict[str, bytes]:
+    """The same in a table of the interface's own, for what comes from its address.
+
+    The table has the interface's index: chosen from 2**20 on (see wiring.py), where hardly anybody numbers tables, and
+    that of no other interface in the pod.
+    """
+    return {
+        f"add the rule from {pod} to table {index}": pod_rule(rtnl.RTM_NEWRULE, pod, index),
+        f"add the route to the gateway {_GATEWAY} in table {index}": _pod_route(
+            index, 32, rtnl.RT_SCOPE_LINK, _TO_GATEWAY, index
+        ),
+        f"add the default route in table {index}": _pod_route(index, 0, rtnl.RT_SCOPE_UNIVERSE, _VIA_GATEWAY, index),
+    }
+
+
+def leave_main(index: int) -> list[bytes]:
+    """RTM_DELROUTE of `main_ways`."""
+    return [_no_pod_route(index, 0, _VIA_GATEWAY), _no_pod_route(index, 32, _TO_GATEWAY)]
+
+
+def pod_rule(kind: int, pod: Address, table: int) -> bytes:
+    """RTM_NEWRULE or RTM_DELRULE: what comes from this address is led by that table; with our protocol as its mark."""
+    body = rtnl.ROUTE.pack(rtnl.AF_INET, 0, 32, 0, rtnl.RT_TABLE_UNSPEC, 0, 0, rtnl.FR_ACT_TO_TBL, 0)
+    body += rtnl.attr(rtnl.FRA_SRC, pod.packed) + rtnl.u32(rtnl.FRA_PRIORITY, RULE_PRIORITY)
+    body += rtnl.u32(rtnl.FRA_TABLE, table) + rtnl.attr(rtnl.FRA_PROTOCOL, bytes([Owner.LOCAL]))
+    return rtnl.message(kind, NEW if kind == rtnl.RTM_NEWRULE else 0, body)
+
+
+def read_pod_rule(one: rtnl.Message) -> tuple[Address, int] | None:
+    """Address and table of a rule of ours; None for anybody else's."""
+    found = rtnl.attributes(one.body, rtnl.ROUTE.size)
+    if found.get(rtnl.FRA_PROTOCOL) != bytes([Owner.LOCAL]) or len(found.get(rtnl.FRA_SRC, b"")) != 4:
+        return None
+    return ip_address(found[rtnl.FRA_SRC]), rtnl.number(found[rtnl.FRA_TABLE])
+
+
+WAY_OUT = rtnl.message(
+    rtnl.RTM_GETROUTE,
+    0,
+    rtnl.ROUTE.pack(rtnl.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + rtnl.attr(rtnl.RTA_DST, bytes([192, 0, 0, 8])),
+)
+"""Where would a packet to 192.0.0.8 go, which only a default route leads to (the dummy address of RFC 7600)?"""
 
 _VETH = rtnl.text(rtnl.IFLA_INFO_KIND, "veth")
 _ONE_QUEUE = rtnl.u32(rtnl.IFLA_NUM_TX_QUEUES, 1) + rtnl.u32(rtnl.IFLA_NUM_RX_QUEUES, 1)
@@ -313,6 +374,17 @@ _GATEWAY_NEIGHBOUR = rtnl.attr(rtnl.NDA_DST, names.POD_GATEWAY.packed) + rtnl.at
 )
 
 
-def _pod_route(index: int, length: int, scope: int, attribute: bytes) -> bytes:
-    head = rtnl.ROUTE.pack(rtnl.AF_INET, length, 0, 0, rtnl.RT_TABLE_MAIN, rtnl.RTPROT_BOOT, scope, rtnl.RTN_UNICAST, 0)
-    return rtnl.message(rtnl.RTM_NEWROUTE, NEW, head + attribute + rtnl.u32(rtnl.RTA_OIF, index))
+def _pod_route(index: int, length: int, scope: int, attribute: bytes, table: int = 0) -> bytes:
+    """Of the main table unless another is named."""
+    short = rtnl.RT_TABLE_UNSPEC if table else rtnl.RT_TABLE_MAIN
+    head = rtnl.ROUTE.pack(rtnl.AF_INET, length, 0, 0, short, rtnl.RTPROT_BOOT, scope, rtnl.RTN_UNICAST, 0)
+    body = head + attribute + rtnl.u32(rtnl.RTA_OIF, index)
+    return rtnl.message(rtnl.RTM_NEWROUTE, NEW, body + rtnl.u32(rtnl.RTA_TABLE, table) if table else body)
+
+
+def _no_pod_route(index: int, length: int, attribute: bytes) -> bytes:
+    """Of the main table."""
+    head = rtnl.ROUTE.pack(
+        rtnl.AF_INET, length, 0, 0, rtnl.RT_TABLE_MAIN, rtnl.RTPROT_BOOT, rtnl.RT_SCOPE_NOWHERE, rtnl.RTN_UNSPEC, 0
+    )
+    return rtnl.message(rtnl.RTM_DELROUTE, 0, head + attribute + rtnl.u32(rtnl.RTA_OIF, index))

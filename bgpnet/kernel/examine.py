@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 
 from bgpnet import names
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, netns, rtnl, sysctl, table
+from bgpnet.kernel import netns, rtnl, sysctl, table
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
 from bgpnet.model import ip
@@ -77,31 +77,39 @@ def _inside(netlink: Netlink, wiring: Wiring) -> Iterator[str]:
         listed = ", ".join(map(str, held)) or "none"
         yield f"{wiring.ifname} of the pod has the address {listed} instead of {own}"
     links = {one.index: one.name for one in table.links(netlink, torn=True)}
-    yield from _ways_out(netlink, links, wiring.ifname)
+    yield from _ways_out(netlink, links, wiring, link.index)
+    yield from _gateway_neighbour(netlink, links, wiring.ifname)
 
 
-def _ways_out(netlink: Netlink, links: Mapping[int, str], ifname: str) -> Iterator[str]:
-    """The gateway and the default route, which the pod's first interface of ours has."""
-    body = rtnl.ROUTE.pack(rtnl.AF_INET, 0, 0, 0, rtnl.RT_TABLE_MAIN, 0, 0, 0, 0)
-    routes = [
-        read[1]
-        for one in netlink.dump(rtnl.RTM_GETROUTE, body, torn=True)
-        if (read := encode.read_route(one, links)) is not None
-    ]
-    gateway = ip.host(names.POD_GATEWAY)
-    devs = [hop.dev for route in routes if route.dst == gateway for hop in route.hops]
-    if not devs:
-        yield f"the pod has no route to {names.POD_GATEWAY} (dev {ifname}, scope link)"
-    if not any(hop.via == names.POD_GATEWAY for route in routes if route.dst.prefixlen == 0 for hop in route.hops):
-        yield f"the pod has no default route via {names.POD_GATEWAY}"
+def _ways_out(netlink: Netlink, links: Mapping[int, str], wiring: Wiring, index: int) -> Iterator[str]:
+    """The gateway and the default route: in the main table, or in one of the interface's own with its rule."""
+    own = table.pod_routes(netlink, links, index)
+    has_rule = (wiring.address, index) in table.pod_rules(netlink)
+    if not own and not has_rule:
+        yield from _routes(table.pod_routes(netlink, links, rtnl.RT_TABLE_MAIN), wiring.ifname, "")
+        return
+    if not has_rule:
+        yield f"the pod has no rule from {wiring.address} to table {index} (ip rule)"
+    yield from _routes(own, wiring.ifname, f" in table {index}")
+
+
+def _routes(there: Sequence[Route], ifname: str, where: str) -> Iterator[str]:
+    gateway = Hop(ifname)
+    if not any(gateway in route.hops for route in there if route.dst == ip.host(names.POD_GATEWAY)):
+        yield f"the pod has no route to {names.POD_GATEWAY} (dev {ifname}, scope link){where}"
+    out = Hop(ifname, names.POD_GATEWAY)
+    if not any(out in route.hops for route in there if route.dst.prefixlen == 0):
+        yield f"the pod has no default route via {names.POD_GATEWAY}{where}"
+
+
+def _gateway_neighbour(netlink: Netlink, links: Mapping[int, str], dev: str) -> Iterator[str]:
     found = {
         (links.get(index, ""), address): mac
         for one in netlink.dump(rtnl.RTM_GETNEIGH, rtnl.NEIGH.pack(rtnl.AF_INET, 0, 0, 0, 0), torn=True)
         for index, address, mac in [_neighbour(one)]
     }
-    for dev in devs:
-        if (mac := found.get((dev, names.POD_GATEWAY))) != names.HOST_MAC:
-            yield f"the pod's neighbour {names.POD_GATEWAY} dev {dev} is {mac or 'missing'} instead of {names.HOST_MAC}"
+    if (mac := found.get((dev, names.POD_GATEWAY))) != names.HOST_MAC:
+        yield f"the pod's neighbour {names.POD_GATEWAY} dev {dev} is {mac or 'missing'} instead of {names.HOST_MAC}"
 
 
 def _neighbour(one: rtnl.Message) -> tuple[int, ip.Address, str]:

@@ -32,6 +32,8 @@ BPF_KIND, BPF_IF, BPF_RETURN = 0x28, 0x15, 0x06
 BPF_INSTRUCTION = struct.Struct("@HBBI")
 SIOCGIFHWADDR, IFREQ, IFREQ_MAC = 0x8927, struct.Struct("16s24x"), slice(18, 24)
 """netdevice(7): a link's name in; its family, in two bytes, and its MAC out."""
+SIOCGIFCONF, IFCONF, LOOPBACK = 0x8912, struct.Struct("@iP"), b"lo\0"
+"""netdevice(7): room for an ifreq per IPv4 address in; out how much of it was filled, by links' names."""
 TIMEVAL = struct.Struct("@ll")
 DEADLINE = 10.0
 """Seconds the kernel has to answer; it normally takes microseconds, and 25 ms to delete a link."""
@@ -158,6 +160,14 @@ class Netlink:
                 return None
             raise KernelRefused(f"the kernel does not tell the MAC of {link}: {problem.strerror}") from problem
         return told[IFREQ_MAC].hex(":")
+
+    def has_addresses(self) -> bool:
+        """Whether a link other than lo has an IPv4 address: one short call, where to ask for a route takes a trip."""
+        room = ctypes.create_string_buffer(2 * IFREQ.size)
+        filled, _ = IFCONF.unpack(
+            fcntl.ioctl(self._socket, SIOCGIFCONF, IFCONF.pack(len(room), ctypes.addressof(room)))
+        )
+        return bool(filled > IFREQ.size or (filled and not room.raw.startswith(LOOPBACK)))
 
     def close(self) -> None:
         """Let go of the socket."""

@@ -124,6 +124,17 @@ def interface_exists(ifname: str) -> KernelRefused:
     )
 
 
+def no_own_table(wiring: Wiring, code: int, step: str, told: str) -> KernelRefused:
+    """The pod has a way out by another interface already, and this one gets none of its own. code: the errno."""
+    begin = f"pod link {wiring.link}: the pod's namespace has a default route by another interface already, and "
+    if code in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT):
+        return KernelRefused(
+            f"{begin}this kernel keeps no second one for {wiring.ifname}: it has no policy routing "
+            "(CONFIG_IP_MULTIPLE_TABLES): run one that has, or give the pod one network"
+        )
+    return KernelRefused(f"{begin}the kernel did not {step} for {wiring.ifname}: {told}")
+
+
 def address_led_elsewhere(wiring: Wiring, dst: Network) -> KernelRefused:
     """A route to the pod's address is there, whoever's."""
     return KernelRefused(

@@ -1,7 +1,7 @@
 """rtnetlink messages as bytes, packed by hand: the hot paths (routes, pods) write thousands of them. Pure.
 
-Constants have the names of linux/rtnetlink.h, linux/if_link.h, linux/if_addr.h and linux/neighbour.h. The tests decode
-every message with pyroute2.
+Constants have the names of linux/rtnetlink.h, if_link.h, if_addr.h, neighbour.h and fib_rules.h. The tests decode every
+message with pyroute2.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 RTM_NEWNETCONF = 80
 NETCONF = 4
 """Bytes of struct netconfmsg, with its padding."""
@@ -37,13 +38,16 @@ RTEXT_FILTER_SKIP_STATS = 8
 IFA_ADDRESS, IFA_LOCAL = 1, 2
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 9, 15
 NDA_DST, NDA_LLADDR, NDA_PROTOCOL = 1, 2, 12
+FRA_SRC, FRA_PRIORITY, FRA_TABLE, FRA_PROTOCOL = 2, 6, 15, 21
+FR_ACT_TO_TBL = 1
 NUD_PERMANENT = 0x80
 NTF_SELF = 2
 NLA_F_NESTED = 0x8000
 NLMSGERR_ATTR_MSG = 1
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 IFF_UP = 1
-RT_TABLE_MAIN, RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 254, 0, 253, 255
+RT_TABLE_UNSPEC, RT_TABLE_MAIN = 0, 254
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_NOWHERE = 0, 253, 255
 RTN_UNSPEC, RTN_UNICAST, RTN_BLACKHOLE = 0, 1, 6
 RTPROT_BOOT = 3
 RTNH_F_ONLINK = 4
@@ -52,6 +56,7 @@ HEADER = struct.Struct("=IHHII")
 LINK = struct.Struct("=BxHiII")
 ADDR = struct.Struct("=BBBBI")
 ROUTE = struct.Struct("=BBBBBBBBI")
+"""A route's fixed part, and a rule's: there the source's length comes third, the action eighth."""
 NEIGH = struct.Struct("=BxxxiHBB")
 ATTR = struct.Struct("=HH")
 NEXTHOP = struct.Struct("=HBBi")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bgpnet.kernel import encode, rtnl
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import NeighbourKey, Owner, Route
-from bgpnet.model.ip import Interface, Network
+from bgpnet.model.ip import Address, Interface, Network
 from bgpnet.names import POD_LINK_PREFIX
 
 FAMILIES = (rtnl.AF_INET, rtnl.AF_INET6)
@@ -114,6 +114,21 @@ def neighbours(netlink: Netlink, names: Mapping[int, str]) -> dict[NeighbourKey,
     """Our permanent entries and their MACs."""
     found = netlink.dump(rtnl.RTM_GETNEIGH, rtnl.NEIGH.pack(rtnl.AF_UNSPEC, 0, 0, 0, 0))
     return dict(read for one in found if (read := encode.read_neighbour(one, names)) is not None)
+
+
+def pod_rules(netlink: Netlink) -> list[tuple[Address, int]]:
+    """Address and table of each rule of ours, in a pod's namespace; none where the kernel has no policy routing."""
+    body = rtnl.ROUTE.pack(rtnl.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    found = (encode.read_pod_rule(one) for one in netlink.dump(rtnl.RTM_GETRULE, body, torn=True))
+    return [one for one in found if one is not None]
+
+
+def pod_routes(netlink: Netlink, names: Mapping[int, str], table: int) -> list[Route]:
+    """Everybody's IPv4 routes of that table, in a pod's namespace."""
+    short = table if table == rtnl.RT_TABLE_MAIN else rtnl.RT_TABLE_UNSPEC
+    body = rtnl.ROUTE.pack(rtnl.AF_INET, 0, 0, 0, short, 0, 0, 0, 0) + rtnl.u32(rtnl.RTA_TABLE, table)
+    found = (encode.read_route(one, names, table) for one in netlink.dump(rtnl.RTM_GETROUTE, body, torn=True))
+    return [read[1] for read in found if read is not None]
 
 
 def _main_table(netlink: Netlink, protocol: int) -> Iterator[rtnl.Message]:

@@ -1,5 +1,7 @@
 """Pods on the network and off it: three datagrams to wire one, one to cut it off, one to delete many.
 
+A pod's second interface takes some more, as it finds the default route taken, by our first one or by a stranger.
+
 The veth is created with its peer already in the pod's namespace (a move costs 15 ms alone and 400 ms in a burst), with
 indexes chosen here, so that nothing has to be looked up in between. From its creation until its alias is set, the link
 is in the group of the half-made: a mark that the kernel takes at creation, for whoever comes after a kill -9.
@@ -11,14 +13,14 @@ import errno
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from bgpnet import names
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import encode, netns, refusals, rtnl, table
 from bgpnet.kernel.api import Begin, nothing
-from bgpnet.kernel.netlink import Netlink
+from bgpnet.kernel.netlink import Netlink, Refusal
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Wiring
 from bgpnet.model import ip
 
@@ -231,21 +233,53 @@ def _neighbour(wiring: Wiring, index: int) -> bytes:
 
 
 def _pod_side(wiring: Wiring, index: int, home: int) -> None:
-    steps = encode.pod_side(index, wiring)
+    """One datagram where the pod has no other interface; in the main table, which whoever came first keeps.
+
+    Where a default route is there, of our first interface or a stranger's, this one gets a table of its own. It is only
+    looked for where another link has an address: a trip more, which no pod's first ADD makes. EEXIST says the same of
+    what came meanwhile, or of a stranger without an address.
+    """
     netlink = netns.made_inside(wiring.netns, home, Netlink.brief)
     try:
-        outcome = netlink.send(list(steps.values()))
+        steps, ways = encode.pod_side(index, wiring), encode.main_ways(index)
+        led = netlink.has_addresses() and _leads_out(netlink)
+        told = _refused(netlink, steps if led else steps | ways)
+        if any(told[step].errno == errno.EEXIST for step in ways if step in told):
+            led = True
+            told = {step: refusal for step, refusal in told.items() if step not in ways}
+            netlink.send(encode.leave_main(index))  # one of the two may have been taken
+        for step, refusal in told.items():
+            raise KernelRefused(
+                f"pod link {wiring.link}: could not {step} in the pod's namespace ({wiring.ifname}): {refusal.told}"
+            )
+        if led:
+            _own_table(netlink, wiring, index)
     finally:
         netlink.close()
-    told = {step: refusal for step, refusal in zip(steps, outcome, strict=True) if refusal is not None}
-    to_gateway = next((refusal for step, refusal in told.items() if "route to the gateway" in step), None)
-    if to_gateway is not None and to_gateway.errno == errno.EEXIST:
-        # Only we lead there: the pod has an interface of ours, which keeps the gateway and the default route.
-        told = {step: refusal for step, refusal in told.items() if "route" not in step}
-    for step, refusal in told.items():
-        raise KernelRefused(
-            f"pod link {wiring.link}: could not {step} in the pod's namespace ({wiring.ifname}): {refusal.told}"
-        )
+
+
+def _leads_out(netlink: Netlink) -> bool:
+    """Whether there is a default route, of whichever metric, if only to refuse everything."""
+    refusal = netlink.send([encode.WAY_OUT])[0]
+    return refusal is None or refusal.errno != errno.ENETUNREACH
+
+
+def _own_table(netlink: Netlink, wiring: Wiring, index: int) -> None:
+    """What comes from the interface's address leaves by it, whatever leads in the main table, now and later.
+
+    A rule does not go with its interface: those of ours whose interface is gone, or had this address, go now.
+    """
+    there = {one.index for one in table.links(netlink, torn=True)}
+    stale = [one for one in table.pod_rules(netlink) if one[1] not in there or one[0] == wiring.address]
+    netlink.send([encode.pod_rule(rtnl.RTM_DELRULE, *one) for one in stale])
+    for step, refusal in _refused(netlink, encode.own_ways(index, wiring.address)).items():
+        raise refusals.no_own_table(wiring, refusal.errno or 0, step, refusal.told)
+
+
+def _refused(netlink: Netlink, steps: Mapping[str, bytes]) -> dict[str, Refusal]:
+    """The steps carried out; those that the kernel refused."""
+    outcome = netlink.send(list(steps.values()))
+    return {step: refusal for step, refusal in zip(steps, outcome, strict=True) if refusal is not None}
 
 
 def keep_mac(netlink: Netlink, wiring: Wiring, index: int) -> None:

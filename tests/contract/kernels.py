@@ -234,6 +234,14 @@ def ip_command(words: str) -> str:
     return done.stdout
 
 
+def ping(address: str, source: str = "") -> str:
+    """Whether the address answers, asked from that one of ours, and what is said if not."""
+    assert shutil.which("ping"), "ping is missing: apt-get install iputils-ping"
+    words = ["ping", "-c1", "-W3", *(["-I", source] if source else []), address]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
 def named_routes(conf: str) -> str:
     """`ip route` with our names of protocols: their file is bound where iproute2 looks for it."""
     script = 'mount -t tmpfs none /etc/iproute2/rt_protos.d && cp "$0" /etc/iproute2/rt_protos.d/ && exec ip route'

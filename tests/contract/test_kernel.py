@@ -345,6 +345,20 @@ def test_an_interface_that_waits_to_be_reaped_makes_place_for_another_containers
     assert machine.kernel.reap() == 0
 
 
+def test_a_pod_may_have_several_interfaces(machine: Machine) -> None:
+    pod = machine.netns()
+    wishes = [wiring(pod, number, ifname=f"net{number}") for number in (1, 2, 3)]
+    for wish in wishes:
+        machine.kernel.wire(wish)
+    assert [machine.kernel.differences(wish) for wish in wishes] == [[], [], []]
+    machine.kernel.unwire(wishes[0].link, wishes[0].alias)
+    machine.kernel.reap()
+    assert [machine.kernel.differences(wish) for wish in wishes[1:]] == [[], []]
+    machine.kernel.wire(wishes[0])
+    assert [machine.kernel.differences(wish) for wish in wishes] == [[], [], []]
+    assert machine.interfaces(pod) == {"net1", "net2", "net3"}
+
+
 def test_the_link_of_a_newer_sandbox_is_not_unwired(machine: Machine) -> None:
     wish = wiring(machine.netns(), container="newer")
     machine.kernel.wire(wish)

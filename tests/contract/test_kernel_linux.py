@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from kernels import UPLINK, LinuxMachine, eventually, ip_command, linux_machine, new_netns, wiring
+from kernels import UPLINK, LinuxMachine, eventually, ip_command, linux_machine, new_netns, ping, wiring
 
 from bgpnet.agent.apply import apply
 from bgpnet.agent.plan import Plan
@@ -98,13 +96,6 @@ def test_differences_of_sysctls_are_named(machine: LinuxMachine, name: str) -> N
     machine.kernel.wire(wish)
     machine.kernel.change([PutSysctl(f"net/ipv4/conf/{wish.link}/{name}", "0")])
     assert machine.kernel.differences(wish) == [f"sysctl net/ipv4/conf/{wish.link}/{name} is 0 instead of 1"]
-
-
-def ping(address: str) -> str:
-    """Whether the address answers, and what is said if not."""
-    assert shutil.which("ping"), "ping is missing: apt-get install iputils-ping"
-    done = subprocess.run(["ping", "-c1", "-W3", address], capture_output=True, text=True, timeout=30, check=False)
-    return "" if done.returncode == 0 else done.stdout + done.stderr
 
 
 @contextmanager
@@ -299,11 +290,16 @@ def test_the_pods_side_that_fails_takes_the_hosts_side_with_it(machine: LinuxMac
         ip_command("link set other up")
         ip_command("addr add 198.51.100.1/24 dev other")
         ip_command("route add default via 198.51.100.2")
+        ip_command(f"route add default via 198.51.100.2 table {FIRST_INDEX + 8}")
     before = machine.kernel.read()
+    wirer = Wirer(FIRST_INDEX + 7)
     with pytest.raises(
-        KernelRefused, match=r"could not add the default route in the pod's namespace \(eth0\): File exists"
+        KernelRefused,
+        match=rf"cali\w+: the pod's namespace has a default route by another interface already, and the kernel did not "
+        rf"add the default route in table {FIRST_INDEX + 8} for eth0: File exists",
     ):
-        machine.kernel.wire(wiring(pod))
+        wirer.wire(wiring(pod))
+    wirer.close()
     assert machine.kernel.read() == before
     assert machine.kernel.reap(abandoned=True) == 0
     assert machine.interfaces(pod) == {"other", "other1"}

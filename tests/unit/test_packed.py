@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink import nlmsg
+from pyroute2.netlink.rtnl.fibmsg import fibmsg
 from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from bgpnet.kernel import encode, rtnl
+from bgpnet.kernel import encode, refusals, rtnl
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
 from bgpnet.kernel.table import read_link
 from bgpnet.model import ip
@@ -31,6 +33,9 @@ KINDS: Mapping[int, type[nlmsg]] = {
     rtnl.RTM_DELROUTE: rtmsg,
     rtnl.RTM_NEWNEIGH: ndmsg,
     rtnl.RTM_DELNEIGH: ndmsg,
+    rtnl.RTM_GETROUTE: rtmsg,
+    rtnl.RTM_NEWRULE: fibmsg,
+    rtnl.RTM_DELRULE: fibmsg,
 }
 WIRING = Wiring(
     link="cali0123456789a",
@@ -206,14 +211,79 @@ def test_the_sysctls_of_a_pod_link() -> None:
 
 
 def test_the_pods_side() -> None:
-    steps = [decoded(raw) for raw in encode.pod_side(1001, WIRING).values()]
-    assert [one["header"]["type"] for one in steps] == [16, 16, 20, 24, 24, 28]
-    lo, interface, address, gateway, default, neighbour = steps
+    steps = [decoded(raw) for raw in (encode.pod_side(1001, WIRING) | encode.main_ways(1001)).values()]
+    assert [one["header"]["type"] for one in steps] == [16, 16, 20, 28, 24, 24]
+    lo, interface, address, neighbour, gateway, default = steps
     assert [(one["index"], one["flags"]) for one in (lo, interface)] == [(1, 1), (1001, 1)]
     assert (address.get("local"), address["prefixlen"]) == ("10.0.0.5", 32)
     assert (gateway.get("dst"), gateway["dst_len"], gateway["scope"]) == ("169.254.1.1", 32, 253)
     assert (default.get("dst"), default["dst_len"], default.get("gateway")) == (None, 0, "169.254.1.1")
     assert (neighbour.get("dst"), neighbour.get("lladdr")) == ("169.254.1.1", "ee:ee:ee:ee:ee:ee")
+    assert [(one["table"], one.get("oif"), one["header"]["flags"]) for one in (gateway, default)] == [
+        (254, 1001, 0x1 | 0x400 | 0x200)
+    ] * 2
+
+
+def test_the_ways_out_in_a_table_of_the_interfaces_own() -> None:
+    rule, gateway, default = [decoded(raw) for raw in encode.own_ways(1 << 20, WIRING.address).values()]
+    assert (rule["header"]["type"], rule["header"]["flags"]) == (32, 0x1 | 0x400 | 0x200)
+    assert (rule["family"], rule["src_len"], rule["dst_len"], rule["table"], rule["action"]) == (2, 32, 0, 0, 1)
+    assert (rule.get("src"), rule.get("table"), rule.get("priority")) == ("10.0.0.5", 1 << 20, 32765)
+    assert rule.get("protocol") == 144
+    assert (gateway.get("dst"), gateway["dst_len"], gateway["scope"]) == ("169.254.1.1", 32, 253)
+    assert (default.get("dst"), default["dst_len"], default.get("gateway")) == (None, 0, "169.254.1.1")
+    assert [(one["table"], one.get("table"), one.get("oif")) for one in (gateway, default)] == [
+        (0, 1 << 20, 1 << 20)
+    ] * 2
+
+
+def test_the_ways_out_of_the_main_table_are_taken_back_by_what_they_lead_over() -> None:
+    default, gateway = [decoded(raw) for raw in encode.leave_main(1001)]
+    assert [(one["header"]["type"], one["table"], one.get("oif")) for one in (default, gateway)] == [
+        (25, 254, 1001)
+    ] * 2
+    assert (default["dst_len"], default.get("gateway")) == (0, "169.254.1.1")
+    assert (gateway["dst_len"], gateway.get("dst")) == (32, "169.254.1.1")
+
+
+def test_a_way_out_is_looked_for_and_not_listed() -> None:
+    found = decoded(encode.WAY_OUT)
+    assert (found["header"]["type"], found["header"]["flags"]) == (26, 0x1)
+    assert (found["dst_len"], found.get("dst")) == (32, "192.0.0.8")
+
+
+def test_a_rule_is_read_as_it_was_put_and_a_strangers_is_not() -> None:
+    raw = encode.pod_rule(rtnl.RTM_NEWRULE, WIRING.address, 1 << 20)
+    assert encode.read_pod_rule(received(raw)) == (WIRING.address, 1 << 20)
+    mark = rtnl.attr(rtnl.FRA_PROTOCOL, b"\x90")
+    assert raw.endswith(mark)
+    assert encode.read_pod_rule(received(raw[: -len(mark)] + rtnl.attr(rtnl.FRA_PROTOCOL, b"\3"))) is None
+    every = rtnl.message(rtnl.RTM_NEWRULE, 0, bytes(rtnl.ROUTE.size) + mark)  # "from all"
+    assert encode.read_pod_rule(received(every)) is None
+    assert decoded(encode.pod_rule(rtnl.RTM_DELRULE, WIRING.address, 5))["header"]["flags"] == 0x1
+
+
+def test_a_route_is_read_of_the_table_that_is_meant() -> None:
+    links = {1001: "eth0"}
+    dst, out = ip.network("0.0.0.0/0"), Hop("eth0", ip.address("169.254.1.1"))
+    main, own = [*encode.main_ways(1001).values()][1], [*encode.own_ways(1001, WIRING.address).values()][2]
+    assert encode.read_route(received(main), links) == (3, Route(dst, (out,)))
+    assert encode.read_route(received(own), links, 1001) == (3, Route(dst, (out,)))
+    assert encode.read_route(received(main), links, 1001) is None
+    assert encode.read_route(received(own), links) is None
+    assert encode.read_route(received(own), links, 1002) is None
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.EOPNOTSUPP, "it has no policy routing (CONFIG_IP_MULTIPLE_TABLES): run one that has, or give the pod"),
+        (errno.EAFNOSUPPORT, "it has no policy routing (CONFIG_IP_MULTIPLE_TABLES): run one that has, or give the pod"),
+        (errno.EEXIST, "the kernel did not add the rule for eth0: File exists"),
+    ],
+)
+def test_a_kernel_without_policy_routing_is_called_so(code: int, said: str) -> None:
+    assert said in str(refusals.no_own_table(WIRING, code, "add the rule", "File exists"))
 
 
 def test_links_are_reaped_by_their_group() -> None:
