@@ -8,6 +8,7 @@ import fcntl
 import os
 import socket
 import struct
+from array import array
 from collections.abc import Iterator, Sequence
 
 from bgpnet.errors import KernelRefused
@@ -43,6 +44,7 @@ BUFFER = 1 << 15
 """Bytes a received datagram has at most (net/netlink/af_netlink.c netlink_dump)."""
 RECEIVE_BUFFER = 1 << 22
 DUMP_TRIES = 10
+_TWO = bytes(2 * IFREQ.size)
 _NOTHING = (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT)
 """No table of that number yet (it is made with its first route), or no such family in this kernel."""
 
@@ -163,11 +165,10 @@ class Netlink:
 
     def has_addresses(self) -> bool:
         """Whether a link other than lo has an IPv4 address: one short call, where to ask for a route takes a trip."""
-        room = ctypes.create_string_buffer(2 * IFREQ.size)
-        filled, _ = IFCONF.unpack(
-            fcntl.ioctl(self._socket, SIOCGIFCONF, IFCONF.pack(len(room), ctypes.addressof(room)))
-        )
-        return bool(filled > IFREQ.size or (filled and not room.raw.startswith(LOOPBACK)))
+        room = array("B", _TWO)  # a third of what a buffer of ctypes takes
+        told = fcntl.ioctl(self._socket, SIOCGIFCONF, IFCONF.pack(len(_TWO), room.buffer_info()[0]))
+        filled, _ = IFCONF.unpack(told)
+        return bool(filled > IFREQ.size or (filled and room[: len(LOOPBACK)].tobytes() != LOOPBACK))
 
     def close(self) -> None:
         """Let go of the socket."""
