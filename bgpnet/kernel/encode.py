@@ -340,6 +340,20 @@ def read_pod_rule(one: rtnl.Message) -> tuple[Address, int] | None:
     return ip_address(found[rtnl.FRA_SRC]), rtnl.number(found[rtnl.FRA_TABLE])
 
 
+def route_to(address: Address) -> bytes:
+    """RTM_GETROUTE: which route would lead a packet there?"""
+    body = rtnl.ROUTE.pack(rtnl.AF_INET, 32, 0, 0, 0, 0, 0, 0, rtnl.RTM_F_FIB_MATCH)
+    return rtnl.message(rtnl.RTM_GETROUTE, 0, body + rtnl.attr(rtnl.RTA_DST, address.packed))
+
+
+def leads_over(one: rtnl.Message) -> int | None:
+    """The link of a main table's route to one address, 0 for several links; None for any other route."""
+    _, length, _, _, table, _, _, _, _ = rtnl.ROUTE.unpack_from(one.body)
+    if length != 32 or table != rtnl.RT_TABLE_MAIN:
+        return None
+    return rtnl.number(rtnl.attributes(one.body, rtnl.ROUTE.size).get(rtnl.RTA_OIF, b""))
+
+
 WAY_OUT = rtnl.message(
     rtnl.RTM_GETROUTE,
     0,

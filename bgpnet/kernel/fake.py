@@ -135,6 +135,10 @@ class FakeKernel:
             old = self.links.get(wiring.link)
             if old is not None and old.alias is None:
                 raise refusals.strangers_link(wiring.link)
+            dst = ip.host(wiring.address)
+            there = self.routes.get((MAIN, dst))
+            if there is not None and there.route.hops != (Hop(wiring.link),):
+                raise refusals.address_led_elsewhere(wiring, dst)
             if old is not None:
                 self._remove(old)
             inside = self.pods.setdefault(wiring.netns, {"lo"})
@@ -143,9 +147,6 @@ class FakeKernel:
                 self._remove(dying)
             if wiring.ifname in inside:
                 raise refusals.interface_exists(wiring.ifname)
-            dst = ip.host(wiring.address)
-            if (MAIN, dst) in self.routes:
-                raise refusals.address_led_elsewhere(wiring, dst)
             begin()()
             inside.add(wiring.ifname)
             link = self._add(wiring.link, "veth", wiring.mtu)

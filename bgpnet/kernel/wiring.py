@@ -160,7 +160,18 @@ def make_place(netlink: Netlink, wiring: Wiring, index: int, home: int) -> None:
         return  # the next try has another index
     if not _may_go(found, None):
         raise refusals.strangers_link(wiring.link)
+    if _is_led_elsewhere(netlink, wiring, found.index):  # else the old link would be gone for nothing
+        raise refusals.address_led_elsewhere(wiring, ip.host(wiring.address))
     _delete(netlink, found.index)
+
+
+def _is_led_elsewhere(netlink: Netlink, wiring: Wiring, index: int) -> bool:
+    """Whether the main table has a route to the pod's address that is not the old link's."""
+    try:
+        found = netlink.query(encode.route_to(wiring.address))
+    except KernelRefused:
+        return False  # none leads there, or our block's blackhole does
+    return found is not None and encode.leads_over(found) not in (None, index)
 
 
 def _make_place_inside(netlink: Netlink, wiring: Wiring, home: int) -> None:

@@ -416,6 +416,21 @@ def test_a_strangers_link_of_that_name_is_refused(machine: Machine) -> None:
     assert machine.interfaces(wish.netns) == set()
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["wired again", "a newer sandbox with another address"])
+def test_a_strangers_route_at_the_address_leaves_the_old_link_alone(machine: Machine, again: bool) -> None:
+    old = wiring(machine.netns())
+    machine.kernel.wire(old)
+    new = old if again else replace(old, netns=machine.netns(), address=ip.address("10.0.0.77"))
+    if again:
+        machine.drop_route(ip.host(new.address))
+    machine.put_route(Route(ip.host(new.address), (via(),)), STATIC)
+    before = machine.listing()
+    with nothing_half_made(machine), pytest.raises(KernelRefused, match="leads elsewhere: find out whose it is"):
+        machine.kernel.wire(new)
+    assert machine.listing() == before
+    assert machine.interfaces(old.netns) == {"eth0"}
+
+
 def test_an_interface_that_the_pod_has_is_refused(machine: Machine) -> None:
     pod = machine.netns()
     machine.kernel.wire(wiring(pod, 1))

@@ -250,6 +250,20 @@ def test_a_newer_sandbox_that_is_refused_early_leaves_the_older_one_at_work(one:
     assert journalled(one) == {older.container, "n1-other"}
 
 
+def test_a_newer_sandbox_whose_address_leads_elsewhere_leaves_the_older_one_at_work(one: Machine) -> None:
+    older = one.add("older", container="sandbox1", pod="web-0")
+    head, _, last = older.address.rpartition(".")
+    taken = f"{head}.{int(last) + 1}"
+    one.run("ip", "route", "add", f"{taken}/32", "via", "192.0.2.77", "dev", "eth1", "proto", "static")
+    one.netns("newer")
+    with one.ping(older, one.address) as pings:
+        assert_refused(one.cni("ADD", "sandbox2", "newer", pod="web-0"), 102, taken)
+        one.add("other")
+    assert (pings.sent > MORE, pings.lost) == (True, 0)
+    assert one.cali().count(older.link) == 1
+    assert journalled(one) == {older.container, "n1-other"}
+
+
 # what is refused
 
 
