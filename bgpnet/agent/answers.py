@@ -9,6 +9,9 @@ from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World, replace
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import CniError, one_line
 
+GIVEN_UP = "the ADD is given up: its plugin has hung up (killed after the runtime's timeout, say)"
+"""Why a pod that nobody waits for is not wired: its DEL may be over, or never come."""
+
 
 def answer(number: int, version: str, pod: Pod) -> Answer:
     """The result of an ADD."""

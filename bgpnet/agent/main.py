@@ -181,7 +181,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
     kernel.reap(abandoned=True)
     server = Server(Path(settings.agent_socket), loop.emit, precedence)
     server.listen()
-    workers = Workers(kernel, journal, repo, loop.emit, server.netns, settings.workers)
+    workers = Workers(kernel, journal, repo, loop.emit, server.netns, settings.workers, server.awaited)
     speaker = Speaker(settings.speaker_socket, loop.emit, pause=precedence.giving_way)
     guard = Guard(LinuxFirewall(), loop.emit)
     speech = Speech(speaker, run_dir / "exabgp.conf", Path(settings.speaker_socket))

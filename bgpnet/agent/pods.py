@@ -16,7 +16,7 @@ from functools import partial
 from time import monotonic, time
 
 from bgpnet import cnispec, ipam, names
-from bgpnet.agent import facts, sight
+from bgpnet.agent import answers, facts, sight
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
     CheckPod,
@@ -59,6 +59,8 @@ from bgpnet.threads import loudly, start
 Emit = Callable[[Event], None]
 Netns = Callable[[int], int | None]
 """The open descriptor of the pod's namespace that came with a request, by the request's number."""
+Awaited = Callable[[int], bool]
+"""Whether somebody still waits for the answer to a request, by its number."""
 
 GATHER = 0.1
 """Seconds that marked links are left to gather: while the kernel deletes some, for 20 ms, nobody can make another."""
@@ -130,6 +132,7 @@ class Hands:
         clock: Callable[[], float] = time,
         sight: Callable[[str], Sighted] = sight.netns,
         shows: Callable[[str, int], bool] = sight.shows,
+        awaited: Awaited = lambda number: True,
     ) -> None:
         self._kernel = kernel
         self._journal = journal
@@ -138,12 +141,19 @@ class Hands:
         self._clock = clock
         self._sight = sight
         self._shows = shows
+        self._awaited = awaited
         self._repo = repo
         self.wired_at = 0.0  # when a pod was last begun to be wired, by the monotonic clock
         self._claimer = Claimer(repo, journal, emit)
 
     def wire(self, work: WirePod) -> None:
-        """Wire the pod, with its allocation in the journal before its link is whole; what failed is taken back."""
+        """Wire the pod, with its allocation in the journal before its link is whole; what failed is taken back.
+
+        One that nobody waits for any more would keep its address for ever: its DEL may be over.
+        """
+        if not self._awaited(work.number):
+            self._refuse(work, answers.GIVEN_UP, cnispec.TRY_AGAIN)
+            return
         self.wired_at = monotonic()
         pod = work.pod
         netns = self._netns(work.number)
@@ -156,10 +166,12 @@ class Hands:
             coming.settle()
             if not work.again:
                 self._take_back(pod)
-            code = CODES.get(type(problem), cnispec.WIRING_REFUSED)
-            self._emit(PodRefused(work.number, pod.attachment, work.version, str(problem), work.again, work.uid, code))
+            self._refuse(work, str(problem), CODES.get(type(problem), cnispec.WIRING_REFUSED))
             return
         self._emit(PodWired(work.number, pod.attachment, work.version, coming.visible))
+
+    def _refuse(self, work: WirePod, reason: str, code: int) -> None:
+        self._emit(PodRefused(work.number, work.pod.attachment, work.version, reason, work.again, work.uid, code))
 
     def _take_back(self, pod: Pod) -> None:
         """The pod never came; see `Journal.owe`."""
@@ -256,8 +268,17 @@ class Hands:
 class Workers:
     """The hands of the loop, in threads. `submit` returns at once."""
 
-    def __init__(self, kernel: Kernel, journal: Journal, repo: Repo, emit: Emit, netns: Netns, threads: int) -> None:
-        self._hands = Hands(kernel, journal, repo, emit, netns)
+    def __init__(
+        self,
+        kernel: Kernel,
+        journal: Journal,
+        repo: Repo,
+        emit: Emit,
+        netns: Netns,
+        threads: int,
+        awaited: Awaited = lambda number: True,
+    ) -> None:
+        self._hands = Hands(kernel, journal, repo, emit, netns, awaited=awaited)
         self._pods: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._claims = ThreadPoolExecutor(1, thread_name_prefix="claim")
         self._marked: queue.SimpleQueue[Attachment | None] = queue.SimpleQueue()

@@ -21,10 +21,11 @@ from time import monotonic
 from typing import Protocol
 
 from bgpnet import cnispec, wire
+from bgpnet.agent import answers
 from bgpnet.agent.events import Asked, CniAsked, Event
 from bgpnet.agent.precedence import Precedence
 from bgpnet.cnispec import BAD_ENVIRONMENT, TRY_AGAIN
-from bgpnet.errors import CniError, UsageError
+from bgpnet.errors import CniError, UsageError, one_line
 from bgpnet.threads import start
 
 log = logging.getLogger("bgpnet.agent")
@@ -45,6 +46,10 @@ class Reply(Protocol):
     """Where an answer goes."""
 
     netns: int | None
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether nobody will take the answer."""
 
     def send(self, status: int, body: bytes) -> None:
         """Give the answer; whether anybody still listens does not matter."""
@@ -68,6 +73,13 @@ class Connection:
     def fileno(self) -> int:
         """For the poll."""
         return self._client.fileno()
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the client has closed; one that has only said its last word waits for its answer."""
+        poll = select.poll()
+        poll.register(self._client, 0)
+        return bool(poll.poll(0))
 
     def read(self) -> tuple[wire.Kind, bytes] | None:
         """The request as far as it is there: None while it is not whole. Raises BadFrame or OSError."""
@@ -141,6 +153,7 @@ class Tombstone:
         self._path = path
         self._answered = answered
         self.netns: int | None = None
+        self.hung_up = False
 
     def send(self, status: int, body: bytes) -> None:
         """Remove the file, or have it looked at again; one that cannot be removed is left to the next agent."""
@@ -190,6 +203,12 @@ class Server:
         with self._lock:
             reply = self._replies.get(number)
         return reply.netns if reply else None
+
+    def awaited(self, number: int) -> bool:
+        """Whether somebody still waits for the answer to a request."""
+        with self._lock:
+            reply = self._replies.get(number)
+        return reply is not None and not reply.hung_up
 
     def answer(self, number: int, status: int, body: bytes) -> None:
         """Give the answer to a request, once."""
@@ -250,6 +269,10 @@ class Server:
         except wire.BadFrame as problem:
             refusal = CniError(BAD_ENVIRONMENT, f"the request cannot be read: {problem}")
             connection.send(1, cnispec.error(cnispec.USUAL, refusal))
+            return
+        if call.env.get("CNI_COMMAND") == "ADD" and connection.hung_up:  # while we were stopped, say; a DEL counts
+            log.warning("container %s: %s", one_line(call.env.get("CNI_CONTAINERID", "")), answers.GIVEN_UP)
+            connection.close()
             return
         self._emit(CniAsked(self._register(connection), call))
 

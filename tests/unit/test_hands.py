@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bgpnet import ipam
+from bgpnet import cnispec, ipam
+from bgpnet.agent import answers
 from bgpnet.agent.events import Event, PodRefused, PodWired, WirePod
 from bgpnet.agent.journal import Journal
 from bgpnet.agent.pods import Hands
@@ -55,14 +56,23 @@ def opened(folder: Path) -> Journal:
     return journal
 
 
-def hands(journal: Journal, kernel: FakeKernel, told: list[Event], *, shown: bool = True, pause: float = 0.0) -> Hands:
+def hands(
+    journal: Journal,
+    kernel: FakeKernel,
+    told: list[Event],
+    *,
+    shown: bool = True,
+    pause: float = 0.0,
+    awaited: bool = True,
+) -> Hands:
     shows = threading.Event()
 
     def look(path: str, netns: int) -> bool:
         shows.wait(pause)
         return shown and (path, netns) == (POD.netns, NETNS)
 
-    return Hands(kernel, journal, Repo(MemoryStore()), told.append, lambda number: NETNS, shows=look)
+    repo = Repo(MemoryStore())
+    return Hands(kernel, journal, repo, told.append, lambda number: NETNS, shows=look, awaited=lambda number: awaited)
 
 
 def in_journal(folder: Path, journal: Journal) -> list[tuple[str, bool]]:
@@ -88,3 +98,13 @@ def test_whether_the_pods_path_leads_to_its_namespace_is_journalled_and_told(tmp
     hands(journal, FakeKernel(), told, shown=shown).wire(WirePod(1, replace(POD, visible=not shown), "1.0.0"))
     assert told == [PodWired(1, POD.attachment, "1.0.0", shown)]
     assert in_journal(tmp_path, journal) == [("c1", shown)]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["new", "again"])
+def test_a_pod_that_nobody_waits_for_is_neither_journalled_nor_wired(tmp_path: Path, again: bool) -> None:
+    told, journal, kernel = list[Event](), opened(tmp_path), FakeKernel()
+    hands(journal, kernel, told, awaited=False).wire(WirePod(1, POD, "1.0.0", again, "uid1"))
+    refused = PodRefused(1, POD.attachment, "1.0.0", answers.GIVEN_UP, again, "uid1", cnispec.TRY_AGAIN)
+    assert told == [refused]
+    assert in_journal(tmp_path, journal) == []
+    assert kernel.read().pods == FakeKernel().read().pods

@@ -1,0 +1,101 @@
+"""The agent's socket in life: plugins that are killed while they ask."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from agents import Cluster, Machine, cluster, eventually
+
+from bgpnet import wire
+from bgpnet.agent import journal
+from bgpnet.agent.answers import GIVEN_UP
+
+pytestmark = pytest.mark.root
+
+
+@contextmanager
+def running(folder: Path, **more: object) -> Iterator[Machine]:
+    """One node with an agent, and no speaker."""
+    with cluster(folder, 1, f"agsock{os.getpid()}", **more) as made:  # type: ignore[arg-type]  # as cluster's
+        made[0].agent.start()
+        made[0].ready()
+        yield made[0]
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[Machine]:
+    """One node with an agent; addresses rest to the end."""
+    with running(tmp_path, rest=600) as made:
+        yield made
+
+
+def journalled(machine: Machine) -> set[str]:
+    """The containers that the journal knows."""
+    contents = journal.decode((machine.state / "journal").read_bytes())
+    assert contents is not None
+    return {attachment.container for attachment in contents.pods}
+
+
+@contextmanager
+def unwritten(cluster: Cluster) -> Iterator[None]:
+    """Nobody else can write to the datastore meanwhile."""
+    with closing(sqlite3.connect(cluster.folder / "store" / "store.db", isolation_level=None)) as db:
+        db.execute("PRAGMA busy_timeout = 30000")
+        db.execute("BEGIN IMMEDIATE")
+        yield
+        db.execute("ROLLBACK")
+
+
+def asking(one: Machine, name: str) -> socket.socket:
+    """A client that has asked for a pod, as the plugin does, and can hang up as one that a runtime kills."""
+    one.netns(name)
+    env = {
+        "CNI_COMMAND": "ADD",
+        "CNI_CONTAINERID": f"c-{name}",
+        "CNI_NETNS": f"/run/netns/{name}",
+        "CNI_IFNAME": "eth0",
+        "CNI_ARGS": f"K8S_POD_NAMESPACE=test;K8S_POD_NAME={name}",
+    }
+    call = wire.CniCall(env, b'{"cniVersion": "1.0.0", "name": "bgpnet", "type": "bgpnet"}')
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    client.connect(str(one.root / "run/bgpnet/agent.sock"))
+    with (one.root / "run/netns" / name).open() as netns:
+        socket.send_fds(client, [wire.request(wire.Kind.CNI, wire.pack_cni(call))], [netns.fileno()])
+    return client
+
+
+def test_an_add_whose_plugin_was_killed_before_it_was_heard_is_not_carried_out(one: Machine) -> None:
+    pod = one.add("p")
+    os.kill(one.agent.pid, signal.SIGSTOP)
+    asking(one, "late").close()
+    one.run("ip", "netns", "del", "late")
+    os.kill(one.agent.pid, signal.SIGCONT)
+    eventually(lambda: f"container c-late: {GIVEN_UP}" in one.log(), one.log)
+    one.delete(one.add("next"))
+    assert journalled(one) == {pod.container}
+    eventually(lambda: one.cali() == [pod.link], lambda: one.cali())
+    eventually(lambda: one.cluster.live() == {pod.address: pod.container}, lambda: one.cluster.live())
+
+
+def test_an_add_whose_plugin_was_killed_while_it_waited_gives_its_address_back(tmp_path: Path) -> None:
+    with running(tmp_path, pool="10.9.0.0/28", size=30) as one:
+        made, pods = one.cluster, [one.add("first")]
+        with unwritten(made):
+            while any(row["free"] for row in one.status()["blocks"]):
+                pods.append(one.add(f"p{len(pods)}"))
+            client = asking(one, "late")
+            assert one.cni("STATUS", "", "", cniVersion="1.1.0").code == 0  # it was heard before
+            client.close()
+        eventually(lambda: f"container c-late interface eth0: {GIVEN_UP}" in one.log(), one.log)
+        live = {pod.address: pod.container for pod in pods}
+        assert journalled(one) == set(live.values())
+        eventually(lambda: made.live() == live, lambda: made.live())
+        assert len(one.cali()) == len(pods)
+        one.soon_added("next")
