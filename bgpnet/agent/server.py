@@ -34,7 +34,7 @@ READ_DEADLINE = 5.0
 """Seconds a client has to say its request, and to take its answer."""
 BACKLOG = 512
 TOMBSTONES = 2.0
-"""Seconds between two looks for DELs that were made without an agent."""
+"""Seconds between two looks for DELs that were made without an agent, and at the socket's file."""
 
 DESCRIPTORS = socket.CMSG_SPACE(4 * 4)
 """Room for the one descriptor of a request, and for a few that a stranger may send with it: they are closed."""
@@ -169,34 +169,39 @@ class Tombstone:
 class Server:
     """The socket and who waits for an answer on it."""
 
-    def __init__(self, path: Path, emit: Emit, precedence: Precedence | None = None) -> None:
+    def __init__(self, path: Path, emit: Emit, precedence: Precedence | None = None, look: float = TOMBSTONES) -> None:
         self._path = path
+        self._look = look
         self._precedence = precedence or Precedence()
         self._emit = emit
         self._numbers = itertools.count(1)
         self._replies: dict[int, Reply] = {}
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
+        self._stands: tuple[int, int] | None = None
+        self._missing = ""
         self._burying: set[Path] = set()
         self._pause = threading.Event()
 
     def listen(self) -> None:
-        """Take the socket's place; raises UsageError when a living agent has it."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if _answers(self._path):
-            raise UsageError(f"another agent answers on {self._path}; stop it first, or choose another --run-dir")
-        self._path.unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        before = os.umask(0o177)
-        try:
-            listener.bind(str(self._path))
-        finally:
-            os.umask(before)
-        listener.listen(BACKLOG)
-        self._listener = listener
+        """Take the socket's place; raises UsageError when a living agent has it, or it cannot be had."""
+        self._listener = listener = self._bind()
         self._bury_all()  # before anybody may ask for the same container anew
         start("server", self._serve, listener)
         start("tombstones", self._tombstones)
+
+    def _bind(self) -> socket.socket:
+        try:
+            if _answers(self._path):
+                raise UsageError(f"another agent answers on {self._path}; stop it first, or choose another --run-dir")
+            listener = _bound(self._path)
+        except OSError as problem:
+            raise UsageError(
+                f"the agent's socket {self._path} cannot be made: {problem.filename or self._path}: "
+                f"{problem.strerror or problem}; see to that, or choose another --run-dir"
+            ) from problem
+        self._stands = _inode(self._path)
+        return listener
 
     def netns(self, number: int) -> int | None:
         """The descriptor that came with a request."""
@@ -229,6 +234,7 @@ class Server:
                 elif (accepted := self._accept(listener)) is not None:
                     connection, arm = accepted, poll.register
                 else:
+                    listener = self._moved(poll, listener)
                     continue
                 if not self._read(connection):
                     reading[connection.fileno()] = connection
@@ -240,9 +246,19 @@ class Server:
         try:
             return Connection(listener.accept()[0], self._precedence)
         except OSError as problem:  # descriptors ran out, say; who waits in the backlog is served later
-            log.warning("a client could not be accepted: %s", problem.strerror)
-            self._pause.wait(1.0)
+            if listener is self._listener:
+                log.warning("a client could not be accepted: %s", problem.strerror)
+                self._pause.wait(1.0)
             return None
+
+    def _moved(self, poll: select.epoll, listener: socket.socket) -> socket.socket:
+        """The listener from now on: another one where the socket's file was gone, once nobody waits at this one."""
+        fresh = self._listener or listener
+        if fresh is not listener:
+            poll.unregister(listener)
+            listener.close()
+            poll.register(fresh, select.EPOLLIN)
+        return fresh
 
     def _read(self, connection: Connection) -> bool:
         """Take what the client says; whether that is all that it will say."""
@@ -284,8 +300,29 @@ class Server:
 
     def _tombstones(self) -> None:
         while True:
-            self._pause.wait(TOMBSTONES)
+            self._pause.wait(self._look)
+            self._stay()
             self._bury_all()
+
+    def _stay(self) -> None:
+        """Listen anew where the socket's file is gone, or is another's by now: plugins know the agent by it alone.
+
+        Another agent that answers there keeps it: what this one does for its pods does not end with its socket.
+        """
+        if self._listener is None or _inode(self._path) == self._stands:
+            return
+        try:
+            fresh = self._bind()
+        except UsageError as problem:
+            if str(problem) != self._missing:
+                self._missing = str(problem)
+                log.error("no plugin reaches this agent, whose socket was removed: %s", problem)
+            return
+        self._missing = ""
+        log.warning("%s was removed: it is made anew; leave it to the agent", self._path)
+        self._bury_all()  # as at the start
+        before, self._listener = self._listener, fresh
+        before.shutdown(socket.SHUT_RDWR)  # who waits there is accepted, and then nobody is: see `_moved`
 
     def _bury_all(self) -> None:
         for path in sorted((self._path.parent / "tombstones").glob("[!.]*")):  # a leading dot: still being written
@@ -318,6 +355,30 @@ def _note(path: Path) -> bytes:
 def _later(body: bytes) -> bool:
     """Whether a CNI error object says to try again later."""
     return bool(json.loads(body).get("code") == TRY_AGAIN)
+
+
+def _bound(path: Path) -> socket.socket:
+    """A listener at that path, and for its owner only; raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        os.fchmod(listener.fileno(), 0o600)  # the file that bind(2) makes is no more open than that
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    """Which file it is; nobody else gets that number while a socket is bound to it. None where there is none."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _answers(path: Path) -> bool:

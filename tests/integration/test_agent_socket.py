@@ -1,4 +1,4 @@
-"""The agent's socket in life: plugins that are killed while they ask."""
+"""The agent's socket in life: plugins that are killed while they ask, and a socket that is removed."""
 
 from __future__ import annotations
 
@@ -99,3 +99,27 @@ def test_an_add_whose_plugin_was_killed_while_it_waited_gives_its_address_back(t
         eventually(lambda: made.live() == live, lambda: made.live())
         assert len(one.cali()) == len(pods)
         one.soon_added("next")
+
+
+@pytest.mark.parametrize("what", ["agent.sock", ""])
+def test_a_socket_that_is_removed_under_the_agent_is_made_anew(one: Machine, what: str) -> None:
+    pod = one.add("p")
+    one.run("rm", "-r", f"/run/bgpnet/{what}")
+    answer = one.cni("DEL", pod.container, pod.name, pod=pod.name)
+    assert answer.code == 0, answer.raw  # by a note, unless the socket is back by now
+    one.ready()
+    one.soon_added("next")
+    assert "/run/bgpnet/agent.sock was removed: it is made anew" in one.log()
+    assert one.run("stat", "-c", "%A %U", "/run/bgpnet", "/run/bgpnet/agent.sock").split("\n")[1] == "srw------- root"
+    eventually(lambda: journalled(one) == {f"{one.name}-next"}, lambda: journalled(one))
+
+
+def test_a_run_dir_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None:
+    with cluster(tmp_path, 1, f"agrun{os.getpid()}") as made:
+        one = made[0]
+        one.run("sh", "-c", "mkdir -p /run/bgpnet && mount -t tmpfs -o ro,mode=700 none /run/bgpnet")
+        one.agent.start()
+        assert one.agent.wait() == 1
+        said = "the agent's socket /run/bgpnet/agent.sock cannot be made: /run/bgpnet/agent.sock: Read-only file system"
+        assert said in one.log()
+        assert "Traceback" not in one.log()
