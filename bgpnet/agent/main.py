@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -35,6 +36,8 @@ SWITCH = 0.0002
 """Seconds after which a busy thread lets another run: Python's 5 ms would be several ADDs. See precedence.py."""
 COLLECT = (20_000, 20, 50)
 """When Python looks for garbage that refers to itself. Ours seldom does, and each look goes through the whole World."""
+DESCRIPTORS = 1 << 16
+"""How many the agent may have open, where it is allowed them: a request has two, and systemd's default is 1024."""
 
 
 def _flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -115,9 +118,18 @@ def run(settings: config.Settings) -> str:
     """Until SIGTERM or SIGINT; returns why the agent itself stopped, or nothing. Raises BgpnetError at the start."""
     from bgpnet.agent import identity
 
+    _take_descriptors()
     uuid = identity.machine(Path(settings.state_dir))
     with identity.alone(Path(settings.state_dir)):
         return _run(settings, uuid)
+
+
+def _take_descriptors() -> None:
+    """The default is low for programs that call select(2), of which this is none."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _run(settings: config.Settings, uuid: str) -> str:

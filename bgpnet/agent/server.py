@@ -12,6 +12,7 @@ import itertools
 import json
 import logging
 import os
+import resource
 import select
 import socket
 import threading
@@ -33,6 +34,8 @@ log = logging.getLogger("bgpnet.agent")
 READ_DEADLINE = 5.0
 """Seconds a client has to say its request, and to take its answer."""
 BACKLOG = 512
+READING = 256
+"""How many may be in the middle of their request, with two descriptors each; others wait in the backlog."""
 TOMBSTONES = 2.0
 """Seconds between two looks for DELs that were made without an agent, and at the socket's file."""
 
@@ -58,6 +61,8 @@ class Reply(Protocol):
 class Connection:
     """An accepted client; `netns` is the descriptor that came with its request, `deadline` when that must be whole.
 
+    starved: whether one came that could not be taken, because this process has no more of them.
+
     It goes first from now on, until it is answered, or told to take its time.
     """
 
@@ -66,6 +71,7 @@ class Connection:
         precedence.came()
         client.setblocking(False)
         self.netns: int | None = None
+        self.starved = False
         self.deadline = monotonic() + READ_DEADLINE
         self._client = client
         self._data = bytearray()
@@ -85,8 +91,11 @@ class Connection:
         """The request as far as it is there: None while it is not whole. Raises BadFrame or OSError."""
         with contextlib.suppress(BlockingIOError):
             while (missing := self._missing()) > 0:
-                more, ancillary, _, _ = self._client.recvmsg(max(missing, 65536), DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+                room = max(missing, 65536)
+                more, ancillary, flags, _ = self._client.recvmsg(room, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
                 self._take_descriptor(ancillary)
+                if flags & socket.MSG_CTRUNC and self.netns is None:
+                    self.starved = True
                 if not more:
                     raise wire.BadFrame("a request that ends early")
                 self._data += more
@@ -227,14 +236,18 @@ class Server:
         poll = select.epoll()
         poll.register(listener, select.EPOLLIN)
         reading: dict[int, Connection] = {}
+        full = False
         while True:
+            if (len(reading) >= READING) is not full:
+                full = not full
+                poll.modify(listener, 0 if full else select.EPOLLIN)
             for descriptor, _ in poll.poll(READ_DEADLINE / 10 if reading else None):
                 if descriptor != listener.fileno():
                     connection, arm = reading.pop(descriptor), poll.modify
                 elif (accepted := self._accept(listener)) is not None:
                     connection, arm = accepted, poll.register
                 else:
-                    listener = self._moved(poll, listener)
+                    listener, full = self._moved(poll, listener), False
                     continue
                 if not self._read(connection):
                     reading[connection.fileno()] = connection
@@ -286,7 +299,11 @@ class Server:
             refusal = CniError(BAD_ENVIRONMENT, f"the request cannot be read: {problem}")
             connection.send(1, cnispec.error(cnispec.USUAL, refusal))
             return
-        if call.env.get("CNI_COMMAND") == "ADD" and connection.hung_up:  # while we were stopped, say; a DEL counts
+        command = call.env.get("CNI_COMMAND")
+        if connection.starved and command != "DEL":
+            connection.send(1, cnispec.error(cnispec.version_of(call.stdin), CniError(TRY_AGAIN, _starved())))
+            return
+        if command == "ADD" and connection.hung_up:  # while we were stopped, say; a DEL counts
             log.warning("container %s: %s", one_line(call.env.get("CNI_CONTAINERID", "")), answers.GIVEN_UP)
             connection.close()
             return
@@ -352,6 +369,13 @@ def _note(path: Path) -> bytes:
         os.close(descriptor)
 
 
+def _starved() -> str:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    said = f"the agent is out of descriptors (it may have {most}): raise that limit (LimitNOFILE= of its service)"
+    log.warning("a network namespace could not be taken: %s", said)
+    return said
+
+
 def _later(body: bytes) -> bool:
     """Whether a CNI error object says to try again later."""
     return bool(json.loads(body).get("code") == TRY_AGAIN)
@@ -386,6 +410,8 @@ def _answers(path: Path) -> bool:
         probe.settimeout(1.0)
         try:
             probe.connect(str(path))
+        except BlockingIOError:  # its backlog is full
+            return True
         except OSError:
             return False
     return True

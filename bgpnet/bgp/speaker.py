@@ -131,12 +131,14 @@ class Speaker:
             self._emit(Away(reason))
 
     def _connect(self) -> socket.socket | None:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(self._answer)
+        connection = None
         try:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(self._answer)
             connection.connect(self._path)
         except OSError as problem:
-            connection.close()
+            if connection is not None:
+                connection.close()
             with self._changed:
                 self._away = (
                     f"nobody answers on {self._path} ({problem.strerror or problem}); is `bgpnet speaker` running?"

@@ -179,6 +179,8 @@ def _legacy_tables(*, needed: bool) -> legacy.Tables:
         there = Path("/proc/thread-self/net/ip_tables_names").read_text()
     except FileNotFoundError:
         there = ""
+    except OSError as problem:
+        raise KernelRefused(f"{problem.filename} cannot be read: {problem.strerror}; see to that") from problem
     if not there.strip() and not needed:
         return {}
     if not there.strip():
@@ -211,7 +213,7 @@ def _program(name: str, package: str) -> str:
 
 
 def _run(program: str, *words: str, stdin: str = "", package: str) -> subprocess.CompletedProcess[str]:
-    """Raises KernelRefused when it is missing, or takes too long."""
+    """Raises KernelRefused when it is missing, cannot be started, or takes too long."""
     argv = [_program(program, package), *words]
     try:
         return subprocess.run(argv, input=stdin, capture_output=True, text=True, timeout=DEADLINE, check=False)
@@ -219,6 +221,10 @@ def _run(program: str, *words: str, stdin: str = "", package: str) -> subprocess
         raise KernelRefused(
             f"{program} {' '.join(words)} took longer than {DEADLINE:g} s: see who else writes rules (ps aux)"
         ) from None
+    except OSError as problem:  # no descriptors, processes or memory are left
+        raise KernelRefused(
+            f"{program} {' '.join(words)} cannot be started: {problem.strerror}; see to that"
+        ) from problem
 
 
 def _refusal(program: str, what: str, done: subprocess.CompletedProcess[str]) -> KernelRefused:

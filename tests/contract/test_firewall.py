@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from descriptors import no_descriptors
 from firewall_suite import VALUES, FirewallContract, LinuxWall, command, rules
 from kernels import eventually, ip_command, linux_machine, new_netns
 
@@ -275,6 +276,15 @@ def test_what_the_kernel_refuses_is_a_sentence(nft: LinuxWall) -> None:
     with pytest.raises(KernelRefused, match="packet rules: nft refuses"):
         nft.firewall.put(VALUES["one pool"].__class__(nodes=wish.nodes, tunnels=frozenset({"a" * 40})), wish)
     assert nft.firewall.read().rules == wish
+
+
+@pytest.mark.root
+def test_a_program_that_cannot_be_started_is_a_refusal(nft: LinuxWall) -> None:
+    known = LinuxFirewall()
+    known.read()
+    for firewall in (known, LinuxFirewall()):
+        with no_descriptors(), pytest.raises(KernelRefused, match=": Too many open files; see to that"):
+            firewall.read()
 
 
 @pytest.mark.root

@@ -1,13 +1,15 @@
-"""The agent's socket in life: plugins that are killed while they ask, and a socket that is removed."""
+"""The agent's socket in life: plugins that are killed while they ask, a socket that is removed, too many clients."""
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import socket
 import sqlite3
+import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,19 @@ def test_a_run_dir_that_cannot_be_used_is_a_sentence(tmp_path: Path) -> None:
         said = "the agent's socket /run/bgpnet/agent.sock cannot be made: /run/bgpnet/agent.sock: Read-only file system"
         assert said in one.log()
         assert "Traceback" not in one.log()
+
+
+def test_half_open_clients_neither_end_the_agent_nor_keep_plugins_away(tmp_path: Path) -> None:
+    with cluster(tmp_path, 1, f"agfds{os.getpid()}") as made, ExitStack() as stack:
+        one = made[0]
+        one.agent = one.process("agent", "prlimit", "--nofile=100:600", sys.executable, "-m", "bgpnet", "agent")
+        one.agent.start()
+        one.ready()
+        assert resource.prlimit(one.agent.pid, resource.RLIMIT_NOFILE) == (600, 600)
+        for _ in range(700):
+            client = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            client.connect(str(one.root / "run/bgpnet/agent.sock"))
+            client.sendall(b"B")
+        one.delete(one.add("p"))
+        assert one.agent.running
+        assert "Too many open files" not in one.log()
