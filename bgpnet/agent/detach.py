@@ -8,10 +8,14 @@ from __future__ import annotations
 from bgpnet import cnispec, names
 from bgpnet.agent import answers, attach
 from bgpnet.agent.claims import Step
-from bgpnet.agent.events import Answer, PodUnwired, Reap, Reaped, UnwireFailed, UnwirePod
+from bgpnet.agent.events import Answer, CniAsked, PodUnwired, Reap, Reaped, UnwireFailed, UnwirePod, Warn
 from bgpnet.agent.world import Phase, Pod, World, replace
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import CniError
+from bgpnet.model import instant
+
+COARSE = 0.1
+"""Seconds by which a file's time may be behind the clock."""
 
 
 def delete(world: World, number: int, request: CniRequest) -> Step:
@@ -38,6 +42,19 @@ def delete(world: World, number: int, request: CniRequest) -> Step:
         pod = replace(pod, phase=Phase.LEAVING)
         world = attach.with_pod(world, pod)
     return world, [*effects, UnwirePod(number, pod, request.version)]
+
+
+def outdated(world: World, event: CniAsked) -> Step | None:
+    """A DEL's note that is older than its pod: it could not be removed, and the runtime has used the id again."""
+    env = event.call.env
+    attachment = Attachment(env.get("CNI_CONTAINERID", ""), env.get("CNI_IFNAME", ""))
+    pod = world.pods.get(attachment)
+    if event.noted is None or pod is None or not instant.readable(pod.since):
+        return None
+    if event.noted + COARSE >= instant.seconds(pod.since):
+        return None
+    said = f"{attachment.container}:{attachment.ifname} in tombstones/ is the note of a DEL from before {pod.since}"
+    return world, [Warn(f"{said}, when its pod came: it is not carried out"), Answer(event.number, 0, b"")]
 
 
 def unwired(world: World, event: PodUnwired) -> Step:

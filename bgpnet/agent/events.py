@@ -80,10 +80,11 @@ class StoreAway:
 
 @dataclass(frozen=True, slots=True)
 class CniAsked:
-    """The plugin was executed; `number` is the way to the answer, 0 for a DEL made good later."""
+    """The plugin was executed; `number` is the way to the answer. noted: when a DEL's note was written (see detach)."""
 
     number: int
     call: CniCall
+    noted: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,8 +380,7 @@ class JournalBlocks:
 
 @dataclass(frozen=True, slots=True)
 class JournalReserved:
-    """Make it durable which addresses are kept back (CIDRs), and how long released ones rest, for a start without the
-    datastore."""
+    """Make durable, for a start without the datastore: which addresses are reserved, how long released ones rest."""
 
     cidrs: tuple[str, ...]
     cooldown: int | None = None

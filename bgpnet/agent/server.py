@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import itertools
 import json
 import logging
@@ -18,7 +19,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Protocol
 
 from bgpnet import cnispec, wire
@@ -38,6 +39,8 @@ READING = 256
 """How many may be in the middle of their request, with two descriptors each; others wait in the backlog."""
 TOMBSTONES = 2.0
 """Seconds between two looks for DELs that were made without an agent, and at the socket's file."""
+UNFINISHED = 3600.0
+"""Seconds after which a note that is still being written is that of a plugin which was killed."""
 
 DESCRIPTORS = socket.CMSG_SPACE(4 * 4)
 """Room for the one descriptor of a request, and for a few that a stranger may send with it: they are closed."""
@@ -342,31 +345,48 @@ class Server:
         before.shutdown(socket.SHUT_RDWR)  # who waits there is accepted, and then nobody is: see `_moved`
 
     def _bury_all(self) -> None:
-        for path in sorted((self._path.parent / "tombstones").glob("[!.]*")):  # a leading dot: still being written
-            if path not in self._burying:
+        try:
+            found = sorted((self._path.parent / "tombstones").iterdir())
+        except OSError:  # nobody needed it yet; or no descriptor is left for now
+            return
+        for path in found:
+            if path.name.startswith("."):
+                _sweep(path)
+            elif path not in self._burying:
                 self._bury(path)
 
     def _bury(self, path: Path) -> None:
         self._burying.add(path)
         try:
-            call = wire.unpack_cni(_note(path))
+            note, written = _note(path)
+            call = wire.unpack_cni(note)
         except FileNotFoundError:
             self._burying.discard(path)
         except wire.BadFrame:
             Tombstone(path, self._burying.discard).send(0, b"")
         except OSError as problem:  # a folder, say: it stays, and is told of once
+            if problem.errno in (errno.EMFILE, errno.ENFILE):
+                self._burying.discard(path)
+                return
             log.warning("%s cannot be read as the note of a DEL (%s): remove it", path, problem.strerror)
         else:
-            self._emit(CniAsked(self._register(Tombstone(path, self._burying.discard)), call))
+            self._emit(CniAsked(self._register(Tombstone(path, self._burying.discard)), call, written))
 
 
-def _note(path: Path) -> bytes:
-    """What a plugin wrote, and no more than it may; waits for nobody (a pipe). Raises OSError."""
+def _note(path: Path) -> tuple[bytes, float]:
+    """What a plugin wrote, and no more than it may, and when; waits for nobody (a pipe). Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, wire.LIMIT)
+        return os.read(descriptor, wire.LIMIT), os.fstat(descriptor).st_mtime
     finally:
         os.close(descriptor)
+
+
+def _sweep(path: Path) -> None:
+    """Remove a note that nobody will finish."""
+    with contextlib.suppress(OSError):
+        if path.name.startswith(".new-") and path.lstat().st_mtime < time() - UNFINISHED:
+            path.unlink()
 
 
 def _starved() -> str:

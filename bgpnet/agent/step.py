@@ -35,7 +35,7 @@ def step(world: World, event: Happening) -> Step:
         case events.Tick(now, clock):
             return tick(replace(world, now=now, clock=clock))
         case events.CniAsked():
-            return verbs.asked(world, event)
+            return detach.outdated(world, event) or verbs.asked(world, event)
         case events.PodWired():
             return attach.wired(world, event)
         case events.PodRefused():

@@ -1,4 +1,4 @@
-"""The agent's socket in life: plugins that are killed while they ask, a socket that is removed, too many clients."""
+"""The agent's socket in life: plugins that are killed, a socket that is removed, too many clients, notes that stay."""
 
 from __future__ import annotations
 
@@ -141,3 +141,21 @@ def test_half_open_clients_neither_end_the_agent_nor_keep_plugins_away(tmp_path:
         one.delete(one.add("p"))
         assert one.agent.running
         assert "Too many open files" not in one.log()
+
+
+def test_a_note_that_cannot_be_removed_does_not_end_a_later_pod_of_the_same_container(one: Machine) -> None:
+    pod, note = one.add("p"), f"/run/bgpnet/tombstones/{one.name}-p:eth0"
+    one.agent.end()
+    assert one.cni("DEL", pod.container, pod.name, pod=pod.name).code == 0
+    one.run("mount", "--bind", note, note)  # a file that is a mount cannot be removed
+    one.agent.start()
+    one.ready()
+    eventually(lambda: one.cali() == [], lambda: one.cali())
+    eventually(lambda: f"the note of a DEL {note} cannot be removed" in one.log(), one.log)
+    again = one.added("p", pod.container, one.cni("ADD", pod.container, pod.name, pod=pod.name))
+    one.restart_agent()
+    eventually(lambda: f"{pod.container}:eth0 in tombstones/ is the note of a DEL from before" in one.log(), one.log)
+    one.add("other")
+    assert again.link in one.cali()
+    assert again.container in journalled(one)
+    one.delete(again)
