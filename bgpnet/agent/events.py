@@ -223,10 +223,11 @@ class KernelLooked:
 
 @dataclass(frozen=True, slots=True)
 class LinksLooked:
-    """The networks on the host's links, each with its link, the node's own among them; the uplink's MTU in bytes."""
+    """The networks on the host's links, each with its link; the uplink's MTU. homeless: our address is on none."""
 
     subnets: Mapping[Network, str]
     mtu: int
+    homeless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -422,8 +423,7 @@ class Warn:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Tell the one who asked: exit status and body. reason: the sentence of a refusal, for the log; grievance: for the
-    pod's owner."""
+    """Tell the one who asked: exit status, body. reason: why it is refused, for the log; grievance: for its owner."""
 
     number: int
     status: int

@@ -10,7 +10,7 @@ from typing import cast
 
 from bgpnet import ipam, names
 from bgpnet.agent import recorded
-from bgpnet.agent.world import Departed, Phase, Seen, World
+from bgpnet.agent.world import Departed, Me, Phase, Seen, World
 from bgpnet.bgp import member
 from bgpnet.cnispec import Attachment
 from bgpnet.kernel.state import KernelState, Uplink
@@ -79,6 +79,14 @@ def subnets(links: Iterable[Uplink]) -> dict[ip.Network, str]:
             if not one.ip.is_loopback and not one.ip.is_link_local and one.network.num_addresses > 1:
                 found.setdefault(one.network, link.name)
     return found
+
+
+def homeless(me: Me) -> str:
+    """What is wrong, and what to do, while the node's address is on none of its links."""
+    return (
+        f"the node's address {me.address.ip} is on no link, so other nodes do not reach its pods: put it back (ip "
+        f"address add {me.address} dev {me.uplink}), or restart the agent where the node has another one now"
+    )
 
 
 def out(world: World, address: ip.Address) -> str:

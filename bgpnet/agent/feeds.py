@@ -10,6 +10,7 @@ from time import monotonic, time
 
 from bgpnet.agent import facts
 from bgpnet.agent.events import Changed, Event, Gone, LinksLooked, Listed, StoreAway, Tick
+from bgpnet.agent.world import Me
 from bgpnet.errors import Compacted, KernelRefused, StoreError
 from bgpnet.kernel.api import Kernel
 from bgpnet.model.ip import Network
@@ -36,22 +37,24 @@ def clock(emit: Emit, stop: Stop) -> None:
         emit(Tick(time(), monotonic()))
 
 
-def links(
-    kernel: Kernel, uplink: str, subnets: Mapping[Network, str], mtu: int, emit: Emit, stop: Stop, every: float = LOOK
-) -> None:
-    """The networks on the host's links and the uplink's MTU, whenever they have changed.
+def links(kernel: Kernel, me: Me, subnets: Mapping[Network, str], emit: Emit, stop: Stop, every: float = LOOK) -> None:
+    """The networks on the host's links, the uplink's MTU and whether the node's address is there, when they change.
 
     An uplink that is gone for a while keeps the MTU that it had.
     """
+    known = LinksLooked(subnets, me.uplink_mtu)
     while not stop.wait(every):
         with suppress(KernelRefused):
             there = kernel.addressed()
-            known = subnets, mtu
-            subnets, mtu = facts.subnets(there), next((link.mtu for link in there if link.name == uplink), mtu)
-            if known != (subnets, mtu):
-                emit(LinksLooked(subnets, mtu))
-            if known[1] != mtu:  # said when it is so
-                log.info("%s has MTU %d now, and had %d: new pods follow, others keep theirs", uplink, mtu, known[1])
+            before, mtu = known, next((link.mtu for link in there if link.name == me.uplink), known.mtu)
+            homeless = not any(one.ip == me.address.ip for link in there for one in link.addresses)
+            known = LinksLooked(facts.subnets(there), mtu, homeless)
+            if known != before:
+                emit(known)
+            if mtu != before.mtu:  # said when it is so
+                log.info(
+                    "%s has MTU %d now, and had %d: new pods follow, others keep theirs", me.uplink, mtu, before.mtu
+                )
 
 
 def datastore(repo: Repo, kind: Kind, emit: Emit, stop: Stop) -> None:

@@ -202,7 +202,7 @@ def _run(settings: config.Settings, uuid: str) -> str:
         start(f"feed-{kind.plural}", feeds.datastore, repo, kind, loop.emit, stop)
     start("secrets", secrets.follow, Path(settings.secrets), os.environ, loop.emit, stop)
     start("clock", feeds.clock, loop.emit, stop)
-    start("links", feeds.links, kernel, me.uplink, subnets, me.uplink_mtu, loop.emit, stop)
+    start("links", feeds.links, kernel, me, subnets, loop.emit, stop)
     start("speaker", speaker.run, stop)
     if settings.metrics_port:
         counted = LinuxFirewall().dropped if me.firewall else None

@@ -214,6 +214,7 @@ def _warnings(world: World, plan: Plan) -> list[str]:
     ]
     own = [
         *replaced,
+        *([facts.homeless(world.me)] if world.homeless else []),
         *leaks.alarms(world),
         *_outside(world),
         *_stuck(world),

@@ -72,8 +72,8 @@ def step(world: World, event: Happening) -> Step:
             return sync.away(world, event)
         case events.KernelLooked():
             return sync.looked(world, event)
-        case events.LinksLooked(subnets, mtu):
-            return replace(world, subnets=subnets, me=replace(world.me, uplink_mtu=mtu)), []
+        case events.LinksLooked():
+            return sync.links(world, event)
         case events.ConflistLooked(warnings, missing):
             return replace(world, conflist=warnings, no_conflist=missing), []
         case events.FirewallLooked(warnings):

@@ -9,6 +9,7 @@ from bgpnet import names, reservations
 from bgpnet.agent import adopt, attach, choose, claims, facts, overlaps, releases
 from bgpnet.agent.attach import Step
 from bgpnet.agent.events import (
+    Alarm,
     Changed,
     Effect,
     ForgetBlock,
@@ -16,6 +17,7 @@ from bgpnet.agent.events import (
     JournalBlocks,
     JournalReserved,
     KernelLooked,
+    LinksLooked,
     Listed,
     Stop,
     StoreAway,
@@ -204,6 +206,15 @@ def looked(world: World, event: KernelLooked) -> Step:
         for attachment, pod in world.pods.items()
     }
     return replace(world, pods=pods, links=event.links), []
+
+
+def links(world: World, event: LinksLooked) -> Step:
+    """What the host's links are now; a node's address that goes is told, and that it is back."""
+    told: list[Effect] = (
+        [] if event.homeless == world.homeless else [Alarm(facts.homeless(world.me), not event.homeless)]
+    )
+    me = replace(world.me, uplink_mtu=event.mtu)
+    return replace(world, subnets=event.subnets, me=me, homeless=event.homeless), [*told]
 
 
 def _heard(world: World, kind: Kind, resources: Iterable[Resource], *, read: bool = False) -> Step:

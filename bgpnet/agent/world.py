@@ -215,7 +215,7 @@ class World:
     secrets: the BGP passwords there are; None until they were looked for.
     conflist: what is wrong with the CNI configuration that runtimes read; no_conflist: why there is none.
     firewall: what is wrong with packet rules.
-    subnets: the networks on this node's other links, each with its link.
+    subnets: the networks on this node's other links, each with its link. homeless: whether its address is on none.
     services, endpoints: of an orchestrator, by `namespace/name`; None while they are not known. kubernetes: None where
     there is no orchestrator.
     """
@@ -246,6 +246,7 @@ class World:
     ahead_after: float = 0.0
     no_address: str = ""
     subnets: Mapping[Network, str] = field(default_factory=dict)
+    homeless: bool = False
     sessions: Mapping[Address, Session] = field(default_factory=dict)
     table: Table | None = None
     speaker_away: str = "not connected yet"

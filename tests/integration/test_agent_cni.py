@@ -125,6 +125,16 @@ def test_new_pods_follow_the_uplinks_mtu(one: Machine) -> None:
     assert check.code == 0, check.raw  # it keeps what it was wired with
 
 
+def test_a_nodes_address_that_goes_is_said_and_that_it_is_back(one: Machine) -> None:
+    one.run("ip", "address", "del", f"{one.address}/24", "dev", "eth1")
+    said = f"the node's address {one.address} is on no link"
+    eventually(lambda: said in str(one.status()["warnings"]), lambda: one.status())
+    assert said in one.log()
+    one.run("ip", "address", "add", f"{one.address}/24", "dev", "eth1")
+    eventually(lambda: one.status()["warnings"] == [], lambda: one.status())
+    assert f"over: {said}" in one.log()
+
+
 def test_del_after_the_namespace_is_gone(one: Machine) -> None:
     pod = one.add("p")
     one.run("ip", "netns", "del", pod.name)
