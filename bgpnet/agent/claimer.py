@@ -86,6 +86,7 @@ class Claimer:
     def drop(self, work: DropBlock) -> Event:
         """Delete an own block of no use; what failed is an event. One that is gone already is well."""
         block = work.block
+        self._journal.pay()  # what the loop noted of it is in the journal before it is gone from the datastore
         try:
             if block.metadata.resourceVersion:
                 with suppress(NotFound):

@@ -1,5 +1,7 @@
 """A disk that refuses the journal: no pod comes, every pod may go, and it is tried every second until it is over. Pure.
 
+One that does not answer refuses, too; see journal.py.
+
 An ADD is refused before it takes an address: of addresses that were given and taken back again, a block would soon have
 none that has rested.
 """

@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import partial
 from time import monotonic, time
 
-from bgpnet import cnispec, ipam, names
+from bgpnet import cnispec, names
 from bgpnet.agent import answers, facts, sight
 from bgpnet.agent.claimer import Claimer
 from bgpnet.agent.events import (
@@ -109,7 +109,7 @@ class Coming:
         return self._durable
 
     def settle(self) -> None:
-        """Wait for the line, if it was begun, whatever becomes of it: the line that takes it back stands behind it."""
+        """Wait for the line, if it was begun, whatever becomes of it: it is made of the request's descriptor."""
         if self._durable is not None:
             with suppress(JournalFailed):
                 self._durable()
@@ -174,11 +174,11 @@ class Hands:
         self._emit(PodRefused(work.number, work.pod.attachment, work.version, reason, work.again, work.uid, code))
 
     def _take_back(self, pod: Pod) -> None:
-        """The pod never came; see `Journal.owe`."""
+        """The pod never came. Behind its line in the journal, even if that was given up and is written all the same."""
         self._journal.owe([self._went(pod.attachment)])
 
     def unwire(self, work: UnwirePod) -> None:
-        """Cut the pod off, journal its release: a disk that refuses holds no DEL up."""
+        """Cut the pod off, journal its release: no disk that refuses or stands still holds a DEL up."""
         attachment = work.pod.attachment
         alias = names.Alias(attachment.container, attachment.ifname, work.pod.since)
         try:
@@ -203,20 +203,29 @@ class Hands:
 
     def keep(self, work: JournalBlocks) -> None:
         """Pods first: of a batch that is torn, what stands alone may be pods without blocks, never the reverse."""
-        self._journal.owe([*map(came, work.pods), *map(BlockIs, work.blocks)])
+        self._journal.note([*map(came, work.pods), *map(BlockIs, work.blocks)])
 
     def keep_reserved(self, work: JournalReserved) -> None:
         """Journal what is reserved."""
-        self._journal.owe([Kept(work.cidrs, work.cooldown)])
+        self._journal.note([Kept(work.cidrs, work.cooldown)])
 
-    def keep_idle(self, work: JournalIdle) -> None:
-        """Journal that a block is about to be idle; one that cannot be stays in use, and is tried again."""
+    def keep_idle(self, work: JournalIdle) -> Callable[[], None]:
+        """Journal that a block is about to be idle; to call what is returned waits for that, and tells.
+
+        One that cannot be stays in use, and is tried again. The journal may have it as idle all the same, as it does
+        where an agent is killed before it could tell.
+        """
+
+        def tell() -> None:
+            with suppress(JournalFailed):
+                durable()
+                self._emit(IdleJournalled(work.block, work.sequence))
+
         try:
-            self._journal.append([BlockIs(work.block)])
+            durable = self._journal.begin(lambda: [BlockIs(work.block)])
         except JournalFailed:
-            self._journal.owe([BlockIs(ipam.take_back(work.block, self._clock()))])  # half of it may have been written
-        else:
-            self._emit(IdleJournalled(work.block, work.sequence))
+            return lambda: None
+        return tell
 
     def pay(self) -> None:
         """Try to journal what the disk refused."""
@@ -233,7 +242,7 @@ class Hands:
 
     def forget(self, work: ForgetBlock) -> None:
         """Journal that a block is another node's."""
-        self._journal.owe([BlockWent(work.cidr)])
+        self._journal.note([BlockWent(work.cidr)])
 
     def claim(self, work: ClaimBlock | TakeBack, now: float) -> None:
         """Have a block: another one, or an own one again."""
@@ -314,12 +323,14 @@ class Workers:
                 self._claims.submit(loudly(self._hands.drop), work)
             case CheckPod():
                 self._pods.put(partial(self._hands.check, work))
+            # Brought here and now, but not waited for in the loop's turn: what is decided later (a pod's DEL, an
+            # address of the block) comes behind it in the journal.
             case JournalReserved():
                 self._hands.keep_reserved(work)
             case JournalIdle():
-                self._hands.keep_idle(work)  # here and now, too
+                self._pods.put(self._hands.keep_idle(work))
             case JournalBlocks():
-                self._hands.keep(work)  # here and now: a pod's DEL must not be journalled before it
+                self._hands.keep(work)
             case ForgetBlock():
                 self._hands.forget(work)
 

@@ -171,10 +171,6 @@ class TornJournal(Journal):
         self._how_much = torn
         self._is_full = full
 
-    def append(self, lines: Iterable[Line]) -> None:
-        """See agent.journal.Journal."""
-        super().append(self._turn(lines))
-
     def begin(self, lines: Callable[[], Iterable[Line]]) -> Callable[[], None]:
         """See agent.journal.Journal."""
         made = self._turn(lines())
@@ -183,6 +179,10 @@ class TornJournal(Journal):
     def owe(self, lines: Iterable[Line]) -> None:
         """See agent.journal.Journal."""
         super().owe(self._turn(lines))
+
+    def note(self, lines: Iterable[Line]) -> None:
+        """Waited for, too, so that one simulation is like the next."""
+        self.owe(lines)
 
     def _fill(self, fd: int, data: bytes) -> None:
         if self._is_full():

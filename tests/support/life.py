@@ -264,7 +264,7 @@ class Life:
             case ForgetBlock():
                 self._hands.forget(effect)
             case JournalIdle():
-                self._hands.keep_idle(effect)
+                self._hands.keep_idle(effect)()
 
     def _replan(self) -> None:
         now = self.place.clock.now
