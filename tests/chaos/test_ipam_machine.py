@@ -181,6 +181,13 @@ class Ipam(RuleBasedStateMachine):
         machine.disk_is_full = full
         self.then(turns, seed)
 
+    @rule(node=NODES, still=st.booleans(), turns=TURNS, seed=SEEDS)
+    def disk_stands_still_or_moves(self, node: int, still: bool, turns: int, seed: int) -> None:
+        machine = self.node(node)
+        counts["still disks"] += still and not machine.disk_is_still
+        machine.disk_is_still = still
+        self.then(turns, seed)
+
     @rule(compact=st.booleans(), turns=TURNS, seed=SEEDS)
     def restart_datastore(self, compact: bool, turns: int, seed: int) -> None:
         counts["datastore restarts"] += 1

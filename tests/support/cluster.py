@@ -284,7 +284,7 @@ class Cluster:
         for machine in self.machines:
             self.cut(machine, cut=False)
             machine.way.lose = 0
-            machine.disk_is_full = False
+            machine.disk_is_full = machine.disk_is_still = False
         self.rest(8)
         blocks = self.blocks()
         for machine in self.machines:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import Killed, checkpoint
 
 from bgpnet.agent.journal import Journal, Line, encode
-from bgpnet.errors import Compacted, KernelRefused, StoreUnreachable
+from bgpnet.errors import Compacted, JournalFailed, KernelRefused, StoreUnreachable
 from bgpnet.kernel.api import Begin, Change, nothing
 from bgpnet.kernel.fake import FakeKernel
 from bgpnet.kernel.state import KernelState, Uplink, Wiring
@@ -162,27 +163,77 @@ class GatedStore:
 class TornJournal(Journal):
     """The real journal; a kill in the middle of an append leaves `torn` bytes of it, which nobody was told of.
 
-    So does a disk that is full. full: whether it is.
+    So does a disk that is full. full: whether it is. still: whether it stands still; what is brought meanwhile is held
+    until it moves, and of that a kill leaves `torn` bytes.
     """
 
-    def __init__(self, path: Path, boot: str, torn: Callable[[int], int], full: Callable[[], bool]) -> None:
+    def __init__(
+        self, path: Path, boot: str, torn: Callable[[int], int], full: Callable[[], bool], still: Callable[[], bool]
+    ) -> None:
         super().__init__(path, boot)
-        self._file = path
+        self._file_path = path
         self._how_much = torn
         self._is_full = full
+        self._is_still = still
+        self._held: list[Line] = []
+
+    def pay(self) -> None:
+        """See agent.journal.Journal."""
+        with suppress(JournalFailed):
+            self._wait_for_disk()
+            super().pay()
 
     def begin(self, lines: Callable[[], Iterable[Line]]) -> Callable[[], None]:
         """See agent.journal.Journal."""
         made = self._turn(lines())
-        return super().begin(lambda: made)
+        if not self._holds_up():
+            return super().begin(lambda: made)
+        if self._standing:
+            raise JournalFailed(self._stands_still())
+        self._held += made
+        return self._wait_for_disk
 
     def owe(self, lines: Iterable[Line]) -> None:
         """See agent.journal.Journal."""
-        super().owe(self._turn(lines))
+        made = self._turn(lines)
+        if not self._holds_up():
+            super().owe(made)
+            return
+        self._held += made
+        with suppress(JournalFailed):
+            self._wait_for_disk()
 
     def note(self, lines: Iterable[Line]) -> None:
-        """Waited for, too, so that one simulation is like the next."""
-        self.owe(lines)
+        """Waited for, too, if the disk moves, so that one simulation is like the next."""
+        made = self._turn(lines)
+        if self._holds_up():
+            self._held += made
+        else:
+            super().owe(made)
+
+    def close(self) -> None:
+        """See agent.journal.Journal."""
+        if not self._torn:
+            self._leave(self._held)
+        super().close()
+
+    def _holds_up(self) -> bool:
+        """Whether the disk stands still; if it moves again, it has what was brought meanwhile."""
+        if not self._is_still() and self._held:
+            held, self._held = self._held, []
+            super().owe(held)
+        return self._is_still()
+
+    def _wait_for_disk(self) -> None:
+        """As the real one does: for a while."""
+        if self._holds_up() and not self._standing:
+            checkpoint("a disk that stands still")
+        if self._holds_up():
+            with self._telling:
+                self._standing = True
+                self._tell(self._stands_still())
+            raise JournalFailed(self._stands_still())
+        self._standing = False
 
     def _fill(self, fd: int, data: bytes) -> None:
         if self._is_full():
@@ -195,11 +246,17 @@ class TornJournal(Journal):
         try:
             checkpoint(f"journal {', '.join(type(line).__name__ for line in lines)}")
         except Killed:
-            data = b"".join(map(encode, lines))
-            with self._file.open("ab") as file:
-                file.write(data[: self._how_much(len(data))])
+            if not self._is_still():
+                self._leave(lines)
             raise
         return lines
+
+    def _leave(self, lines: Iterable[Line]) -> None:
+        """What a kill leaves of them."""
+        data = b"".join(map(encode, lines))
+        if data:
+            with self._file_path.open("ab") as file:
+                file.write(data[: self._how_much(len(data))])
 
 
 @dataclass(slots=True)

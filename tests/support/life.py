@@ -89,6 +89,7 @@ class Place:
     sight: Callable[[str], Netns]
     shows: Callable[[str, int], bool]
     disk_is_full: Callable[[], bool]
+    disk_is_still: Callable[[], bool]
     answer: Callable[[Answer], None]
     buried: Callable[[], list[CniAsked]]
     given: Callable[[Pod, World], None]
@@ -126,7 +127,11 @@ class Life:
         self._wish: tuple[Resource, ...] = ()
         self._new_wish = False
         self.journal = TornJournal(
-            place.journal, place.boot, lambda size: place.random().randrange(size + 1), place.disk_is_full
+            place.journal,
+            place.boot,
+            lambda size: place.random().randrange(size + 1),
+            place.disk_is_full,
+            place.disk_is_still,
         )
         self._repo = Repo(place.store, now=lambda: place.clock.now)
         self._hands = Hands(

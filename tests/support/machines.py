@@ -89,6 +89,7 @@ class Machine:
     say: Callable[[str], None]
     rest: float = 30.0
     disk_is_full: bool = False
+    disk_is_still: bool = False
     way: Way = field(default_factory=Way)
     life: Life | None = None
     boots: int = 1
@@ -144,6 +145,7 @@ class Machine:
                     path == f"/run/netns/{one.name}" and one.netns == netns for one in self.containers
                 ),
                 disk_is_full=lambda: self.disk_is_full,
+                disk_is_still=lambda: self.disk_is_still,
                 answer=self.answered,
                 buried=self.buried,
                 given=self.given,
