@@ -84,7 +84,7 @@ def mended(one: Machine, sentence: str) -> None:
     eventually(lambda: reasons(one) == [], one.log)
 
     def told() -> list[str]:
-        return [line for line in one.log().splitlines() if line.endswith(sentence) and "container" not in line]
+        return [line for line in one.log().splitlines() if line.endswith(sentence) and " WARNING " not in line]
 
     eventually(lambda: [("over: " in line) for line in told()] == [False, True], told)
 
