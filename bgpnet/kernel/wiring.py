@@ -119,7 +119,12 @@ class Wirer:
     def _netlink(self) -> Netlink:
         netlink: Netlink | None = getattr(self._local, "netlink", None)
         if netlink is None:
-            netlink = self._local.netlink = Netlink.open()
+            try:
+                netlink = self._local.netlink = Netlink.open()
+            except OSError as problem:
+                raise KernelRefused(
+                    f"no netlink socket to be had ({problem.strerror}): raise that limit of the agent"
+                ) from problem
             self._sockets[netlink.port] = netlink
         return netlink
 
