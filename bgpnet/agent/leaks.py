@@ -14,6 +14,7 @@ from dataclasses import replace
 from msgspec import structs
 
 from bgpnet import ipam
+from bgpnet.agent import choose
 from bgpnet.agent.claims import Step
 from bgpnet.agent.events import Effect, LookAtPods, PodsLooked, UnwirePod
 from bgpnet.agent.watched import Netns, Sight
@@ -65,7 +66,8 @@ def looked(world: World, event: PodsLooked) -> Step:
             netns = Netns.UNSEEN
         before = watch.sights.get(attachment)
         sight = before if before and before.netns is netns else Sight(netns, world.clock)
-        if netns is Netns.GONE and world.clock - sight.since >= world.me.leak_grace:
+        over = netns is Netns.GONE and world.clock - sight.since >= world.me.leak_grace
+        if over or (world.adopted and choose.own(world, pod.address) is None):  # that: no address of ours is kept by it
             world, more = release(world, pod)
             effects += more
         else:

@@ -62,6 +62,14 @@ def test_the_grace_begins_anew_when_the_namespace_was_there_meanwhile() -> None:
     assert sort(done, UnwirePod) == []
 
 
+def test_a_lost_pod_whose_block_is_not_ours_any_more_keeps_nothing() -> None:
+    world = replace(having(), blocks={})
+    assert sort(effects(replace(world, adopted=False), look(Netns.UNSEEN))[1], UnwirePod) == []
+    world, done = effects(world, look(Netns.UNSEEN))
+    assert [one.pod.attachment for one in done if isinstance(one, UnwirePod)] == [ONE]
+    assert unwired(world).pods == {}
+
+
 def test_a_link_that_is_there_is_no_leak() -> None:
     links = {ONE: Seen("calic1", "", 1500, None)}
     world = run(having(), look(links=links))
