@@ -99,8 +99,7 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
         if (former := choose.former(world, request, wish)) is not None:
             return _wait_for(world, number, request, former)
         if unknown := _not_known(world, wish):
-            away = world.store_away or "it has not answered yet"
-            return answers.wait(world, number, request, f"{unknown} not known: the datastore is away ({away})"), []
+            return answers.wait(world, number, request, f"{unknown} not known: {facts.away(world)}"), []
         if wish.address is not None:
             return _place_at(world, number, request, wish.address, wish.address_by)
         permitted = choose.permitted(world, request, wish)
@@ -126,11 +125,12 @@ def place(world: World, number: int, request: CniRequest, failed: frozenset[str]
 def _wait_for(world: World, number: int, request: CniRequest, former: Pod) -> Step:
     """What the pod needs is still this former one's; a link that is to go is deleted at once, not with others later."""
     container = former.attachment.container
-    if former.phase is Phase.CUT:
+    if choose.goes(former):
         reason = f"{former.address} is that of container {container}, whose link {former.link} is being deleted"
-        return answers.wait(world, number, request, reason), [Reap(None)]
-    whose = f"its former container {container} has it until that is deleted"
-    return answers.wait(world, number, request, f"{former.address} is for pod {former.pod}, and {whose}"), []
+    else:
+        whose = f"its former container {container} has it until that is deleted"
+        reason = f"{former.address} is for pod {former.pod}, and {whose}"
+    return answers.wait(world, number, request, reason), [Reap(None)] if former.phase is Phase.CUT else []
 
 
 def _not_known(world: World, wish: Wish) -> str:

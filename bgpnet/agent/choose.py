@@ -134,7 +134,7 @@ def former(world: World, request: CniRequest, wanted: Wish) -> Pod | None:
         its = request.pod and pod.pod == request.pod and pod.attachment.ifname == ifname
         kept = wanted.keep and pod.keep and wanted.address is None
         asked = wanted.address == pod.address
-        if pod.attachment != request.attachment and ((its and (kept or asked)) or (asked and _goes(pod))):
+        if pod.attachment != request.attachment and ((its and (kept or asked)) or (asked and goes(pod))):
             return pod
     return None
 
@@ -142,12 +142,13 @@ def former(world: World, request: CniRequest, wanted: Wish) -> Pod | None:
 def leaving(world: World, blocks: Sequence[IPAMBlock]) -> Pod | None:
     """A pod whose DEL was asked for, and whose address in one of these blocks will be anybody's in a moment."""
     for pod in world.pods.values():
-        if _goes(pod) and not pod.keep and any(ip.contains(block.network, pod.address) for block in blocks):
+        if goes(pod) and not pod.keep and any(ip.contains(block.network, pod.address) for block in blocks):
             return pod
     return None
 
 
-def _goes(pod: Pod) -> bool:
+def goes(pod: Pod) -> bool:
+    """Whether its DEL was asked for."""
     return pod.phase in (Phase.LEAVING, Phase.CUT)
 
 

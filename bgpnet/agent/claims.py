@@ -51,8 +51,10 @@ def _is_claimed_anew(world: World, block: IPAMBlock) -> bool:
 
 
 def has_prospects(world: World, named: Sequence[str] = ()) -> bool:
-    """Whether a pod may get an address: of an own block in use, though it be full just now, or of one that is to be
-    had. named: the pools that its configuration names."""
+    """Whether a pod may get an address: of an own block in use, though it be full just now, or of one to be had.
+
+    named: the pools that its configuration names.
+    """
     if any(block.spec.state is BlockState.IN_USE for block in world.blocks.values()):
         return True
     if world.store_away or not choose.pools_are_known(world):

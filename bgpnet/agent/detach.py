@@ -46,10 +46,12 @@ def delete(world: World, number: int, request: CniRequest) -> Step:
 
 def outdated(world: World, event: CniAsked) -> Step | None:
     """A DEL's note that is older than its pod: it could not be removed, and the runtime has used the id again."""
+    if event.noted is None:
+        return None
     env = event.call.env
     attachment = Attachment(env.get("CNI_CONTAINERID", ""), env.get("CNI_IFNAME", ""))
     pod = world.pods.get(attachment)
-    if event.noted is None or pod is None or not instant.readable(pod.since):
+    if pod is None or not instant.readable(pod.since):
         return None
     if event.noted + COARSE >= instant.seconds(pod.since):
         return None

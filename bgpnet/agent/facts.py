@@ -81,6 +81,11 @@ def subnets(links: Iterable[Uplink]) -> dict[ip.Network, str]:
     return found
 
 
+def away(world: World) -> str:
+    """That the datastore does not answer, with the reason; for who waits for what only it knows."""
+    return f"the datastore is away ({world.store_away or 'it has not answered yet'})"
+
+
 def homeless(me: Me) -> str:
     """What is wrong, and what to do, while the node's address is on none of its links."""
     return (

@@ -73,10 +73,7 @@ def _check(world: World, number: int, request: CniRequest) -> Effect:
         busy = CniError(cnispec.TRY_AGAIN, f"the container is {pod.phase} on {pod.link}; ask again when that has ended")
         return answers.refuse(number, request, busy)
     if pod is None and request.attachment in world.links and not world.adopted:
-        away = world.store_away or "it has not answered yet"
-        unknown = CniError(
-            cnispec.TRY_AGAIN, f"its address is not known yet: the datastore is away ({away}); ask again"
-        )
+        unknown = CniError(cnispec.TRY_AGAIN, f"its address is not known yet: {facts.away(world)}; ask again")
         return answers.refuse(number, request, unknown)
     if pod is None or pod.phase is Phase.LOST:
         code, why = cnispec.UNKNOWN, "it was not added, or was deleted"
@@ -174,6 +171,5 @@ def _unable(world: World, request: CniRequest) -> str:
     if world.unjournalled:
         return world.unjournalled
     if not world.blocks and not world.is_synced(kinds.IPPOOL):
-        away = world.store_away or "it has not answered yet"
-        return f"no address can be given: the datastore is away ({away}), and this node owns no block; see to it"
+        return f"no address can be given: {facts.away(world)}, and this node owns no block; see to it"
     return choose.unserved(world, request.pools)

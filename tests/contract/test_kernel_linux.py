@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from descriptors import no_descriptors
 from kernels import UPLINK, LinuxMachine, eventually, ip_command, linux_machine, new_netns, ping, wiring
 
 from bgpnet.agent.apply import apply
@@ -47,6 +48,14 @@ def test_an_old_link_that_went_by_itself_has_made_place(machine: LinuxMachine) -
     finally:
         netlink.close()
         os.close(home)
+
+
+def test_a_wiring_thread_that_gets_no_socket_refuses_the_pod(machine: LinuxMachine) -> None:
+    wish = wiring(machine.netns())
+    with no_descriptors(), pytest.raises(KernelRefused, match="no netlink socket to be had"):
+        machine.kernel.wire(wish)
+    machine.kernel.wire(wish)
+    assert machine.kernel.differences(wish) == []
 
 
 def test_an_address_of_another_length_is_shown_whole(machine: LinuxMachine) -> None:

@@ -10,10 +10,11 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from time import monotonic
@@ -356,6 +357,15 @@ class Cluster:
         found, _ = repo.list(kinds.IPAMBLOCK)
         repo.store.close()
         return {one.spec.cidr: one for one in found if isinstance(one, IPAMBlock)}
+
+    @contextmanager
+    def unwritten(self) -> Iterator[None]:
+        """Nobody else can write to the datastore meanwhile."""
+        with closing(sqlite3.connect(self.folder / "store" / "store.db", isolation_level=None)) as db:
+            db.execute("PRAGMA busy_timeout = 30000")
+            db.execute("BEGIN IMMEDIATE")
+            yield
+            db.execute("ROLLBACK")
 
     def live(self) -> dict[str, str]:
         """The live allocations of the datastore: address to container."""

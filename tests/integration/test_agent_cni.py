@@ -434,16 +434,6 @@ def test_a_wrong_pool_is_refused_by_field(shared: Machine, spec: str, named: str
 # a crowd
 
 
-@contextmanager
-def unwritten(cluster: Cluster) -> Iterator[None]:
-    """Nobody else can write to the datastore meanwhile."""
-    with closing(sqlite3.connect(cluster.folder / "store" / "store.db", isolation_level=None)) as db:
-        db.execute("PRAGMA busy_timeout = 30000")
-        db.execute("BEGIN IMMEDIATE")
-        yield
-        db.execute("ROLLBACK")
-
-
 def test_forty_pods_ten_at_a_time(tmp_path: Path) -> None:
     """However long a busy machine takes: their records wait for the datastore together, and nobody rests to the end."""
     with running(tmp_path, rest=600) as made:
@@ -458,7 +448,7 @@ def forty_pods(one: Machine) -> None:
     one.run("sh", "-c", "for n in $(seq 0 39); do ip netns add p$n; done")
     start = writes(one.cluster)
     with ThreadPoolExecutor(10) as runtime:
-        with unwritten(one.cluster):
+        with one.cluster.unwritten():
             pods = list(
                 runtime.map(
                     lambda name: one.added(name, f"c-{name}", one.cni("ADD", f"c-{name}", name, pod=name)), names
@@ -470,7 +460,7 @@ def forty_pods(one: Machine) -> None:
         eventually(lambda: one.cluster.live() == wanted, lambda: one.cluster.live())
         assert sorted(line.split()[0] for line in pod_routes(one)) == sorted(wanted)
         added = writes(one.cluster)
-        with unwritten(one.cluster):
+        with one.cluster.unwritten():
             codes = list(runtime.map(lambda pod: one.cni("DEL", pod.container, pod.name, pod=pod.name).code, pods))
     assert codes == [0] * 40
     assert_nothing_left(one)

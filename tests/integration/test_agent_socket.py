@@ -6,14 +6,13 @@ import os
 import resource
 import signal
 import socket
-import sqlite3
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from agents import Cluster, Machine, cluster, eventually
+from agents import Machine, cluster, eventually
 
 from bgpnet import wire
 from bgpnet.agent import journal
@@ -43,16 +42,6 @@ def journalled(machine: Machine) -> set[str]:
     contents = journal.decode((machine.state / "journal").read_bytes())
     assert contents is not None
     return {attachment.container for attachment in contents.pods}
-
-
-@contextmanager
-def unwritten(cluster: Cluster) -> Iterator[None]:
-    """Nobody else can write to the datastore meanwhile."""
-    with closing(sqlite3.connect(cluster.folder / "store" / "store.db", isolation_level=None)) as db:
-        db.execute("PRAGMA busy_timeout = 30000")
-        db.execute("BEGIN IMMEDIATE")
-        yield
-        db.execute("ROLLBACK")
 
 
 def asking(one: Machine, name: str) -> socket.socket:
@@ -89,7 +78,7 @@ def test_an_add_whose_plugin_was_killed_before_it_was_heard_is_not_carried_out(o
 def test_an_add_whose_plugin_was_killed_while_it_waited_gives_its_address_back(tmp_path: Path) -> None:
     with running(tmp_path, pool="10.9.0.0/28", size=30) as one:
         made, pods = one.cluster, [one.add("first")]
-        with unwritten(made):
+        with made.unwritten():
             while any(row["free"] for row in one.status()["blocks"]):
                 pods.append(one.add(f"p{len(pods)}"))
             client = asking(one, "late")

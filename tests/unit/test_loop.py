@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from worlds import PEER, block, ended, found, fresh, machine, pool, run, state, synced, told, up
 
-from bgpnet.agent.events import Asked
+from bgpnet.agent.events import Asked, PodRefused
 from bgpnet.agent.firewall import Guard
 from bgpnet.agent.loop import Loop, wait
 from bgpnet.agent.pods import Workers
@@ -21,6 +21,7 @@ from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.world import World
 from bgpnet.bgp.rib import Update
+from bgpnet.cnispec import TRY_AGAIN, WIRING_REFUSED, Attachment
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel.api import Change, DropRoute, PutRoute
 from bgpnet.kernel.fake import FakeKernel
@@ -109,6 +110,21 @@ def test_to_wait_for_a_moment_is_never_to_wait_for_ever() -> None:
     later.start()
     wait(nudged, None)
     later.join()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("code", "looked"), [(WIRING_REFUSED, True), (TRY_AGAIN, False)])
+def test_the_kernel_is_looked_at_after_a_pod_that_it_refused(code: int, looked: bool) -> None:
+    """The link that had to make place may be gone, and nobody else would tell."""
+    kernel, answers = Slow(), Answers()
+    loop = Loop(learning(pool()), kernel)
+    thread = started(loop, answers)
+    assert kernel.looks.acquire(timeout=30)
+    loop.emit(PodRefused(7, Attachment("c1", "eth0"), "1.0.0", "no", code=code))
+    assert answers.some.acquire(timeout=30)
+    assert kernel.looks.acquire(timeout=30 if looked else 1.0) is looked
+    loop.stop()
+    thread.join(30)
 
 
 class Slow(FakeKernel):
