@@ -29,9 +29,9 @@ def pod_link(pod: str, container: str, ifname: str) -> str:
     """The host's end of a pod's veth: `cali` and 11 hex digits of SHA-1, as Calico's (cni-plugin/pkg/dataplane).
 
     `pod` is `namespace/name`, hashed as `namespace.name`; without a pod, the container id is hashed. A second
-    interface joins its name, so that each has a link of its own.
+    interface joins its name by what stands in no name, so that no other pod is called the same.
     """
-    return _pod_link(f"{pod.replace('/', '.', 1) if pod else container}{'' if ifname == 'eth0' else f'.{ifname}'}")
+    return _pod_link(f"{pod.replace('/', '.', 1) if pod else container}{'' if ifname == 'eth0' else f'/{ifname}'}")
 
 
 @lru_cache(maxsize=256)

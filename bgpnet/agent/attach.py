@@ -362,7 +362,7 @@ def _busy(pod: Pod | None, others: Sequence[Pod]) -> Pod | None:
 def _link_of_another(request: CniRequest, others: Sequence[Pod]) -> str:
     """That the link is at work for what is no former sandbox of this pod, as a sentence; nothing where it is free.
 
-    Names are joined by dots before they are hashed: the interface b of pod x.a is the interface a.b of pod x.
+    Names are joined by a dot before they are hashed: outside Kubernetes, pod b.c of namespace a may be pod c of a.b.
     """
     for one in others:
         known = {request.pod, one.pod} - {""}  # what was recovered without a record has no pod
