@@ -1,7 +1,7 @@
 """Who asks for a pod's network goes first: long work of other threads pauses meanwhile, for so long at most.
 
-One thread at a time runs Python, and one that has work for 50 ms lets another in only every SWITCH (agent/main.py). An
-ADD gives that place away a dozen times, at each system call, and would wait for it a dozen times.
+One thread at a time runs Python, and one that has work for 50 ms lets another in only every SWITCH (agent/assembly.py).
+An ADD gives that place away a dozen times, at each system call, and would wait for it a dozen times.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ class Inside:
         return self.folder / f"{self.name}-journal"
 
     def start(self) -> None:
-        """As agent/main.py does it; waits until somebody answers."""
+        """As agent/assembly.py does it; waits until somebody answers."""
         if not self.runs:
             self.kernel.strangers.add_link("eth1", f"192.0.2.{self.number}/24")
         self.runs += 1
