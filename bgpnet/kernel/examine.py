@@ -45,10 +45,11 @@ def _host(netlink: Netlink, wiring: Wiring) -> Iterator[str]:
     if (found := table.neighbours(netlink, links).get(key)) != wiring.mac:
         yield f"the neighbour {wiring.address} dev {wiring.link} is {found or 'missing'} instead of {wiring.mac}"
     paths = [f"net/ipv4/conf/{wiring.link}/{name}" for name in HOST_SYSCTLS]
-    values = sysctl.read(paths)
-    for path in paths:
-        if (value := values.get(path)) != "1":
-            yield f"sysctl {path} is {value} instead of 1"
+    deaf = sysctl.ROUTERS.format(wiring.link)
+    values = {deaf: "0", **sysctl.read([*paths, deaf])}  # it is not there where the kernel has no IPv6
+    for path, wanted in [*((path, "1") for path in paths), (deaf, "0")]:
+        if (value := values.get(path)) != wanted:
+            yield f"sysctl {path} is {value} instead of {wanted}"
 
 
 def _pod(wiring: Wiring) -> Iterator[str]:

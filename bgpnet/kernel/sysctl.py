@@ -17,6 +17,8 @@ from bgpnet.kernel import refusals
 
 OWN = Path("/proc/sys")
 HOSTS = Path("/host/proc/sys")
+ROUTERS = "net/ipv6/conf/{}/accept_ra"
+"""Whether a link's router advertisements count."""
 
 
 @cache
@@ -53,3 +55,22 @@ def write(name: str, value: str) -> None:
         (root() / name).write_text(value)
     except OSError as problem:
         raise refusals.no_sysctl(name, value, problem.strerror or str(problem)) from problem
+
+
+def deafen(link: str) -> None:
+    """No router advertisement counts on this link: what is behind it may not tell the node where IPv6 leads.
+
+    Where nobody forwards IPv6 the kernel heeds every one (net/ipv6/ndisc.c, ndisc_router_discovery), and netlink cannot
+    forbid it. Nothing where there is no IPv6. By descriptor, as every ADD does it. Raises KernelRefused.
+    """
+    name = ROUTERS.format(link)
+    try:
+        descriptor = os.open(root() / name, os.O_WRONLY)
+        try:
+            os.write(descriptor, b"0")
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise refusals.no_sysctl(name, "0", problem.strerror or str(problem)) from problem

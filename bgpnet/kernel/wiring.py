@@ -18,7 +18,7 @@ from contextlib import suppress
 
 from bgpnet import names
 from bgpnet.errors import KernelRefused
-from bgpnet.kernel import encode, netns, refusals, rtnl, table
+from bgpnet.kernel import encode, netns, refusals, rtnl, sysctl, table
 from bgpnet.kernel.api import Begin, nothing
 from bgpnet.kernel.netlink import Netlink, Refusal
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Wiring
@@ -57,6 +57,7 @@ class Wirer:
         host, pod, durable = self._create(netlink, wiring, begin)
         whole = False
         try:
+            sysctl.deafen(wiring.link)  # before the pod's end is up: whoever is in the pod may advertise at once
             _pod_side(wiring, pod, self._home)
             durable()
             keep_mac(netlink, wiring, host)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import select
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,12 +101,40 @@ def test_differences_inside_the_pod_are_named(machine: LinuxMachine, tampering: 
     assert any(one.startswith(phrase) for one in found) if phrase else found == []
 
 
-@pytest.mark.parametrize("name", ["proxy_arp", "forwarding", "rp_filter"])
-def test_differences_of_sysctls_are_named(machine: LinuxMachine, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "wired"), [("ipv4/proxy_arp", 1), ("ipv4/forwarding", 1), ("ipv4/rp_filter", 1), ("ipv6/accept_ra", 0)]
+)
+def test_differences_of_sysctls_are_named(machine: LinuxMachine, name: str, wired: int) -> None:
     wish = wiring(machine.netns())
     machine.kernel.wire(wish)
-    machine.kernel.change([PutSysctl(f"net/ipv4/conf/{wish.link}/{name}", "0")])
-    assert machine.kernel.differences(wish) == [f"sysctl net/ipv4/conf/{wish.link}/{name} is 0 instead of 1"]
+    path = f"net/{name.replace('/', f'/conf/{wish.link}/')}"
+    machine.kernel.change([PutSysctl(path, str(1 - wired))])
+    assert machine.kernel.differences(wish) == [f"sysctl {path} is {1 - wired} instead of {wired}"]
+
+
+def test_a_pod_cannot_make_itself_its_nodes_ipv6_router(machine: LinuxMachine) -> None:
+    pod = machine.netns()
+    wish = wiring(pod)
+    machine.kernel.wire(wish)
+    machine.add_link("up1")  # a stranger's, whose advertisement counts
+    with netns.inside(pod):
+        advertise("eth0")
+    advertise("p-up1")
+    assert eventually(lambda: " dev up1 " in ip_command("-6 route show default"))
+    assert wish.link not in ip_command("-6 route show default")
+
+
+def advertise(dev: str) -> None:
+    """A router advertisement (RFC 4861, 4.2), as a frame: a new link's own address is not to be had for a second."""
+    source, everybody = (socket.inet_pton(socket.AF_INET6, one) for one in ("fe80::1", "ff02::1"))
+    text = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+    whole = sum(struct.unpack("!28H", source + everybody + struct.pack("!II", len(text), 58) + text))
+    check = ~(whole + (whole >> 16)) & 0xFFFF
+    header = struct.pack("!IHBB", 6 << 28, len(text), 58, 255) + source + everybody
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.bind((dev, 0x86DD))
+        frame = bytes.fromhex("333300000001 02 00 00 00 00 01 86dd") + header + text[:2] + check.to_bytes(2, "big")
+        sender.send(frame + text[4:])
 
 
 @contextmanager
