@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
-from bgpnet import names
+from bgpnet import names, unheeded
 from bgpnet.annotations import KNOWN_PREFIXES, one_address, one_mac
 from bgpnet.conflist import ANNOTATIONS
 from bgpnet.errors import CniError, NoAddress
@@ -113,8 +113,11 @@ def parse(call: CniCall) -> CniRequest:
     if command in ("GC", "STATUS"):
         nobody = Attachment("", "")
         valid = _valid(config) if command == "GC" else None
-        pools = _pools(config) if command == "STATUS" else ()  # it is told whether an ADD with them could be served
-        return CniRequest(command, nobody, "", "", _network(config), str(version), pools, valid=valid)
+        asked = CniRequest(command, nobody, "", "", _network(config), str(version), valid=valid)
+        if command == "GC":
+            return asked
+        _heed(config)  # a STATUS is told whether an ADD with this configuration could be served
+        return replace(asked, pools=_pools(config))
     container = _variable(env, "CNI_CONTAINERID")
     # A DEL has to end well, though of what no ADD would have taken.
     if not _CONTAINER.match(container) or (len(container) > _LONGEST_ID and command != "DEL"):
@@ -126,6 +129,8 @@ def parse(call: CniCall) -> CniRequest:
     if command == "ADD" and config.get("prevResult") is not None:
         first = "bgpnet makes the pod's interface and must be the first plugin of the conflist"
         raise CniError(BAD_CONFIG, f"prevResult is set, as if another plugin had been there before: {first}")
+    if command == "ADD":
+        _heed(config)
     args = _args(env.get("CNI_ARGS", ""), strict=command != "DEL")
     adds = command == "ADD"  # what only an ADD needs is nobody else's business: a DEL has to end well
     source, address = _address(args, config) if adds else ("", None)
@@ -424,6 +429,13 @@ def _pools(config: Mapping[str, object]) -> tuple[str, ...]:
         shown = " and ".join(f"{path} = {_shown(pools)}" for path, pools in found.items())
         raise CniError(BAD_CONFIG, f"{shown} differ; write one of the two")
     return next(iter(found.values()), ())
+
+
+def _heed(config: Mapping[str, object]) -> None:
+    """Refuse what a pod would silently not get."""
+    if (found := unheeded.asked(config)) is not None:
+        path, value, why = found
+        raise CniError(BAD_CONFIG, f"{path} = {_shown(value)}: {why}")
 
 
 def _mtu(config: Mapping[str, object]) -> int:

@@ -149,6 +149,33 @@ def test_pools_where_calicos_configuration_has_them() -> None:
     assert cnispec.parse(call(config={"ipam": {"type": "calico-ipam", "ipv4_pools": ["blue"]}})).pools == ("blue",)
 
 
+CALICOS: dict[str, object] = {
+    "log_level": "info",
+    "log_file_path": "/var/log/calico/cni/cni.log",
+    "datastore_type": "kubernetes",
+    "nodename": "node1",
+    "mtu": 0,
+    "ipam": {"type": "calico-ipam", "assign_ipv4": "true", "assign_ipv6": "false"},
+    "container_settings": {"allow_ip_forwarding": False},
+    "policy": {"type": "k8s"},
+    "kubernetes": {"kubeconfig": "/etc/cni/net.d/calico-kubeconfig"},
+    "policy_setup_timeout_seconds": 0,
+    "endpoint_status_dir": "/var/run/calico/endpoint-status",
+    "readiness_gates": [],
+}
+"""What Calico's own manifests and operator write."""
+
+
+def test_calicos_own_configuration_is_taken() -> None:
+    assert cnispec.parse(call(config=CALICOS)) == cnispec.parse(call())
+
+
+@pytest.mark.parametrize("command", ["DEL", "CHECK", "GC"])
+def test_what_no_add_would_have_taken_hinders_nothing_else(command: str) -> None:
+    config = {"ipam": {"type": "host-local"}, "prevResult": {"ips": []}}
+    assert cnispec.parse(call({"CNI_COMMAND": command}, config)).command == command
+
+
 def test_an_add_without_an_orchestrator_has_no_pod() -> None:
     assert cnispec.parse(call({"CNI_ARGS": ""})).pod == ""
 
@@ -224,6 +251,44 @@ def test_a_del_needs_no_namespace() -> None:
         ({}, {"args": {"cni": False}}, None, 7, "args.cni = false: write an object, or leave it out"),
         ({}, {"ipam": "calico-ipam"}, None, 7, 'ipam = "calico-ipam": write an object, or leave it out'),
         ({}, {"name": None}, None, 7, "name = null: a network's name is"),
+        (
+            {},
+            {"ipam": {"type": "host-local"}},
+            None,
+            7,
+            'ipam.type = "host-local": bgpnet gives addresses of its IPPools',
+        ),
+        (
+            {},
+            {"ipam": {"assign_ipv4": "false"}},
+            None,
+            7,
+            'ipam.assign_ipv4 = "false": pods have IPv4 only; write "true"',
+        ),
+        ({}, {"ipam": {"assign_ipv6": True}}, None, 7, 'ipam.assign_ipv6 = true: pods have IPv4 only; write "false"'),
+        (
+            {},
+            {"container_settings": {"allow_ip_forwarding": True}},
+            None,
+            7,
+            "allow_ip_forwarding = true: bgpnet leaves",
+        ),
+        (
+            {},
+            {"dataplane_options": {"type": "grpc"}},
+            None,
+            7,
+            'dataplane_options.type = "grpc": the kernel of the node',
+        ),
+        ({}, {"device_type": "netkit"}, None, 7, 'device_type = "netkit": a pod\'s link is a veth'),
+        ({}, {"readiness_gates": ["http://a"]}, None, 7, 'readiness_gates = ["http://a"]: a pod waits for the agent'),
+        (
+            {"CNI_COMMAND": "STATUS"},
+            {"ipam": {"type": "host-local"}},
+            None,
+            7,
+            'ipam.type = "host-local": bgpnet gives',
+        ),
         ({}, {"cniVersion": None}, None, 1, 'cniVersion "0.2.0" is not supported'),
         (
             {},

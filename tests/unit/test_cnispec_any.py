@@ -21,6 +21,7 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 POOLS = st.fixed_dictionaries({}, optional={"ipv4_pools": VALUES})
+CALICOS = st.dictionaries(st.sampled_from(["type", "assign_ipv4", "assign_ipv6"]), VALUES)
 IPS = st.fixed_dictionaries({}, optional={"ips": VALUES | st.lists(TEXT, max_size=2)})
 ATTACHMENT = st.fixed_dictionaries({}, optional={"containerID": VALUES, "ifname": VALUES}) | VALUES
 NOTES = st.dictionaries(
@@ -31,7 +32,8 @@ CONFIG = st.fixed_dictionaries(
     optional={
         "mtu": VALUES,
         "ipv4_pools": VALUES,
-        "ipam": POOLS | VALUES,
+        "ipam": POOLS | CALICOS | VALUES,
+        "readiness_gates": VALUES,
         "args": st.fixed_dictionaries({}, optional={"cni": IPS | VALUES}) | VALUES,
         "runtimeConfig": IPS | st.fixed_dictionaries({ANNOTATIONS: NOTES | VALUES}) | VALUES,
         "prevResult": st.fixed_dictionaries({"ips": st.lists(st.fixed_dictionaries({"address": VALUES}))}) | VALUES,
