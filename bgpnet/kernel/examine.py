@@ -12,8 +12,14 @@ from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, NeighbourKey, Owner, Route, Wiring
 from bgpnet.model import ip
 
-HOST_SYSCTLS = ("proxy_arp", "forwarding", "rp_filter")
-"""What `encode.inet_conf` sets to 1 for the host's end."""
+HOST_SYSCTLS = {
+    "net/ipv4/conf/{}/proxy_arp": "1",
+    "net/ipv4/conf/{}/forwarding": "1",
+    "net/ipv4/conf/{}/rp_filter": "1",
+    sysctl.DELAY: "0",
+    sysctl.ROUTERS: "0",
+}
+"""What `encode.inet_conf`, `encode.answers_at_once` and `sysctl.deafen` make of the host's end."""
 
 
 def differences(netlink: Netlink, wiring: Wiring) -> list[str]:
@@ -44,12 +50,16 @@ def _host(netlink: Netlink, wiring: Wiring) -> Iterator[str]:
     key = NeighbourKey(wiring.link, wiring.address)
     if (found := table.neighbours(netlink, links).get(key)) != wiring.mac:
         yield f"the neighbour {wiring.address} dev {wiring.link} is {found or 'missing'} instead of {wiring.mac}"
-    paths = [f"net/ipv4/conf/{wiring.link}/{name}" for name in HOST_SYSCTLS]
-    deaf = sysctl.ROUTERS.format(wiring.link)
-    values = {deaf: "0", **sysctl.read([*paths, deaf])}  # it is not there where the kernel has no IPv6
-    for path, wanted in [*((path, "1") for path in paths), (deaf, "0")]:
-        if (value := values.get(path)) != wanted:
-            yield f"sysctl {path} is {value} instead of {wanted}"
+    yield from _sysctls(wiring.link)
+
+
+def _sysctls(link: str) -> Iterator[str]:
+    wanted = {path.format(link): value for path, value in HOST_SYSCTLS.items()}
+    deaf = sysctl.ROUTERS.format(link)
+    values = {deaf: wanted[deaf], **sysctl.read(wanted)}  # it is not there where the kernel has no IPv6
+    for path, value in wanted.items():
+        if (there := values.get(path)) != value:
+            yield f"sysctl {path} is {there} instead of {value}"
 
 
 def _pod(wiring: Wiring) -> Iterator[str]:

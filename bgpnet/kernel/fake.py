@@ -42,7 +42,7 @@ from bgpnet.kernel.state import (
     Vxlan,
     Wiring,
 )
-from bgpnet.kernel.sysctl import ROUTERS
+from bgpnet.kernel.sysctl import DELAY, ROUTERS
 from bgpnet.model import ip
 from bgpnet.names import HOST_MAC, TUNNELS, VXLAN, Alias
 
@@ -155,7 +155,7 @@ class FakeKernel:
             self.sysctls |= {
                 f"net/ipv4/conf/{link.name}/{key}": "1" for key in ("proxy_arp", "forwarding", "rp_filter")
             }
-            self.sysctls[ROUTERS.format(link.name)] = "0"
+            self.sysctls |= {ROUTERS.format(link.name): "0", DELAY.format(link.name): "0"}
             self._keep(FakeRoute(Owner.LOCAL, Route(dst, (Hop(wiring.link),))))
             self.neighbours[NeighbourKey(wiring.link, wiring.address)] = wiring.mac
             self.log.append(f"wire {wiring.link} {wiring.address}")
@@ -327,7 +327,7 @@ class FakeKernel:
         self._indexes += 1
         self.links[name] = FakeLink(name, self._indexes, kind, mtu)
         self.sysctls |= {f"net/ipv4/conf/{name}/{key}": "0" for key in ("proxy_arp", "forwarding", "rp_filter")}
-        self.sysctls[ROUTERS.format(name)] = "1"
+        self.sysctls |= {ROUTERS.format(name): "1", DELAY.format(name): "80"}
         return self.links[name]
 
     def _remove(self, link: FakeLink) -> None:

@@ -19,6 +19,8 @@ OWN = Path("/proc/sys")
 HOSTS = Path("/host/proc/sys")
 ROUTERS = "net/ipv6/conf/{}/accept_ra"
 """Whether a link's router advertisements count."""
+DELAY = "net/ipv4/neigh/{}/proxy_delay"
+"""Within which time proxy_arp answers on a link, in hundredths of a second."""
 
 
 @cache

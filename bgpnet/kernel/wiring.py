@@ -234,6 +234,7 @@ def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
         [
             encode.to_pod(wiring.address, index),
             encode.inet_conf(index),
+            encode.answers_at_once(index),
             _neighbour(wiring, index),
             encode.mark(index, wiring.alias),
         ]

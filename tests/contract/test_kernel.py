@@ -283,16 +283,16 @@ def test_a_pod_is_read_as_it_was_wired(machine: Machine) -> None:
     pod = machine.netns()
     wish = wiring(pod)
     machine.kernel.wire(wish)
-    deaf = f"net/ipv6/conf/{wish.link}/accept_ra"
+    zeros = [f"net/ipv6/conf/{wish.link}/accept_ra", f"net/ipv4/neigh/{wish.link}/proxy_delay"]
     found = machine.kernel.read(
-        [deaf, *(f"net/ipv4/conf/{wish.link}/{name}" for name in ("proxy_arp", "forwarding", "rp_filter"))]
+        [*zeros, *(f"net/ipv4/conf/{wish.link}/{name}" for name in ("proxy_arp", "forwarding", "rp_filter"))]
     )
     dst = ip.host(wish.address)
     assert found.pods == {wish.link: PodLink(wish.link, wish.alias, 1480)}
     assert found.routes[Owner.LOCAL] == {dst: Route(dst, (Hop(wish.link),))}
     assert found.neighbours == {NeighbourKey(wish.link, wish.address): wish.mac}
-    assert [name for name, value in found.sysctls.items() if value == "0"] == [deaf]
-    assert len(found.sysctls) == 4
+    assert [name for name, value in found.sysctls.items() if value == "0"] == zeros
+    assert len(found.sysctls) == 5
     assert machine.interfaces(pod) == {"eth0"}
 
 

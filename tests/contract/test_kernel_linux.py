@@ -102,14 +102,21 @@ def test_differences_inside_the_pod_are_named(machine: LinuxMachine, tampering: 
 
 
 @pytest.mark.parametrize(
-    ("name", "wired"), [("ipv4/proxy_arp", 1), ("ipv4/forwarding", 1), ("ipv4/rp_filter", 1), ("ipv6/accept_ra", 0)]
+    ("name", "wired", "other"),
+    [
+        ("ipv4/conf/{}/proxy_arp", "1", "0"),
+        ("ipv4/conf/{}/forwarding", "1", "0"),
+        ("ipv4/conf/{}/rp_filter", "1", "0"),
+        ("ipv4/neigh/{}/proxy_delay", "0", "80"),
+        ("ipv6/conf/{}/accept_ra", "0", "1"),
+    ],
 )
-def test_differences_of_sysctls_are_named(machine: LinuxMachine, name: str, wired: int) -> None:
+def test_differences_of_sysctls_are_named(machine: LinuxMachine, name: str, wired: str, other: str) -> None:
     wish = wiring(machine.netns())
     machine.kernel.wire(wish)
-    path = f"net/{name.replace('/', f'/conf/{wish.link}/')}"
-    machine.kernel.change([PutSysctl(path, str(1 - wired))])
-    assert machine.kernel.differences(wish) == [f"sysctl {path} is {1 - wired} instead of {wired}"]
+    path = f"net/{name.format(wish.link)}"
+    machine.kernel.change([PutSysctl(path, other)])
+    assert machine.kernel.differences(wish) == [f"sysctl {path} is {other} instead of {wired}"]
 
 
 def test_a_pod_cannot_make_itself_its_nodes_ipv6_router(machine: LinuxMachine) -> None:
