@@ -26,6 +26,7 @@ from bgpnet.kernel.api import (
     PutTunnel,
 )
 from bgpnet.kernel.state import KernelState, Owner, PodLink, Route
+from bgpnet.kernel.sysctl import ROUTERS
 from bgpnet.model import ip
 from bgpnet.names import TUNNELS
 from bgpnet.pieces import Pause, never, pieces
@@ -180,6 +181,7 @@ def differences(plan: Plan, have: KernelState) -> list[Change]:
     want = plan.kernel
     changes: list[Change] = [*_tunnels(plan, have)]
     changes += [PutSysctl(name, value) for name, value in diff(want.sysctls, have.sysctls).put.items()]
+    changes += [PutSysctl(ROUTERS.format(link.name), "0") for link in have.pods.values() if _hears(plan, link)]
     absent = set(want.pods) - set(have.pods)
     neighbours, fdb = diff(want.neighbours, have.neighbours), diff(want.fdb, have.fdb)
     changes += [PutFdb(key, to) for key, to in fdb.put.items()]
@@ -198,6 +200,11 @@ def differences(plan: Plan, have: KernelState) -> list[Change]:
     if want.sweep_ends:
         changes += [DropFdb(key) for key in fdb.drop]
     return changes
+
+
+def _hears(plan: Plan, link: PodLink) -> bool:
+    """Whether a pod may make itself the node's router: an older agent wired it, or somebody (networkd) wants it so."""
+    return not link.deaf and not link.reaping and link.name not in plan.hold_links and _wanted(plan, link)
 
 
 def _tunnels(plan: Plan, have: KernelState) -> list[PutTunnel]:

@@ -90,7 +90,9 @@ class FakeKernel:
                 fdb=dict(self.fdb),
                 sysctls={name: self.sysctls[name] for name in sysctls if name in self.sysctls},
                 pods={
-                    one.name: PodLink(one.name, one.alias, one.mtu, one.reaping)
+                    one.name: PodLink(
+                        one.name, one.alias, one.mtu, one.reaping, self.sysctls[ROUTERS.format(one.name)] == "0"
+                    )
                     for one in self.links.values()
                     if one.alias is not None
                 },

@@ -118,5 +118,5 @@ def _pods(links: Iterable[table.Link]) -> dict[str, PodLink]:
     for one in links:
         alias = parse_alias(one.alias)
         if alias is not None and one.is_pod:
-            found[one.name] = PodLink(one.name, alias, one.mtu, one.group == encode.REAPING)
+            found[one.name] = PodLink(one.name, alias, one.mtu, one.group == encode.REAPING, one.is_deaf)
     return found

@@ -115,12 +115,16 @@ class FdbKey:
 
 @dataclass(frozen=True, slots=True)
 class PodLink:
-    """The host's end of a pod's veth, recognised by our alias; `reaping`: marked for deletion by its group."""
+    """The host's end of a pod's veth, recognised by our alias; `reaping`: marked for deletion by its group.
+
+    deaf: no router advertisement counts there, see sysctl.deafen.
+    """
 
     name: str
     alias: Alias
     mtu: int
     reaping: bool = False
+    deaf: bool = True
 
 
 @dataclass(frozen=True, slots=True)

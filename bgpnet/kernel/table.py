@@ -20,7 +20,7 @@ DEFAULT_METRIC = {rtnl.AF_INET: 0, rtnl.AF_INET6: 1024}
 class Link:
     """A link as the kernel describes it. data: IFLA_INFO_DATA, which says of each kind something else.
 
-    peer: the index of a veth's other end, in the namespace that this is in.
+    peer: the index of a veth's other end, in the namespace that this is in. families: IFLA_AF_SPEC.
     """
 
     index: int
@@ -33,6 +33,14 @@ class Link:
     mac: str
     data: bytes = b""
     peer: int = 0
+    families: bytes = b""
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether no router advertisement counts here; also where there is no IPv6."""
+        six = rtnl.attributes(self.families, 0).get(rtnl.AF_INET6, b"")
+        settings = rtnl.attributes(six, 0).get(rtnl.IFLA_INET6_CONF, b"")
+        return not any(settings[4 * rtnl.DEVCONF_ACCEPT_RA : 4 * rtnl.DEVCONF_ACCEPT_RA + 4])
 
     @property
     def is_pod(self) -> bool:
@@ -69,6 +77,7 @@ def read_link(one: rtnl.Message) -> Link:
         mac=found.get(rtnl.IFLA_ADDRESS, b"").hex(":"),
         data=info.get(rtnl.IFLA_INFO_DATA, b""),
         peer=rtnl.number(found.get(rtnl.IFLA_LINK, b"")),
+        families=found.get(rtnl.IFLA_AF_SPEC, b""),
     )
 
 

@@ -583,6 +583,19 @@ def test_what_was_applied_needs_no_second_apply(machine: Machine) -> None:
     assert "10.9.0.0/24 via 192.0.2.2 dev up0 proto static" in machine.listing()
 
 
+def test_a_pod_that_may_advertise_itself_is_found_and_forbidden_it(machine: Machine) -> None:
+    wish = wish_of_a_node(machine)
+    (pod,) = wish.kernel.pods.values()
+    apply(wish, machine.kernel)
+    name = f"net/ipv6/conf/{pod.name}/accept_ra"
+    machine.set_sysctl(name, "1")
+    assert machine.kernel.read().pods == {pod.name: replace(pod, deaf=False)}
+    held = apply(replace(wish, hold_links=frozenset({pod.name})), machine.kernel)
+    found = apply(wish, machine.kernel)
+    assert [(one.changes, one.refusals) for one in (held, found)] == [(0, ()), (1, ())]
+    assert machine.kernel.read([name]).sysctls == {name: "0"}
+
+
 def test_after_a_link_went_down_an_apply_repairs_it(machine: Machine) -> None:
     wish = wish_of_a_node(machine)
     apply(wish, machine.kernel)
