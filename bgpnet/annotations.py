@@ -86,7 +86,8 @@ def wish(asked: Wish, pod: str, of_pod: Meta | None, of_namespace: Meta | None, 
     for holder, meta in holders:
         if meta is not None and meta.annotations.get(POOLS):  # an empty one is none, as with Calico
             pools_by = f"annotation {POOLS} of {holder}"
-            pools = _strings(pools_by, meta.annotations[POOLS], '["blue"]', "names or CIDRs of pools")
+            named = _asks(meta, POOLS)  # an empty list names any, whatever the namespace or the configuration says
+            pools = _strings(pools_by, meta.annotations[POOLS], '["blue"]', "names or CIDRs of pools") if named else ()
             break
     if of_pod is not None and of_pod.annotations.get(ADDRESSES):
         address_by = f"annotation {ADDRESSES} of pod {pod}"

@@ -77,7 +77,7 @@ BAD = [
     (meta(pools="blue"), "= 'blue' is not JSON: write a list of names or CIDRs of pools such as [\"blue\"]"),
     (meta(pools='"blue"'), 'is not a list of names or CIDRs of pools: write one such as ["blue"], or remove it'),
     (meta(pools="[1]"), "= '[1]' is not a list"),
-    (meta(pools="[]"), "= '[]' is not a list"),
+    (meta(pools="{}"), "= '{}' is not a list"),
     (meta(pools="[" * 100_000), "is not JSON"),
     (meta(addresses="10.0.0.5"), "= '10.0.0.5' is not JSON: write a list of addresses such as [\"10.0.0.5\"]"),
     (meta(addresses='["ten"]'), "= 'ten' is not an IP address: write one like 10.0.0.5"),
@@ -132,6 +132,14 @@ def test_a_list_of_nothing_asks_for_nothing(text: str) -> None:
     assert wish(ASKED, POD, empty, empty) == ASKED
     with pytest.raises(NoAddress, match="of namespace shop"):
         wish(Wish(), POD, empty, Meta(annotations={FAMILIES: '["IPv6"]'}))
+
+
+@pytest.mark.parametrize("text", ["[]", " [ ]\n", "null"])
+def test_an_empty_list_of_pools_is_any_pool_whatever_the_namespace_says(text: str) -> None:
+    blue = meta(pools='["blue"]')
+    assert wish(ASKED, POD, meta(pools=text), blue) == replace(ASKED, pools=(), pools_by="")
+    assert wish(ASKED, POD, Meta(), meta(pools=text)) == replace(ASKED, pools=(), pools_by="")
+    assert wish(ASKED, POD, blue, meta(pools=text)).pools == ("blue",)
 
 
 def test_what_calico_leaves_aside_is_left_aside() -> None:
