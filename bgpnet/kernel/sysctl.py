@@ -63,7 +63,8 @@ def deafen(link: str) -> None:
     """No router advertisement counts on this link: what is behind it may not tell the node where IPv6 leads.
 
     Where nobody forwards IPv6 the kernel heeds every one (net/ipv6/ndisc.c, ndisc_router_discovery), and netlink cannot
-    forbid it. Nothing where there is no IPv6. By descriptor, as every ADD does it. Raises KernelRefused.
+    forbid it. Nothing where there is no IPv6. By descriptor, as every ADD does it. Raises KernelRefused, unless
+    somebody who may write has seen to it (`net.ipv6.conf.default.accept_ra = 0`).
     """
     name = ROUTERS.format(link)
     try:
@@ -75,4 +76,5 @@ def deafen(link: str) -> None:
     except FileNotFoundError:
         return
     except OSError as problem:
-        raise refusals.no_sysctl(name, "0", problem.strerror or str(problem)) from problem
+        if read([name]).get(name) != "0":
+            raise refusals.no_sysctl(name, "0", problem.strerror or str(problem)) from problem

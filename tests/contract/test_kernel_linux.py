@@ -6,6 +6,8 @@ import os
 import select
 import socket
 import struct
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,6 +131,22 @@ def test_a_pod_cannot_make_itself_its_nodes_ipv6_router(machine: LinuxMachine) -
     advertise("p-up1")
     assert eventually(lambda: " dev up1 " in ip_command("-6 route show default"))
     assert wish.link not in ip_command("-6 route show default")
+
+
+DEAFEN = """
+ip link add cali1 type veth peer name p1 && echo 0 >/proc/sys/net/ipv6/conf/cali1/{} || exit 9
+mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys || exit 9
+exec "$0" -c 'from bgpnet.kernel import sysctl; sysctl.deafen("none"); sysctl.deafen("cali1")'
+"""
+"""In a namespace of its own: a machine without IPv6 has no file for the link, a container may not write it."""
+
+
+@pytest.mark.parametrize(("seen_to", "said"), [("accept_ra", ""), ("autoconf", "cannot be set to 0: Read-only file")])
+def test_who_may_not_write_sysctls_wires_no_pod_that_could_be_a_router(seen_to: str, said: str) -> None:
+    argv = ["unshare", "-n", "-m", "sh", "-c", DEAFEN.format(seen_to), sys.executable]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == (1 if said else 0), done.stderr
+    assert said in done.stderr
 
 
 def advertise(dev: str) -> None:
