@@ -104,9 +104,28 @@ def wish(world: World, request: CniRequest) -> Wish:
     of_pod = Meta(annotations=dict(request.annotations)) if request.annotations else None
     of_namespace = namespace(world, request)
     found = wished(asked, request.pod, of_pod, of_namespace, world.me.keep)
+    found = _of_one_interface(world, request, asked, found)
     if world.namespaces is None or of_namespace is not None or KEEP in (of_pod.annotations if of_pod else ()):
         return found
     return replace(found, keep=_kept(world, request))
+
+
+def _of_one_interface(world: World, request: CniRequest, asked: Wish, found: Wish) -> Wish:
+    """The wish of an interface beside others of its pod: the address or MAC that annotations name is one interface's.
+
+    Who came first has it; the next has what its own call asks for, as Multus says it of each network by itself.
+    """
+    if found.address == asked.address and found.mac == asked.mac:
+        return found
+    mine = request.attachment
+    others = [
+        pod for key, pod in world.pods.items() if key.container == mine.container and key != mine and not goes(pod)
+    ]
+    if found.address != asked.address and any(pod.address == found.address for pod in others):
+        found = replace(found, address=asked.address, address_by=asked.address_by)
+    if found.mac != asked.mac and any(pod.mac == found.mac for pod in others):
+        found = replace(found, mac=asked.mac)
+    return found
 
 
 def _kept(world: World, request: CniRequest) -> int:

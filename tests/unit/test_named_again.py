@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from asks import POD, asked, given, refusal, working
 from worlds import effects, run
 
 from bgpnet.agent import events
-from bgpnet.agent.events import Reap
+from bgpnet.agent.events import Effect, Reap, WirePod
 from bgpnet.agent.world import CLAIM_PATIENCE, World
-from bgpnet.annotations import ADDRESSES
+from bgpnet.annotations import ADDRESSES, MAC
 from bgpnet.cnispec import Attachment
 from bgpnet.ipam import REST
 
@@ -83,6 +84,30 @@ def test_others_hear_that_it_is_taken_while_its_holder_lives() -> None:
 
 
 def test_another_interface_of_the_pod_is_another() -> None:
-    call = asked("c1", number=2, annotations=ASKING).call
-    second = events.CniAsked(2, replace(call, env={**call.env, "CNI_IFNAME": "net1"}))
-    assert refusal(effects(run(cut(first()), events.Reaped((FORMER,))), second)[1])[0] == 11
+    assert refusal(effects(run(cut(first()), events.Reaped((FORMER,))), second())[1])[0] == 11
+
+
+def second(ifname: str = "net1", **asks: Any) -> events.CniAsked:
+    """Another interface of the container c1, as Multus asks for it: with the same annotations, of another network."""
+    call = asked("c1", number=2, annotations={**ASKING, MAC: "02:00:00:00:00:33"}, **asks).call
+    return events.CniAsked(2, replace(call, env={**call.env, "CNI_IFNAME": ifname}))
+
+
+def wired(found: list[Effect]) -> tuple[str, str]:
+    """Address and MAC of the one pod that is being wired."""
+    [wire] = [one for one in found if isinstance(one, WirePod)]
+    return str(wire.pod.address), wire.pod.mac
+
+
+def test_what_annotations_name_is_the_first_interfaces_and_the_next_has_what_its_own_call_asks_for() -> None:
+    world, found = effects(working(), second("eth0"))
+    assert wired(found) == (WANTED, "02:00:00:00:00:33")
+    assert wired(effects(world, second())[1]) == ("10.244.0.0", "0a:58:0a:f4:00:00")
+    asks = {"ips": ["10.244.0.12/32"], "mac": "02:00:00:00:00:44"}
+    assert wired(effects(world, second(args={"cni": asks}))[1]) == ("10.244.0.12", "02:00:00:00:00:44")
+    refused = refusal(effects(world, second(args={"cni": {"ips": [WANTED]}}))[1])
+    assert (refused[0], "taken by container c1 interface eth0" in refused[1]) == (101, True)
+
+
+def test_while_the_first_interface_goes_the_next_waits_for_what_annotations_name() -> None:
+    assert effects(cut(first()), second())[1] == [Reap(None)]
