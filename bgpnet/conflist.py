@@ -97,6 +97,9 @@ def _entry(one: object) -> Entry:
     if name == "tuning" and (entry.get("mac") or can.get("mac")):
         # With a link's MAC the kernel forgets its neighbours, and the pod its gateway; the node has another one for it.
         raise ValueError("tuning in it is to set the pod's MAC, which cuts it off: bgpnet sets it itself (docs/cni.md)")
+    if name == "sbr" and "table" not in entry:
+        # It moves the pod's routes to a table of its own, but for the default route, whose gateway no result names.
+        raise ValueError("sbr in it takes the pod's default route away, which cuts it off: leave it out (docs/cni.md)")
     if name == TYPE:
         raise ValueError(f"it names {TYPE}, which is the first plugin of the list anyway: leave it out")
     return entry

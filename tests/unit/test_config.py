@@ -100,8 +100,9 @@ GOOD = [
     ("cni_conf_dir", "", ""),
     ("cni_plugins", "auto", "auto"),
     ("cni_plugins", "none", "none"),
-    ("cni_plugins", "tuning, sbr", '[{"type": "tuning"}, {"type": "sbr"}]'),
+    ("cni_plugins", "tuning, firewall", '[{"type": "tuning"}, {"type": "firewall"}]'),
     ("cni_plugins", '[{"type": "tuning", "mtu": 1400}]', '[{"type": "tuning", "mtu": 1400}]'),
+    ("cni_plugins", [{"type": "sbr", "table": 100}], '[{"type": "sbr", "table": 100}]'),
     ("cni_plugins", [{"type": "tuning", "mtu": 1400}], '[{"type": "tuning", "mtu": 1400}]'),
     ("cni_mtu", "1400", 1400),
     ("cni_mtu", 0, 0),
@@ -137,6 +138,14 @@ BAD = [
             "tuning in it is to set the pod's MAC, which cuts it off: bgpnet sets it itself (docs/cni.md)",
         )
         for by in ({"mac": "02:11:22:33:44:55"}, {"capabilities": {"mac": True}})
+    ),
+    *(
+        (
+            "cni_plugins",
+            by,
+            "sbr in it takes the pod's default route away, which cuts it off: leave it out (docs/cni.md)",
+        )
+        for by in ("portmap,sbr", [{"type": "sbr"}])
     ),
     *(
         (

@@ -91,8 +91,8 @@ def test_versions_are_those_that_every_plugin_supports(supported: tuple[str, ...
     ],
 )
 def test_a_plugin_that_cannot_be_called_is_left_out_and_said(said: tuple[str, ...] | str, reason: str) -> None:
-    document, left_out = built("sbr,tuning", {"sbr": said, "tuning": OLD})
-    assert left_out.startswith(f"the plugin sbr is left out of 10-bgpnet.conflist: {reason}")
+    document, left_out = built("firewall,tuning", {"firewall": said, "tuning": OLD})
+    assert left_out.startswith(f"the plugin firewall is left out of 10-bgpnet.conflist: {reason}")
     assert versions_in(document) == ("1.0.0", None)
     plugins = document["plugins"]
     assert isinstance(plugins, list)
