@@ -177,6 +177,35 @@ def before(names: Iterable[str]) -> list[str]:
     return sorted(one for one in names if one.endswith(EXTENSIONS) and one < NAME)
 
 
+def leads_here(content: bytes) -> bool:
+    """Whether another's network configuration has its plugin call ours, as Multus calls its default network's.
+
+    Source: multus-cni's docs/configuration.md: `clusterNetwork` (a network's name, or its file), else `delegates`.
+    """
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return any(map(_calls_ours, _plugins(document)))
+
+
+def _calls_ours(multus: Mapping[str, Any]) -> bool:
+    default = multus.get("clusterNetwork")
+    if isinstance(default, str):
+        return default.rpartition("/")[2] in (NETWORK, NAME)
+    first = _dicts(multus.get("delegates"))[:1]
+    return any(plugin.get("type") == TYPE for one in first for plugin in _plugins(one))
+
+
+def _plugins(document: object) -> list[dict[str, Any]]:
+    """Those of a list, or the one that is configured without a list."""
+    return [plugin for one in _dicts([document]) for plugin in _dicts(one.get("plugins", [one]))]
+
+
+def _dicts(listed: object) -> list[dict[str, Any]]:
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
 def first_is(folder: str, other: str) -> str:
     """What is wrong with such a file, as a sentence."""
     return (

@@ -12,6 +12,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,8 @@ class Keeper:
                 files.replace(path, wish.content, MODE)
                 log.info("wrote %s, chained: %s", path, ", ".join(wish.chained) or "none")
             others = conflist.before(os.listdir(place.folder))
+            if others and conflist.leads_here(_read(place.folder / others[0])):
+                others = []
         except OSError as problem:
             refused = (
                 f"{path} cannot be written: {problem.strerror}; see to that directory, or name another cni_conf_dir"
@@ -143,6 +146,13 @@ def _content(path: Path) -> bytes | None:
         return path.read_bytes() if path.is_file() and not path.is_symlink() else None
     except FileNotFoundError:
         return None
+
+
+def _read(path: Path) -> bytes:
+    """Another's file, if it is one."""
+    with suppress(OSError):
+        return path.read_bytes() if path.is_file() else b""
+    return b""
 
 
 def _answers(socket: str) -> bool:

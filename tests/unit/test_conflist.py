@@ -204,6 +204,41 @@ def test_another_network_that_comes_first_is_told_of_until_it_goes(tmp_path: Pat
     assert node.told[1:] == [()]
 
 
+OURS = {"type": "bgpnet"}
+MULTUS = [
+    {"type": "multus", "clusterNetwork": "bgpnet"},
+    {"type": "multus-shim", "clusterNetwork": "/host/etc/cni/net.d/10-bgpnet.conflist"},
+    {"type": "multus", "delegates": [{"name": "bgpnet", "plugins": [OURS, {"type": "portmap"}]}]},
+    {"plugins": [{"type": "multus", "delegates": [OURS]}]},
+]
+"""Configurations whose plugin calls ours: by hand, and as Multus's own installers write them."""
+
+
+@pytest.mark.parametrize("content", [json.dumps(one) for one in MULTUS])
+def test_multus_that_comes_first_and_calls_ours_is_as_it_should_be(tmp_path: Path, content: str) -> None:
+    node = Node(tmp_path)
+    node.conf.mkdir()
+    (node.conf / "00-multus.conf").write_text(content)
+    (node.conf / "05-other.conflist").write_text("{}")  # which nobody takes
+    node.keeper.look()
+    assert node.told == []
+    (node.conf / "00-first.conf").write_text("{}")
+    node.keeper.look()
+    assert [one.split()[0].rpartition("/")[2] for one in node.told[0]] == [
+        "00-first.conf",
+        "00-multus.conf",
+        "05-other.conflist",
+    ]
+
+
+STRANGE = ["{", "[]", "7", '{"plugins": 7}', '{"plugins": [7]}', '{"delegates": {}}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("content", [*STRANGE, '{"clusterNetwork": "flannel"}', json.dumps(OURS)])
+def test_what_does_not_call_ours(content: str) -> None:
+    assert not conflist.leads_here(content.encode())
+
+
 def test_a_missing_executable_of_ours_is_told_of(tmp_path: Path) -> None:
     node = Node(tmp_path)
     (node.bin / "bgpnet").unlink()
