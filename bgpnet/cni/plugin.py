@@ -212,8 +212,8 @@ def written(value: object) -> bytes:
 
 
 def check_version(call: Call, said: object) -> None:
-    """cniVersion must be one of ours."""
-    if said is None:
+    """cniVersion must be one of ours; libcni says an empty one for a configuration that has none."""
+    if said is None or said == "":
         raise Fail(INCOMPATIBLE, f"cniVersion is not set in the network configuration: use one of {LISTED}")
     if not isinstance(said, str):
         raise Fail(CONFIG, f"cniVersion is not a string in the network configuration: use one of {LISTED}")

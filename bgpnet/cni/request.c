@@ -126,7 +126,8 @@ static int read_input(void)
 static void check_version(void)
 {
     const struct value *said = &fields[0].value;
-    if (!said->type || said->type == 'n')
+    int is_empty = said->type == '"' && !said->size; /* libcni's for a configuration that has none */
+    if (!said->type || said->type == 'n' || is_empty)
         fail(INCOMPATIBLE, "cniVersion is not set in the network configuration: use one of " VERSIONS, NULL);
     if (said->type != '"')
         fail(CONFIG, "cniVersion is not a string in the network configuration: use one of " VERSIONS, NULL);

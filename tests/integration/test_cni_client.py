@@ -239,6 +239,7 @@ def test_what_is_json_is_passed(plugin: list[str], tmp_path: Path, inner: str) -
     ("command", "text", "code", "message"),
     [
         ("ADD", "{}", 1, "cniVersion is not set in the network configuration: use one of 0.3.1, 0.4.0, 1.0.0, 1.1.0"),
+        ("DEL", '{"cniVersion":""}', 1, "cniVersion is not set in the network configuration: use one of 0.3.1, 0.4.0"),
         (
             "ADD",
             '{"cniVersion":"2.0.0"}',
