@@ -104,7 +104,7 @@ clean: ## what make made
 		(for name in $(BUILT) $(API) $(CLUSTER); do $$idle nice -n 19 scripts/gobuild $$name || exit 1; done) \
 		>build/gobuild.log 2>&1 &
 
-BUILT := etcd containerd cnitool
+BUILT := etcd containerd cnitool multus
 API := "kubernetes kube-apiserver kubectl kube-proxy"
 CLUSTER := kubernetes coredns e2e
 

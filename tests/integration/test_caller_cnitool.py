@@ -23,18 +23,19 @@ CACHE = "/var/lib/cni/results"
 
 @dataclass(slots=True)
 class Tool:
-    """cnitool in a node."""
+    """cnitool in a node. network: the one that it calls, by its name."""
 
     node: Calling
+    network: str = "bgpnet"
     processes: list[Process] = field(default_factory=list)
 
     def call(self, verb: str, netns: str = "any", **env: str) -> tuple[int, str]:
         """Its exit code, and what it printed. netns: of a name in /run/netns."""
         env = {"CNI_PATH": BINS, "NETCONFPATH": NETWORKS, **env}
         variables = [f"{name}={value}" for name, value in env.items()]
-        program = [built("cnitool", "validate"), "bgpnet"]
+        program = [built("cnitool", "validate"), self.network]
         if verb != "version":
-            program = [built("cnitool", "cnitool"), verb, "bgpnet", f"/run/netns/{netns}"]
+            program = [built("cnitool", "cnitool"), verb, self.network, f"/run/netns/{netns}"]
         one = self.node.one
         done = one.lab.exec(one.name, ["env", *variables, *program])
         return done.returncode, done.stdout + done.stderr
