@@ -104,7 +104,10 @@ class Keeper:
         return [f"{ours} is no executable, and container runtimes look for it there: run bgpnet cni install"]
 
     def _versions(self, plugin: Path) -> tuple[str, ...] | str:
-        """What a plugin supports, or why it cannot be asked; empty when it is not there. Asked once for each file."""
+        """What a plugin supports, or why it cannot be asked; empty when it is not there.
+
+        Asked once for each file, unless it did not tell: a node that boots may be too busy for an answer in time.
+        """
         try:
             found = plugin.stat()
         except OSError as problem:
@@ -112,7 +115,7 @@ class Keeper:
             return "" if missing else f"it cannot be executed ({problem.strerror})"
         stamp = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_mode)
         before = self._asked.get(plugin)
-        if before is None or before[0] != stamp:
+        if before is None or before[0] != stamp or isinstance(before[1], str):
             before = self._asked[plugin] = (stamp, ask(plugin))
         return before[1]
 

@@ -178,6 +178,18 @@ def test_a_plugin_that_comes_goes_or_changes_is_heeded(tmp_path: Path) -> None:
     assert node.types == ["bgpnet"]
 
 
+def test_a_plugin_that_did_not_tell_is_asked_again_though_its_file_is_the_same(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    node.script("portmap", f"[ -e {node.bin}/busy ] && exit 1; echo '{json.dumps({'supportedVersions': OLD})}'")
+    (node.bin / "busy").touch()
+    node.keeper.look()
+    assert node.types == ["bgpnet"]
+    (node.bin / "busy").unlink()
+    node.keeper.look()
+    assert node.types == ["bgpnet", "portmap"]
+    assert [len(warnings) for warnings in node.told] == [1, 0]
+
+
 def test_somebody_elses_content_is_replaced_and_a_lost_file_comes_back(tmp_path: Path) -> None:
     node = Node(tmp_path)
     node.keeper.look()
