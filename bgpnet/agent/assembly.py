@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from time import monotonic, time
@@ -19,7 +19,7 @@ from bgpnet.agent import facts, feeds, identity, scrape, secrets
 from bgpnet.agent.conflist import Keeper, Place
 from bgpnet.agent.events import ConflistLooked, Event, KernelLooked
 from bgpnet.agent.firewall import Guard
-from bgpnet.agent.journal import Contents, Journal, Kept, belongs, restore
+from bgpnet.agent.journal import Contents, Journal, Kept, belongs, end_overtaken, restore
 from bgpnet.agent.loop import Loop, Outside
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.precedence import Precedence
@@ -27,9 +27,10 @@ from bgpnet.agent.records import Records
 from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.status import NEEDED
-from bgpnet.agent.world import Kubernetes, Me, World
+from bgpnet.agent.world import Kubernetes, Me, Seen, World
 from bgpnet.autodetect import Candidate, Choice, choose_address
 from bgpnet.bgp.speaker import Speaker
+from bgpnet.cnispec import Attachment
 from bgpnet.errors import UsageError
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.firewall import LinuxFirewall
@@ -66,13 +67,14 @@ def run(settings: config.Settings, uuid: str) -> str:
     kernel, api = LinuxKernel(), _kubernetes(settings)
     me = _me(settings, uuid, kernel, api)
     journal = Journal(Path(settings.state_dir) / "journal", identity.boot())
-    world = _recalled(settings, me, journal, facts.subnets(kernel.addressed()), api)
+    links = facts.seen(kernel.read())
+    world = _recalled(settings, me, journal, links, facts.subnets(kernel.addressed()), api)
 
     store = LazyStore(partial(open_store, settings.datastore))
     store.try_now()
     repo, precedence = Repo(store), Precedence()
     loop = Loop(world, kernel, precedence)
-    loop.emit(KernelLooked(facts.seen(kernel.read())))
+    loop.emit(KernelLooked(links))
     kernel.reap(abandoned=True)
     server = Server(Path(settings.agent_socket), loop.emit, precedence)
     server.listen()
@@ -95,14 +97,25 @@ def run(settings: config.Settings, uuid: str) -> str:
 
 
 def _recalled(
-    settings: config.Settings, me: Me, journal: Journal, subnets: dict[ip.Network, str], api: Api | None
+    settings: config.Settings,
+    me: Me,
+    journal: Journal,
+    links: Mapping[Attachment, Seen],
+    subnets: Mapping[ip.Network, str],
+    api: Api | None,
 ) -> World:
-    """The World as the journal has it, which begins anew with that; another node's is not used."""
+    """The World as the journal has it, which begins anew with that; another node's is not used.
+
+    links: what the kernel has, which is right where the journal is older.
+    """
     boot, now = identity.boot(), time()
     contents: Contents | None = journal.load()
     if contents and not belongs(contents, boot, Owner(name=me.node, uid=me.uuid)):
         log.warning("the journal in %s is another node's: it is not used", settings.state_dir)
         contents = None
+    for one in end_overtaken(contents, links, now) if contents else ():
+        told = "the kernel has a later link: lines of the journal were lost, and this one is not used"
+        log.warning("container %s is journalled with %s, but %s", one.container, one.address, told)
     blocks, pods = restore(contents, boot, now) if contents else ({}, {})
     kept = contents.kept if contents else Kept(())
     journal.start(blocks.values(), pods.values(), kept)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from zlib import crc32
 
 import msgspec
 
 from bgpnet import ipam
-from bgpnet.agent.world import Phase, Pod
+from bgpnet.agent.world import Phase, Pod, Seen
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import UsageError
 from bgpnet.model import ip
-from bgpnet.model.instant import seconds, stamp
+from bgpnet.model.instant import readable, seconds, stamp
 from bgpnet.model.ipamblock import BlockState, IPAMBlock, Owner, Use
 
 LONGEST_REST = 1200.0
@@ -192,6 +193,27 @@ def restore(contents: Contents, boot: str, now: float) -> tuple[dict[ip.Network,
                 block = ipam.restore(block, pod.address, pod.allocation())
         blocks[block.network] = block
     return blocks, pods
+
+
+def end_overtaken(contents: Contents, links: Mapping[Attachment, Seen], now: float) -> list[PodCame]:
+    """Ends the pods of whose container, or whose address, the kernel has a later link; these pods.
+
+    Then the journal is an old copy, or its last lines were lost though they had been acknowledged. The link's pod is
+    recovered from the kernel, as one that no journal has (adopt.py).
+    """
+    unknown = {seen.address: seen for attachment, seen in links.items() if attachment not in contents.pods}
+    over = []
+    for attachment, pod in contents.pods.items():
+        seen = links.get(attachment) or unknown.get(ip.address(pod.address))
+        if seen is not None and _is_later(seen.since, pod.since):
+            over.append(pod)
+    for pod in over:
+        contents.take(PodWent(pod.container, pod.ifname, stamp(now)))
+    return over
+
+
+def _is_later(one: str, than: str) -> bool:
+    return readable(one) and readable(than) and seconds(one) > seconds(than)
 
 
 def belongs(contents: Contents, boot: str, owner: Owner) -> bool:

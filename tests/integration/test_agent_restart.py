@@ -237,6 +237,29 @@ def test_a_pod_that_only_the_kernel_knows_is_recovered(two: Cluster, pods: tuple
     eventually(lambda: new.address not in two.live(), lambda: two.live())
 
 
+def test_of_an_old_journal_and_a_later_link_the_link_is_right(two: Cluster, pods: tuple[Pod, Pod, Pod]) -> None:
+    """A copy was put back, or lines were lost: a container came again, and another has a former one's address."""
+    first, (again, gone, far) = two[0], pods
+    old = (first.state / "journal").read_bytes()
+    for pod in (again, gone):
+        first.delete(pod)
+    first.netns("heir")
+    heir = first.added("heir", "heir", first.cni("ADD", "heir", "heir", pod=gone.name, address=gone.address))
+    again = first.add(again.name)
+    assert again.address != pods[0].address
+    with first.ping(again, far.address) as pings, first.ping(heir, far.address) as others:
+        first.agent.end()
+        (first.state / "journal").write_bytes(old)
+        first.agent.start()
+        first.ready(peers=1)
+        first.restart_agent()  # what was recovered is journalled, and the journal whole
+        wanted = {pod.address: pod.container for pod in (again, heir, far)}
+        eventually(lambda: two.live() == wanted, lambda: f"{two.live()} is not {wanted}")
+    assert (pings.lost, others.lost) == (0, 0)
+    for pod in (again, heir):
+        first.delete(pod)
+
+
 def test_pods_of_another_boot_are_released(two: Cluster, pods: tuple[Pod, Pod, Pod]) -> None:
     first = two[0]
     path = first.state / "journal"

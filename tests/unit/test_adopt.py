@@ -9,7 +9,8 @@ from msgspec import structs
 from worlds import BLOCK, NOW, block, effects, fresh, pool, run, synced
 
 from bgpnet import ipam, names
-from bgpnet.agent import events, facts
+from bgpnet.agent import events, facts, journal
+from bgpnet.agent.contents import Contents, end_overtaken, restore
 from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, JournalBlocks, TakeBack
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Seen, World
@@ -19,6 +20,7 @@ from bgpnet.kernel.fake import FakeKernel
 from bgpnet.kernel.state import Hop, NeighbourKey, Route, Wiring
 from bgpnet.kernel.state import Owner as Owned
 from bgpnet.model import ip, kinds
+from bgpnet.model.instant import stamp
 from bgpnet.model.ipamblock import IPAMBlock, Owner, Use
 from bgpnet.model.ippool import Encap
 from bgpnet.names import Alias
@@ -205,6 +207,28 @@ def test_a_pod_whose_line_the_journal_lost_keeps_link_and_address() -> None:
     other = ipam.take(block("10.244.3.0/26"), net[9], ipam.Claimant("c7", "eth0"), NOW)
     taken = synced(start=replace(start, blocks={net: other}), blocks=(other,))
     assert "cali1" not in plan(taken).kernel.pods  # it would be the second of that address
+
+
+def test_an_old_journal_says_nothing_of_a_pod_of_which_the_kernel_has_a_later_link() -> None:
+    """Its container was deleted and added again, as podman does; or it is gone, and its address is another's by now."""
+    net = ip.network(BLOCK)
+    came = run(working(), asked("c1", address=str(net[5])), events.PodWired(1, Attachment("c1", "eth0"), "1.0.0"))
+    [before], later = came.pods.values(), stamp(NOW + 60)
+    for container, address in (("c1", net[9]), ("c2", net[5])):
+        links = {Attachment(container, "eth0"): Seen("cali1", later, 1480, address)}
+        old = Contents("boot", dict.fromkeys([BLOCK], came.blocks[net]), {before.attachment: journal.came(before)})
+        assert [pod.container for pod in end_overtaken(old, links, NOW + 90)] == ["c1"]
+        blocks, pods = restore(old, "boot", NOW + 90)
+        start = run(replace(fresh(), blocks=blocks, pods=pods, journalled=True), events.KernelLooked(links))
+        world = synced(start=start, blocks=(came.blocks[net],))
+        [pod] = world.pods.values()
+        assert (pod.attachment.container, pod.address, pod.phase) == (container, address, Phase.READY)
+        assert "cali1" in plan(world).kernel.pods
+        assert ipam.find(world.blocks[net], container, "eth0") is not None
+    itself = {before.attachment: Seen(before.link, before.since, 1480, before.address)}
+    stranger = {Attachment("c3", "eth0"): Seen("cali3", before.since, 1480, before.address)}  # no later than it
+    for links in (itself, stranger, {}):
+        assert end_overtaken(Contents("boot", pods={before.attachment: journal.came(before)}), links, NOW) == []
 
 
 def test_an_address_that_was_left_while_its_block_was_another_nodes_rests_when_the_block_is_ours_again() -> None:
