@@ -43,10 +43,13 @@ print(repr(magic), binascii.b2a_base64(marshal.dumps(code), newline=False).decod
 # The program is its own first line's argument: Python would look for a ZIP archive in an executed file, and compile it.
 # Another version may take the file's place between the kernel's look at that line and Python's at the file. So what the
 # line says of the file holds for every version: where the loader stands, which knows of its own file where the rest is.
+# What begins with no `#` is the compiled program (0x7f), and is executed in this one's place: nothing was read yet.
 LOADER, CODE = 128, 512
 """Where the loader and the code begin. Every kernel takes a first line whole that ends before the former
 (BINPRM_BUF_SIZE in linux/binfmts.h, until 5.1)."""
-_FIRST = b"-ISEcimport sys;file=open(sys.argv[1],'rb').read();exec(file[%d:%d])" % (LOADER, CODE)
+_FIRST = (
+    b"-IScimport sys,posix;f=sys.argv[1];(file:=open(f,'rb').read())<b'$'or posix.execv(f,[f]);exec(file[%d:%d])"
+) % (LOADER, CODE)
 _LOADER = """
 import marshal, sys
 if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER == {magic}:

@@ -88,6 +88,15 @@ def test_another_version_may_take_the_frozen_twins_place_while_it_starts(
     assert (done.returncode, done.stderr, done.stdout.decode().strip()) == (0, b"", ANSWER)
 
 
+def test_the_compiled_program_may_take_the_frozen_twins_place_while_it_starts(tmp_path: Path) -> None:
+    """It has all that the twin was given: here, a program that passes its input on."""
+    cat = shutil.which("cat")
+    assert cat is not None
+    interpreter, argument = install.freeze().split(b"\n", 1)[0].removeprefix(b"#!").split(b" ", 1)
+    done = subprocess.run([interpreter, argument, cat], input=b"all of it", capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr, done.stdout) == (0, b"", b"all of it")
+
+
 def test_the_frozen_twins_first_line_is_one_that_every_kernel_takes_whole(tmp_path: Path) -> None:
     large = tmp_path / "twin.py"
     large.write_text("# a large one\n" * 60_000)
