@@ -6,6 +6,7 @@ import binascii
 import errno
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -14,8 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bgpnet import conflist, files
-from bgpnet.client import AgentClient
-from bgpnet.errors import AgentAway, BgpnetError, UsageError
+from bgpnet.errors import UsageError
 
 NAME = conflist.TYPE
 """The executable's name, which is the `type` in network configurations."""
@@ -141,13 +141,13 @@ def keep(
         told = said
 
 
-def uninstall(bin_dir: Path = BIN_DIR, conf_dir: Path = CONF_DIR, socket: Path | None = None) -> list[Path]:
+def uninstall(bin_dir: Path = BIN_DIR, conf_dir: Path = CONF_DIR, agent: Path | None = None) -> list[Path]:
     """Removes the conflist first, so that no pod comes any more, then the plugin: the paths. Raises UsageError.
 
-    socket: a living agent's, which would write the conflist anew, so that nothing is removed while it answers.
+    agent: a living one's socket, which would write the conflist anew, so that nothing is removed while it listens.
     """
-    if socket is not None and _answers(socket):
-        raise UsageError(f"the agent answers on {socket} and would write {conflist.NAME} anew: stop it first")
+    if agent is not None and _listens(agent):
+        raise UsageError(f"the agent listens on {agent} and would write {conflist.NAME} anew: stop it first")
     removed: list[Path] = []
     for flag, path in (("--conf-dir", conf_dir / conflist.NAME), ("--bin-dir", bin_dir / NAME)):
         try:
@@ -181,13 +181,16 @@ def _refused(flag: str, folder: Path, error: OSError) -> UsageError:
     return UsageError(f"{flag} {folder}: {error.strerror}; {remedy}")
 
 
-def _answers(socket: Path) -> bool:
-    try:
-        AgentClient(socket, timeout=2.0).ask("status")
-    except AgentAway:
-        return False
-    except BgpnetError:
-        return True
+def _listens(socket_path: Path) -> bool:
+    """Whether an agent lives there, even one that is too busy to answer: the kernel knows a socket that nobody has."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(socket_path))
+        except BlockingIOError:  # its backlog is full
+            return True
+        except OSError:
+            return False
     return True
 
 

@@ -184,7 +184,7 @@ def test_uninstall_once_the_agent_is_stopped(made: Cluster) -> None:
     places = ["--bin-dir", BINS, "--conf-dir", f"{SHARED}/net.d"]
     done = one.lab.exec(one.name, [*argv, "--uninstall", *places])
     assert (done.returncode, path.exists()) == (1, True)
-    assert "the agent answers on /run/bgpnet/agent.sock" in done.stderr
+    assert "the agent listens on /run/bgpnet/agent.sock" in done.stderr
     one.agent.end()
     removed = one.run(*argv, "--uninstall", *places)
     assert removed == f"removed {SHARED}/net.d/{NAME}\nremoved {BINS}/bgpnet\n"
