@@ -206,6 +206,11 @@ def try_version(plugin: Path) -> list[str]:
             check=True,
         ).stdout
         return list(map(str, json.loads(said)["supportedVersions"]))
+    except PermissionError as error:
+        raise UsageError(
+            f"the plugin may not be executed in {plugin.parent}, and was not installed ({error.strerror}): mount that "
+            "without noexec, or have the machine's security policy permit it"
+        ) from error
     except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"the plugin does not run on this machine, and was not installed ({error}): "

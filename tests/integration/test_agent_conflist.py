@@ -200,3 +200,11 @@ def test_a_read_only_file_system(tmp_path: Path, work: str) -> None:
     remedy = "mount it writable, or name the directory where the container runtime looks for it"
     assert done.stderr == f"Error: --bin-dir {tmp_path}: Read-only file system; {remedy}\n"
     assert (done.returncode, os.listdir(tmp_path)) == (1, ["bgpnet"])
+
+
+def test_a_file_system_that_executes_nothing(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m bgpnet cni install --python --bin-dir {tmp_path}"
+    script = f"mount -t tmpfs -o noexec none {tmp_path} && {command}; ls -A {tmp_path}"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60)
+    said = f"Error: the plugin may not be executed in {tmp_path}, and was not installed (Permission denied): mount that"
+    assert (done.stderr.startswith(said), done.stdout) == (True, ""), done.stderr
