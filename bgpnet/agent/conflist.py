@@ -86,7 +86,8 @@ class Keeper:
             if _content(path) != wish.content:
                 files.replace(path, wish.content, MODE)
                 log.info("wrote %s, chained: %s", path, ", ".join(wish.chained) or "none")
-            others = conflist.before(os.listdir(place.folder))
+            with os.scandir(place.folder) as there:
+                others = conflist.before(one.name for one in there if not one.is_dir(follow_symlinks=False))
             if others and conflist.leads_here(_read(place.folder / others[0])):
                 others = []
         except OSError as problem:

@@ -207,6 +207,7 @@ def test_another_network_that_comes_first_is_told_of_until_it_goes(tmp_path: Pat
     node = Node(tmp_path)
     node.conf.mkdir()
     (node.conf / "05-other.conflist").write_text("{}")
+    (node.conf / "04-kept.conf").mkdir()  # runtimes pass folders by (libcni, ConfFiles)
     node.keeper.look()
     node.keeper.look()
     assert len(node.told) == 1
