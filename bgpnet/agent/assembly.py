@@ -31,7 +31,7 @@ from bgpnet.agent.world import Kubernetes, Me, Seen, World
 from bgpnet.autodetect import Candidate, Choice, choose_address
 from bgpnet.bgp.speaker import Speaker
 from bgpnet.cnispec import Attachment
-from bgpnet.errors import UsageError
+from bgpnet.errors import AllocationRefused, UsageError
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.firewall import LinuxFirewall
 from bgpnet.kernel.linux import LinuxKernel
@@ -116,7 +116,11 @@ def _recalled(
     for one in end_overtaken(contents, links, now) if contents else ():
         told = "the kernel has a later link: lines of the journal were lost, and this one is not used"
         log.warning("container %s is journalled with %s, but %s", one.container, one.address, told)
-    blocks, pods = restore(contents, boot, now) if contents else ({}, {})
+    try:
+        blocks, pods = restore(contents, boot, now) if contents else ({}, {})
+    except AllocationRefused as problem:  # two have one address: no start would ever get over that
+        journal.keep_aside(f"contradicts itself ({problem})")
+        contents, blocks, pods = None, {}, {}
     kept = contents.kept if contents else Kept(())
     journal.start(blocks.values(), pods.values(), kept)
     return World(

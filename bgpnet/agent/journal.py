@@ -141,7 +141,7 @@ class Journal:
                 f"journal {self._path} cannot be read: {problem.strerror}; see to the disk"
             ) from problem
         if (contents := decode(data)) is None and data:
-            self._keep_aside()
+            self.keep_aside("is damaged, or another version's")
         return contents
 
     def _read(self) -> bytes:
@@ -154,9 +154,10 @@ class Journal:
         finally:
             os.close(fd)
 
-    def _keep_aside(self) -> None:
+    def keep_aside(self, harm: str) -> None:
+        """Away with a file that cannot be used, for people to look at; harm: what is wrong with it, a phrase."""
         aside = self._path.with_suffix(".damaged")
-        told = "is damaged, or another version's, and not used: addresses come from the datastore and the kernel"
+        told = f"{harm}, and not used: addresses come from the datastore and the kernel"
         try:
             self._path.rename(aside)
         except OSError as problem:

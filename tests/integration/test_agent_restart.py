@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from agents import MORE, Cluster, Machine, Pod, cluster, eventually
+from msgspec import structs
 
 from bgpnet.agent import journal
 from bgpnet.agent.journal import Boot
@@ -181,7 +182,14 @@ def damage(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("harm", [lose, damage])
+def contradict(path: Path) -> None:
+    contents = journal.decode(path.read_bytes())
+    assert contents is not None
+    with path.open("ab") as file:
+        file.writelines(journal.encode(structs.replace(pod, container="another")) for pod in contents.pods.values())
+
+
+@pytest.mark.parametrize("harm", [lose, damage, contradict])
 def test_without_its_journal_an_agent_recovers_the_living_and_releases_the_dead(
     two: Cluster, pods: tuple[Pod, Pod, Pod], harm: object
 ) -> None:
