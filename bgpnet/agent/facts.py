@@ -13,7 +13,7 @@ from bgpnet.agent import recorded
 from bgpnet.agent.world import Departed, Me, Phase, Seen, World
 from bgpnet.bgp import member
 from bgpnet.cnispec import Attachment
-from bgpnet.kernel.state import KernelState, Uplink
+from bgpnet.kernel.state import KernelState, NeighbourKey, Uplink
 from bgpnet.kernel.state import Owner as Mark
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
@@ -251,12 +251,16 @@ def believed(world: World, links: frozenset[str]) -> bool:
 
 
 def seen(have: KernelState) -> dict[Attachment, Seen]:
-    """The pod links of ours that are in use, each with the address that our route over it leads to."""
-    addresses = {
-        route.hops[0].dev: dst.network_address
-        for dst, route in have.routes.get(Mark.LOCAL, {}).items()
-        if dst.prefixlen == dst.max_prefixlen and len(route.hops) == 1
-    }
+    """The pod links of ours that are in use, each with the address that our route over it leads to.
+
+    Of several, the one that is a neighbour there: somebody has led another pod's over it.
+    """
+    addresses: dict[str, ip.Address] = {}
+    for dst, route in have.routes.get(Mark.LOCAL, {}).items():
+        if dst.prefixlen == dst.max_prefixlen and len(route.hops) == 1:
+            dev, address = route.hops[0].dev, dst.network_address
+            if dev not in addresses or NeighbourKey(dev, address) in have.neighbours:
+                addresses[dev] = address
     macs: dict[str, dict[ip.Address, str]] = {}
     for key, mac in have.neighbours.items():
         macs.setdefault(key.dev, {})[key.address] = mac

@@ -15,7 +15,7 @@ from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, JournalBlocks, Ta
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
-from bgpnet.kernel.api import DropNeighbour, DropRoute
+from bgpnet.kernel.api import DropNeighbour, DropRoute, PutRoute
 from bgpnet.kernel.fake import FakeKernel
 from bgpnet.kernel.state import Hop, NeighbourKey, Route, Wiring
 from bgpnet.kernel.state import Owner as Owned
@@ -149,6 +149,16 @@ def test_a_pod_that_only_the_kernel_knows_keeps_the_mac_that_it_asked_for() -> N
     kernel.change([DropRoute(Owned.LOCAL, Route(ip.network("10.244.3.0/32"), (Hop("cali0"),)))])
     there = facts.seen(kernel.read())[Attachment("c0", "eth0")]
     assert (there.address, there.mac) == (None, "02:11:22:33:44:55")  # its block may know the address
+
+
+def test_of_a_pod_over_whose_link_somebody_led_others_the_own_address_is_known() -> None:
+    kernel = FakeKernel()
+    alias = Alias("c1", "eth0", "2026-11-21T00:00:00.000Z")
+    kernel.wire(Wiring("cali1", "eth0", 1, ip.address("10.244.3.5"), "0a:58:0a:f4:03:05", 1480, alias))
+    strange = [Route(ip.network(f"10.244.3.{number}/32"), (Hop("cali1"),)) for number in (1, 9)]
+    kernel.change([PutRoute(Owned.LOCAL, route, new=False) for route in strange])
+    there = facts.seen(kernel.read())[Attachment("c1", "eth0")]
+    assert (str(there.address), there.mac) == ("10.244.3.5", "0a:58:0a:f4:03:05")
 
 
 def test_a_pod_that_only_the_kernel_knows_goes_on_and_its_block_is_claimed() -> None:
