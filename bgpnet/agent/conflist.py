@@ -11,7 +11,7 @@ import logging
 import os
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,7 @@ class Keeper:
         self._place = place
         self._emit = emit
         self._asked: dict[Path, tuple[Stamp, tuple[str, ...] | str]] = {}
+        self._refused: frozenset[str] = frozenset()
         self._told = ConflistLooked(())
 
     def run(self, stop: threading.Event) -> None:
@@ -78,12 +79,15 @@ class Keeper:
     def _look(self) -> ConflistLooked:
         place = self._place
         said = {entry["type"]: self._versions(place.plugins / entry["type"]) for entry in place.chain.entries}
+        hasty = self._refused_now(said)
         wish = conflist.build(place.chain, said, cnispec.VERSIONS, mtu=place.mtu, socket=place.socket)
         path = place.folder / conflist.NAME
         try:
             place.folder.mkdir(parents=True, exist_ok=True)
             files.sweep(path)
-            if _content(path) != wish.content:
+            if (content := _content(path)) is not None and hasty:
+                return self._told
+            if content != wish.content:
                 files.replace(path, wish.content, MODE)
                 log.info("wrote %s, chained: %s", path, ", ".join(wish.chained) or "none")
             with os.scandir(place.folder) as there:
@@ -97,6 +101,15 @@ class Keeper:
             return ConflistLooked((refused, *wish.left_out), "" if os.path.isfile(path) else refused)
         before = (conflist.first_is(str(place.folder), one) for one in others)
         return ConflistLooked((*before, *wish.left_out, *self._without_ours()))
+
+    def _refused_now(self, said: Mapping[str, tuple[str, ...] | str]) -> bool:
+        """Whether a plugin that is there did not tell, for the first time: a list that is there stays until the second.
+
+        Pods that came meanwhile would be without that plugin, say without their ports, for as long as they live.
+        """
+        before = self._refused
+        self._refused = frozenset(name for name, answer in said.items() if answer and isinstance(answer, str))
+        return not self._refused <= before
 
     def _without_ours(self) -> list[str]:
         ours = self._place.plugins / conflist.TYPE
