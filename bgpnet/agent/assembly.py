@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic, time
@@ -124,7 +125,7 @@ def _recalled(
     kept = contents.kept if contents else Kept(())
     journal.start(blocks.values(), pods.values(), kept)
     return World(
-        me=me,
+        me=replace(me, new_here=contents is None or contents.boot != boot),
         now=now,
         clock=monotonic(),
         blocks=blocks,

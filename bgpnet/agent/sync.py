@@ -248,14 +248,26 @@ def _keep(world: World) -> JournalReserved:
 
 
 def _usurper(world: World) -> str:
-    """Another living machine has our name: one sentence, else nothing."""
+    """Another living machine has our name: one sentence, else nothing.
+
+    It may have our UUID, too, where one's disk is a copy of the other's: then it has another address.
+    """
     node = facts.nodes(world).get(world.me.node)
     identity = node.status.identity if isinstance(node, Node) and node.status else None
-    if identity is None or identity.uuid == world.me.uuid:
+    if node is None or identity is None:
+        return ""
+    copied = identity.uuid == world.me.uuid
+    if copied and not (world.me.new_here and node.ipv4 and node.ipv4.ip != world.me.address.ip):
         return ""
     age = facts.silence(world, identity)
     if age >= LIVING:
         return ""
+    if copied:
+        return (
+            f"the node name {world.me.node} and this state directory's identity are those of a machine with the "
+            f"address {node.ipv4.ip if node.ipv4 else ''}, alive {max(age, 0):.0f} s ago: if this is a copy of it, "
+            "empty the state directory and choose another name with --node; if it is itself, wait for a minute"
+        )
     return (
         f"the node name {world.me.node} is held by another machine ({identity.uuid}, alive {max(age, 0):.0f} s ago); "
         f"choose another name with --node, or, if that machine is gone for good, run: "

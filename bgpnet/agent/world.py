@@ -40,7 +40,8 @@ class Me:
     network namespace are gone before its address is released without a DEL. idle_after: seconds that an own block has
     been empty, by the clock that never jumps, before it is called idle. prefix_limit: of one BGP peer. firewall: is
     it to write packet rules. nat_spares_nodes: natOutgoing leaves packets to nodes' addresses as they are.
-    stops_service_loops: what goes to announced service addresses, and no Service takes it, is dropped.
+    stops_service_loops: what goes to announced service addresses, and no Service takes it, is dropped. new_here: no
+    agent has worked with this state directory on this machine since that was started.
     """
 
     node: str
@@ -58,6 +59,7 @@ class Me:
     firewall: bool = True
     nat_spares_nodes: bool = False
     stops_service_loops: bool = True
+    new_here: bool = False
 
 
 class Phase(StrEnum):

@@ -56,6 +56,21 @@ def test_a_node_name_that_a_living_machine_holds(made: Cluster) -> None:
     heir.end()
 
 
+def test_a_copy_of_a_living_machines_disk(made: Cluster) -> None:
+    first, second = made.machines
+    second.agent.end()
+    copy = second.root / "var/lib/copy"
+    copy.mkdir()
+    (copy / "identity").write_bytes((first.state / "identity").read_bytes())
+    # Here all machines have one kernel, and one boot; a journal of another one is what a copy has.
+    lines = (first.state / "journal").read_bytes().split(b"\n", 1)
+    (copy / "journal").write_bytes(journal.encode(journal.Boot("another")) + lines[1])
+    again = second.process("copy", *second.agent.argv, "--node", "n1", "--state-dir", "/var/lib/copy")
+    again.start()
+    assert again.wait() == 1
+    assert "of a machine with the address 192.0.2.1, alive" in again.log.read_text()
+
+
 def test_a_second_agent_on_the_same_machine_is_refused_and_harms_nobody(made: Cluster) -> None:
     first, second = made.machines
     pod = first.add("p")

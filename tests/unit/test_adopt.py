@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from asks import asked, given, working
 from msgspec import structs
-from worlds import BLOCK, NOW, block, effects, fresh, pool, run, synced
+from worlds import BLOCK, NOW, block, effects, fresh, node, pool, run, synced
 
 from bgpnet import ipam, names
 from bgpnet.agent import events, facts, journal
@@ -252,3 +252,17 @@ def test_an_address_that_was_left_while_its_block_was_another_nodes_rests_when_t
     world = run(world, events.Claimed(revised(block(CIDR), "9")))
     slot = world.blocks[NET].spec.allocations[7]
     assert (slot.container, slot.freedAt is not None) == ("alive", True)
+
+
+def test_a_copy_of_a_living_machines_disk_does_not_take_its_name() -> None:
+    """A copy has the UUID, too, but not the address; whoever worked here since the machine started is no copy."""
+
+    def stops(address: str, *, new: bool = True, later: float = 0.0) -> bool:
+        start = replace(fresh(), me=replace(fresh().me, new_here=new), now=NOW + later)
+        told = effects(start, events.Listed(kinds.NODE, (node("node1", address, "uuid-1"),)))[1]
+        return any("are those of a machine with the address 192.0.2.7, alive 0 s ago" in str(one) for one in told)
+
+    assert stops("192.0.2.7/24")
+    assert not stops("192.0.2.1/24")  # the machine itself was started anew
+    assert not stops("192.0.2.7/24", new=False)  # it was given another address
+    assert not stops("192.0.2.7/24", later=60.0)  # and so it was, but while it was off
