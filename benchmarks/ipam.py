@@ -25,7 +25,8 @@ from benchmarks.table import Row, add, render
 from bgpnet import codec, ipam
 from bgpnet.agent import events
 from bgpnet.agent.claimer import Claimer
-from bgpnet.agent.events import Effect, Event
+from bgpnet.agent.effects import Answer, ClaimBlock, Effect, WirePod
+from bgpnet.agent.events import Event
 from bgpnet.agent.journal import Journal, PodWent, came
 from bgpnet.agent.loop import LATEST
 from bgpnet.agent.plan import plan
@@ -154,15 +155,15 @@ class Ours:
     def carry_out(self, effect: Effect) -> None:
         """As agent.pods does, without a kernel."""
         match effect:
-            case events.WirePod():
+            case WirePod():
                 self.workers.submit(self.wire, effect)
-            case events.ClaimBlock():
+            case ClaimBlock():
                 self.claims.submit(lambda: self.events.put(self.claimer.claim(effect, self.world.now)))
-            case events.Answer(_, status, body):
+            case Answer(_, status, body):
                 assert status == 0, body
                 self.answered += bool(body)  # a DEL's is empty
 
-    def wire(self, work: events.WirePod) -> None:
+    def wire(self, work: WirePod) -> None:
         """The journal's part of it."""
         self.journal.append([came(work.pod)])
         self.events.put(events.PodWired(work.number, work.pod.attachment, work.version))

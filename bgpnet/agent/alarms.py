@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from bgpnet.agent import facts
 from bgpnet.agent.claims import Step
-from bgpnet.agent.events import Alarm, Effect
+from bgpnet.agent.effects import Alarm, Effect
 from bgpnet.agent.world import World
 from bgpnet.bgp.rib import Path
 from bgpnet.model.ip import Address, Network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bgpnet import cnispec
-from bgpnet.agent.events import Answer
+from bgpnet.agent.effects import Answer
 from bgpnet.agent.kubeevents import NO_ADDRESS, NOT_WIRED, Grievance
 from bgpnet.agent.world import CLAIM_PATIENCE, Pod, Waiting, World, replace
 from bgpnet.cnispec import Attachment, CniRequest

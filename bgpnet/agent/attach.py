@@ -11,18 +11,8 @@ from collections.abc import Mapping, Sequence
 from bgpnet import cnispec, ipam, names, resting
 from bgpnet.agent import adopt, answers, choose, claims, describe, facts
 from bgpnet.agent.claims import Step as Step
-from bgpnet.agent.events import (
-    CheckPod,
-    Effect,
-    KernelApplied,
-    PodChecked,
-    PodRefused,
-    PodWired,
-    Reap,
-    UnwirePod,
-    Warn,
-    WirePod,
-)
+from bgpnet.agent.effects import CheckPod, Effect, ReapNow, UnwirePod, Warn, WirePod
+from bgpnet.agent.events import KernelApplied, PodChecked, PodRefused, PodWired
 from bgpnet.agent.world import Phase, Pod, Waiting, World, replace
 from bgpnet.annotations import ADDRESSES, MAC, Wish
 from bgpnet.cnispec import Attachment, CniRequest
@@ -130,7 +120,7 @@ def _wait_for(world: World, number: int, request: CniRequest, former: Pod) -> St
     else:
         whose = f"its former container {container} has it until that is deleted"
         reason = f"{former.address} is for pod {former.pod}, and {whose}"
-    return answers.wait(world, number, request, reason), [Reap(None)] if former.phase is Phase.CUT else []
+    return answers.wait(world, number, request, reason), [ReapNow()] if former.phase is Phase.CUT else []
 
 
 def _not_known(world: World, wish: Wish) -> str:

@@ -13,19 +13,16 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from bgpnet import ipam, reservations
+from bgpnet.agent.effects import ClaimBlock, DropBlock, LookUp, TakeBack
 from bgpnet.agent.events import (
     Changed,
-    ClaimBlock,
     Claimed,
     ClaimFailed,
-    DropBlock,
     DropFailed,
     Dropped,
     Event,
     Gone,
-    LookUp,
     StoreAway,
-    TakeBack,
     TakeBackFailed,
     TakenBack,
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from bgpnet import ipam, names, reservations
 from bgpnet.agent import choose, facts, overlaps, recorded
-from bgpnet.agent.events import ClaimBlock, Effect, JournalBlocks, LookUp, TakeBack
+from bgpnet.agent.effects import ClaimBlock, Effect, JournalBlocks, LookUp, TakeBack
 from bgpnet.agent.world import Phase, Unheard, World
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import NoAddress

@@ -8,7 +8,8 @@ from __future__ import annotations
 from bgpnet import cnispec, names
 from bgpnet.agent import answers, attach
 from bgpnet.agent.claims import Step
-from bgpnet.agent.events import Answer, CniAsked, PodUnwired, Reap, Reaped, UnwireFailed, UnwirePod, Warn
+from bgpnet.agent.effects import Answer, Reap, UnwirePod, Warn
+from bgpnet.agent.events import CniAsked, PodUnwired, Reaped, UnwireFailed
 from bgpnet.agent.world import Phase, Pod, World, replace
 from bgpnet.cnispec import Attachment, CniRequest
 from bgpnet.errors import CniError

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from bgpnet.agent import releases
 from bgpnet.agent.claims import Step
-from bgpnet.agent.events import Alarm, Effect, JournalTold, PayJournal
+from bgpnet.agent.effects import Alarm, Effect, PayJournal
+from bgpnet.agent.events import JournalTold
 from bgpnet.agent.world import World
 
 

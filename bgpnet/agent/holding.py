@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bgpnet.agent import adopt, answers, attach, claims, overlaps
 from bgpnet.agent.claims import Step
-from bgpnet.agent.events import Claimed, ClaimFailed, DropBlock, ForgetBlock, JournalBlocks, TakeBackFailed, TakenBack
+from bgpnet.agent.effects import DropBlock, ForgetBlock, JournalBlocks
+from bgpnet.agent.events import Claimed, ClaimFailed, TakeBackFailed, TakenBack
 from bgpnet.agent.world import World, replace
 from bgpnet.model import kinds
 from bgpnet.model.ipamblock import IPAMBlock

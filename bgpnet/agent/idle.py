@@ -17,7 +17,8 @@ from dataclasses import replace
 from bgpnet import ipam, names
 from bgpnet.agent import adopt, attach, choose, claims, facts
 from bgpnet.agent.claims import Step
-from bgpnet.agent.events import DropBlock, DropFailed, Dropped, IdleJournalled, JournalIdle
+from bgpnet.agent.effects import DropBlock, JournalIdle
+from bgpnet.agent.events import DropFailed, Dropped, IdleJournalled
 from bgpnet.agent.world import World
 from bgpnet.errors import NoAddress
 from bgpnet.model import ip, kinds

@@ -8,7 +8,7 @@ from typing import TypeVar, overload
 from bgpnet.agent import attach, orchestrated
 from bgpnet.agent.attach import Step
 from bgpnet.agent.describe import AGAIN
-from bgpnet.agent.events import Warn
+from bgpnet.agent.effects import Warn
 from bgpnet.agent.kubeevents import (
     EndpointsHeard,
     KubernetesAway,

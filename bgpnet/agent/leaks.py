@@ -16,7 +16,8 @@ from msgspec import structs
 from bgpnet import ipam
 from bgpnet.agent import choose
 from bgpnet.agent.claims import Step
-from bgpnet.agent.events import Effect, LookAtPods, PodsLooked, UnwirePod
+from bgpnet.agent.effects import Effect, LookAtPods, UnwirePod
+from bgpnet.agent.events import PodsLooked
 from bgpnet.agent.watched import Netns, Sight
 from bgpnet.agent.world import Phase, Pod, World
 from bgpnet.cnispec import Attachment

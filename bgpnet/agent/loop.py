@@ -19,21 +19,8 @@ from time import monotonic, time
 
 from bgpnet.agent import facts, orchestrated, status
 from bgpnet.agent.apply import Applied, apply, follow, handled_by, is_outrun
-from bgpnet.agent.events import (
-    Alarm,
-    Answer,
-    Asked,
-    CniAsked,
-    Effect,
-    KernelApplied,
-    PodRefused,
-    PodUnwired,
-    PodWired,
-    Reaped,
-    Stop,
-    Tick,
-    Warn,
-)
+from bgpnet.agent.effects import Alarm, Answer, Effect, Stop, Warn
+from bgpnet.agent.events import Asked, CniAsked, KernelApplied, PodRefused, PodUnwired, PodWired, Reaped, Tick
 from bgpnet.agent.firewall import Guard
 from bgpnet.agent.kubeevents import DescribePod, Grievance
 from bgpnet.agent.orchestrated import Wanted

@@ -18,32 +18,35 @@ from time import monotonic, time
 from bgpnet import cnispec, names
 from bgpnet.agent import answers, facts, sight
 from bgpnet.agent.claimer import Claimer
-from bgpnet.agent.events import (
+from bgpnet.agent.effects import (
     CheckPod,
     ClaimBlock,
     DropBlock,
-    Event,
     ForgetBlock,
-    IdleJournalled,
     JournalBlocks,
     JournalIdle,
     JournalReserved,
-    JournalTold,
     LookAtPods,
     LookUp,
     PayJournal,
+    Reap,
+    ReapNow,
+    RemoveRequest,
+    TakeBack,
+    UnwirePod,
+    WirePod,
+)
+from bgpnet.agent.events import (
+    Event,
+    IdleJournalled,
+    JournalTold,
     PodChecked,
     PodRefused,
     PodsLooked,
     PodUnwired,
     PodWired,
-    Reap,
     Reaped,
-    RemoveRequest,
-    TakeBack,
     UnwireFailed,
-    UnwirePod,
-    WirePod,
 )
 from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, PodCame, PodWent, came
 from bgpnet.agent.watched import Netns as Sighted
@@ -298,14 +301,14 @@ class Workers:
         start("reaper", self._reap)
         journal.listen(lambda refusal: emit(JournalTold(refusal)))
 
-    def submit(self, work: PodWork | Reap, now: float) -> None:
+    def submit(self, work: PodWork | Reap | ReapNow, now: float) -> None:
         """Have it done; the outcome comes as an event."""
         match work:
             case WirePod():
                 self._pods.put(partial(self._hands.wire, work))
             case UnwirePod():
                 self._pods.put(partial(self._hands.unwire, work))
-            case Reap(None):
+            case ReapNow():
                 self._awaited.set()
             case Reap(attachment):
                 self._marked.put(attachment)

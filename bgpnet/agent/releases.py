@@ -16,7 +16,8 @@ from msgspec import structs
 from bgpnet import ipam, resting
 from bgpnet.agent import facts, leaks
 from bgpnet.agent.claims import Step
-from bgpnet.agent.events import Effect, JournalBlocks, PodsLooked, RemoveRequest
+from bgpnet.agent.effects import Effect, JournalBlocks, RemoveRequest
+from bgpnet.agent.events import PodsLooked
 from bgpnet.agent.watched import Answered, Netns
 from bgpnet.agent.world import Phase, Pod, World
 from bgpnet.cnispec import Attachment

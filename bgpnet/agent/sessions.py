@@ -14,7 +14,7 @@ from msgspec import structs
 
 from bgpnet.agent import peers, policies
 from bgpnet.agent.claims import Step
-from bgpnet.agent.events import Effect, Warn
+from bgpnet.agent.effects import Effect, Warn
 from bgpnet.agent.plan import announcements
 from bgpnet.agent.same import Same
 from bgpnet.agent.status import session_info

@@ -8,20 +8,8 @@ from dataclasses import replace
 from bgpnet import names, reservations
 from bgpnet.agent import adopt, attach, choose, claims, facts, overlaps, releases
 from bgpnet.agent.attach import Step
-from bgpnet.agent.events import (
-    Alarm,
-    Changed,
-    Effect,
-    ForgetBlock,
-    Gone,
-    JournalBlocks,
-    JournalReserved,
-    KernelLooked,
-    LinksLooked,
-    Listed,
-    Stop,
-    StoreAway,
-)
+from bgpnet.agent.effects import Alarm, Effect, ForgetBlock, JournalBlocks, JournalReserved, Stop
+from bgpnet.agent.events import Changed, Gone, KernelLooked, LinksLooked, Listed, StoreAway
 from bgpnet.agent.world import Phase, Pod, World
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import IPAMBlock, Use

@@ -10,7 +10,8 @@ from dataclasses import replace
 from bgpnet import cnispec, names
 from bgpnet.agent import answers, attach, choose, claims, detach, facts
 from bgpnet.agent.attach import Step
-from bgpnet.agent.events import Answer, CheckPod, CniAsked, Effect, PodChecked, PodUnwired, UnwireFailed, UnwirePod
+from bgpnet.agent.effects import Answer, CheckPod, Effect, UnwirePod
+from bgpnet.agent.events import CniAsked, PodChecked, PodUnwired, UnwireFailed
 from bgpnet.agent.world import Collection, Phase, Pod, World
 from bgpnet.cnispec import Attachment, CniRequest, Interface
 from bgpnet.errors import CniError

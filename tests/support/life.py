@@ -21,32 +21,28 @@ from tasks import Task, checkpoint
 from bgpnet import reservations
 from bgpnet.agent import facts, feeds
 from bgpnet.agent.apply import Applied, apply, follow, handled_by
-from bgpnet.agent.events import (
+from bgpnet.agent.effects import (
     Answer,
     CheckPod,
     ClaimBlock,
-    CniAsked,
     DropBlock,
     Effect,
-    Event,
     ForgetBlock,
     JournalBlocks,
     JournalIdle,
     JournalReserved,
-    JournalTold,
-    KernelApplied,
-    KernelLooked,
     LookAtPods,
     LookUp,
     PayJournal,
     Reap,
+    ReapNow,
     RemoveRequest,
     Stop,
     TakeBack,
-    Tick,
     UnwirePod,
     WirePod,
 )
+from bgpnet.agent.events import CniAsked, Event, JournalTold, KernelApplied, KernelLooked, Tick
 from bgpnet.agent.journal import Kept, restore
 from bgpnet.agent.loop import AUDIT, TIDE
 from bgpnet.agent.plan import Plan, plan
@@ -242,7 +238,7 @@ class Life:
                 self.place.answer(effect)
             case Stop(reason):
                 self.stopped = reason
-            case Reap(None):
+            case ReapNow():
                 pass  # its links are deleted when the schedule says so
             case Reap(attachment):
                 self._marked.append(attachment)

@@ -14,7 +14,8 @@ from random import Random
 from gates import CountedStore, GatedKernel, GatedStore, Way
 from life import Clock, Life, Place
 
-from bgpnet.agent.events import Answer, CniAsked
+from bgpnet.agent.effects import Answer
+from bgpnet.agent.events import CniAsked
 from bgpnet.agent.journal import decode
 from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Me, Pod, World

@@ -9,7 +9,7 @@ from msgspec import structs
 from worlds import BLOCK, NOW, block, run, synced
 
 from bgpnet.agent import events
-from bgpnet.agent.events import Answer, ClaimBlock, Effect, WirePod
+from bgpnet.agent.effects import Answer, ClaimBlock, Effect, WirePod
 from bgpnet.agent.world import World
 from bgpnet.conflist import ANNOTATIONS
 from bgpnet.model import ip, kinds

@@ -11,7 +11,7 @@ from worlds import BLOCK, NOW, block, effects, fresh, node, pool, run, synced
 from bgpnet import ipam, names
 from bgpnet.agent import events, facts, journal
 from bgpnet.agent.contents import Contents, end_overtaken, restore
-from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, JournalBlocks, TakeBack
+from bgpnet.agent.effects import ClaimBlock, DropBlock, Effect, JournalBlocks, TakeBack
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment

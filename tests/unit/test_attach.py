@@ -9,7 +9,7 @@ import pytest
 
 from bgpnet import ipam
 from bgpnet.agent import events
-from bgpnet.agent.events import (
+from bgpnet.agent.effects import (
     Answer,
     CheckPod,
     ClaimBlock,
@@ -17,6 +17,7 @@ from bgpnet.agent.events import (
     ForgetBlock,
     JournalBlocks,
     Reap,
+    ReapNow,
     Stop,
     UnwirePod,
     WirePod,
@@ -396,7 +397,7 @@ def test_a_pod_whose_block_is_lost_while_it_is_wired_is_taken_down_again() -> No
     [(number, status, body)] = told(effects)
     assert (number, status, body["code"]) == (1, 1, 11)
     assert "10.244.0.0: block 10.244.0.0/26 of this node belongs to node node2 now" in str(body["msg"])
-    assert isinstance(effects[-1], events.UnwirePod)
+    assert isinstance(effects[-1], UnwirePod)
     world, _ = run(world, events.PodUnwired(0, Attachment("c1", "eth0")), events.Reaped((Attachment("c1", "eth0"),)))
     assert world.pods == {}
 
@@ -407,7 +408,7 @@ def test_a_block_that_comes_back_has_the_pods_that_stayed_in_it() -> None:
     ours = ipam.new_block(NET, Owner(name="node1", uid="uuid-1"), NOW + 1)
     world, effects = run(world, events.Changed(kinds.IPAMBLOCK, theirs), events.Claimed(ours))
     assert ipam.find(world.blocks[NET], "c1", "eth0") is not None
-    assert events.JournalBlocks((world.blocks[NET],)) in effects
+    assert JournalBlocks((world.blocks[NET],)) in effects
     world, _ = add(world, "c2")
     assert world.pods[Attachment("c2", "eth0")].address == ip.address("10.244.0.1")
 
@@ -545,7 +546,7 @@ def test_an_add_right_after_its_del_waits_for_the_link_which_is_reaped_at_once()
     world, _ = add(with_block(), "c1")
     world, _ = run(world, events.CniAsked(2, call("DEL", "c1")), events.PodUnwired(2, attachment))
     world, effects = run(world, events.CniAsked(3, call("ADD", "c1")))
-    assert effects == [Reap(None)]
+    assert effects == [ReapNow()]
     world, effects = run(world, events.Reaped((attachment,)))
     wire = only(effects, WirePod)
     assert isinstance(wire, WirePod)

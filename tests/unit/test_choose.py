@@ -12,7 +12,7 @@ from worlds import BLOCK, NOW, block, effects, fresh, later, pool, run, synced
 
 from bgpnet import ipam, reservations
 from bgpnet.agent import choose, events
-from bgpnet.agent.events import Answer, CheckPod, Effect, JournalReserved, Reap, TakeBack, Warn, WirePod
+from bgpnet.agent.effects import Answer, CheckPod, Effect, JournalReserved, ReapNow, TakeBack, Warn, WirePod
 from bgpnet.agent.kubeevents import Namespaces
 from bgpnet.agent.world import World
 from bgpnet.annotations import ADDRESSES, MAC, POOLS, Meta
@@ -255,7 +255,7 @@ def test_an_exhausted_node_waits_for_a_link_that_is_being_deleted() -> None:
     gone = events.CniAsked(9, replace(call, env={**call.env, "CNI_COMMAND": "DEL"}))
     world = run(world, gone, events.PodUnwired(9, attachment))
     world, found = effects(world, asked())
-    assert found == [Reap(None)]
+    assert found == [ReapNow()]
     assert given(effects(world, events.Reaped((attachment,)))[1]) == "10.244.0.63"
 
 

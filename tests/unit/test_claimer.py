@@ -13,7 +13,8 @@ from worlds import NOW, pool
 from bgpnet import ipam, reservations
 from bgpnet.agent import journal
 from bgpnet.agent.claimer import Claimer
-from bgpnet.agent.events import Changed, ClaimBlock, Claimed, ClaimFailed, Event, TakeBack, TakeBackFailed, TakenBack
+from bgpnet.agent.effects import ClaimBlock, TakeBack
+from bgpnet.agent.events import Changed, Claimed, ClaimFailed, Event, TakeBackFailed, TakenBack
 from bgpnet.agent.journal import Journal
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import BlockState, IPAMBlock, Owner

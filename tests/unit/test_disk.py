@@ -10,17 +10,8 @@ from worlds import block, effects, later, run, synced
 
 from bgpnet import cnispec
 from bgpnet.agent import events, status
-from bgpnet.agent.events import (
-    Alarm,
-    Answer,
-    CheckPod,
-    JournalIdle,
-    JournalTold,
-    LookAtPods,
-    PayJournal,
-    UnwirePod,
-    WirePod,
-)
+from bgpnet.agent.effects import Alarm, Answer, CheckPod, JournalIdle, LookAtPods, PayJournal, UnwirePod, WirePod
+from bgpnet.agent.events import JournalTold
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import Phase, World
 from bgpnet.cnispec import Attachment

@@ -6,6 +6,7 @@ from asks import asked, given, working
 from worlds import PEER, block, effects, ended, found, later, node, pool, run, state, synced, told
 
 from bgpnet.agent import events, status
+from bgpnet.agent.effects import ClaimBlock
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import World
 from bgpnet.kernel.state import Owner
@@ -41,7 +42,7 @@ def test_nothing_is_swept_and_own_blocks_serve_on() -> None:
     )
     world, found_ = effects(world, asked("c2", number=2, pod="shop/two"))
     assert given(found_) == "10.244.0.1"
-    assert not [one for one in found_ if isinstance(one, events.ClaimBlock)]
+    assert not [one for one in found_ if isinstance(one, ClaimBlock)]
 
 
 def test_it_is_over_when_the_pools_of_all_pods_are_there_again() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from bgpnet import cnispec, ipam
 from bgpnet.agent import answers
-from bgpnet.agent.events import Event, PodRefused, PodWired, WirePod
+from bgpnet.agent.effects import WirePod
+from bgpnet.agent.events import Event, PodRefused, PodWired
 from bgpnet.agent.journal import Journal
 from bgpnet.agent.pods import Hands
 from bgpnet.agent.world import Phase, Pod

@@ -13,7 +13,7 @@ from worlds import BLOCK, NOW, PEER, block, effects, found, later, node, pool, r
 from bgpnet import integrity, ipam
 from bgpnet.agent import events, journal
 from bgpnet.agent.claimer import Claimer
-from bgpnet.agent.events import Answer, ClaimBlock, DropBlock, Effect, JournalIdle, TakeBack, WirePod
+from bgpnet.agent.effects import Answer, ClaimBlock, DropBlock, Effect, JournalIdle, TakeBack, WirePod
 from bgpnet.agent.journal import BlockIs, Journal, came
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import World

@@ -21,7 +21,21 @@ from worlds import NOW, pool
 from bgpnet import integrity
 from bgpnet.agent import events, journal
 from bgpnet.agent.claimer import Claimer
-from bgpnet.agent.events import Changed, Effect, Event, Gone
+from bgpnet.agent.effects import (
+    ClaimBlock,
+    DropBlock,
+    Effect,
+    ForgetBlock,
+    JournalBlocks,
+    JournalIdle,
+    Reap,
+    ReapNow,
+    Stop,
+    TakeBack,
+    UnwirePod,
+    WirePod,
+)
+from bgpnet.agent.events import Changed, Event, Gone
 from bgpnet.agent.journal import BlockIs, BlockWent, Journal, PodWent, came
 from bgpnet.agent.plan import plan
 from bgpnet.agent.status import NEEDED
@@ -145,43 +159,43 @@ class Agent:
         self.world, effects = step(replace(self.world, now=now, clock=now), event)
         for effect in effects:
             match effect:
-                case events.JournalBlocks(blocks, pods):
+                case JournalBlocks(blocks, pods):
                     self.journal.append([*map(came, pods), *map(BlockIs, blocks)])
-                case events.JournalIdle(block, sequence):
+                case JournalIdle(block, sequence):
                     self.journal.append([BlockIs(block)])
                     self.queue.append(events.IdleJournalled(block, sequence))
-                case events.ForgetBlock(cidr):
+                case ForgetBlock(cidr):
                     self.journal.append([BlockWent(cidr)])
-                case events.ClaimBlock() | events.TakeBack() | events.DropBlock():
+                case ClaimBlock() | TakeBack() | DropBlock():
                     self.work.append(effect)
-                case events.WirePod() | events.UnwirePod() | events.Reap():
+                case WirePod() | UnwirePod() | Reap() | ReapNow():
                     self.pods.append(effect)
-                case events.Stop(reason):
+                case Stop(reason):
                     raise AssertionError(reason)
 
     def claim(self, now: float) -> None:
         claimer = Claimer(self.repo, self.journal, self.queue.append)
         match self.work.popleft():
-            case events.ClaimBlock() as effect:
+            case ClaimBlock() as effect:
                 self.queue.append(claimer.claim(effect, now))
-            case events.TakeBack() as effect:
+            case TakeBack() as effect:
                 self.queue.append(claimer.take_back(effect, now))
-            case events.DropBlock() as effect:
+            case DropBlock() as effect:
                 self.queue.append(claimer.drop(effect))
 
     def wire(self, now: float) -> None:
         match self.pods.popleft():
-            case events.WirePod(number, pod, version):
+            case WirePod(number, pod, version):
                 self.journal.append([came(pod)])
                 self.kernel[pod.attachment] = Seen(pod.link, pod.since, pod.mtu, pod.address)
                 self.queue.append(events.PodWired(number, pod.attachment, version))
-            case events.UnwirePod(number, pod, version):
+            case UnwirePod(number, pod, version):
                 self.kernel.pop(pod.attachment, None)
                 self.journal.append([PodWent(pod.attachment.container, pod.attachment.ifname, stamp(now))])
                 self.queue.append(events.PodUnwired(number, pod.attachment))
-            case events.Reap(None):
+            case ReapNow():
                 pass  # its link goes when its turn comes
-            case events.Reap(attachment):
+            case Reap(attachment):
                 self.queue.append(events.Reaped((attachment,)))
 
     def plan(self) -> None:

@@ -13,18 +13,8 @@ from msgspec import structs
 from test_hands import BLOCK, NETNS, POD
 
 from bgpnet import ipam
-from bgpnet.agent.events import (
-    Event,
-    ForgetBlock,
-    IdleJournalled,
-    JournalBlocks,
-    JournalIdle,
-    JournalReserved,
-    PodRefused,
-    PodUnwired,
-    UnwirePod,
-    WirePod,
-)
+from bgpnet.agent.effects import ForgetBlock, JournalBlocks, JournalIdle, JournalReserved, UnwirePod, WirePod
+from bgpnet.agent.events import Event, IdleJournalled, PodRefused, PodUnwired
 from bgpnet.agent.journal import BlockIs, BlockWent, Journal, Kept, Line, PodWent, came
 from bgpnet.agent.pods import Hands, Workers
 from bgpnet.cnispec import TRY_AGAIN

@@ -14,7 +14,8 @@ from worlds import NOW, effects, later, pool, run
 
 from bgpnet import annotations, integrity, ipam
 from bgpnet.agent import events, journal
-from bgpnet.agent.events import Answer, CniAsked, Effect, Reap, UnwirePod, WirePod
+from bgpnet.agent.effects import Answer, Effect, Reap, ReapNow, UnwirePod, WirePod
+from bgpnet.agent.events import CniAsked
 from bgpnet.agent.kubeevents import Namespaces
 from bgpnet.agent.world import CLAIM_PATIENCE, World
 from bgpnet.annotations import KEEP, LONGEST, Meta, Wish
@@ -128,7 +129,7 @@ def test_the_link_of_a_former_container_that_was_deleted_is_reaped_at_once() -> 
     world, _ = added(working(), keeping("c1"))
     world, _ = effects(world, asked_to_go("c1"), events.PodUnwired(9, Attachment("c1", "eth0")))
     world, found = effects(world, keeping("c2", number=2))
-    assert found == [Reap(None)]
+    assert found == [ReapNow()]
 
 
 def test_a_former_container_that_nobody_deletes_is_named() -> None:

@@ -12,7 +12,7 @@ from msgspec import structs
 from worlds import NOW, PEER, block, effects, fresh, later, node, pool, run, synced
 
 from bgpnet.agent import attach, events, orchestrated, policies
-from bgpnet.agent.events import Answer, Warn, WirePod
+from bgpnet.agent.effects import Answer, Warn, WirePod
 from bgpnet.agent.kubeevents import (
     NAMESPACES,
     NOT_WIRED,

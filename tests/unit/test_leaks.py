@@ -12,7 +12,7 @@ from worlds import NOW, OTHER, PEER, block, effects, found, later, node, pod, ru
 
 from bgpnet import ipam
 from bgpnet.agent import events, facts, leaks, sight
-from bgpnet.agent.events import Alarm, Effect, LookAtPods, UnwirePod
+from bgpnet.agent.effects import Alarm, Effect, LookAtPods, UnwirePod
 from bgpnet.agent.journal import Contents, PodCame, came, restore
 from bgpnet.agent.plan import plan
 from bgpnet.agent.watched import Netns

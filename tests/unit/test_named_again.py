@@ -10,7 +10,7 @@ from asks import POD, asked, given, refusal, working
 from worlds import effects, run
 
 from bgpnet.agent import events
-from bgpnet.agent.events import Effect, Reap, WirePod
+from bgpnet.agent.effects import Effect, ReapNow, WirePod
 from bgpnet.agent.world import CLAIM_PATIENCE, World
 from bgpnet.annotations import ADDRESSES, MAC
 from bgpnet.cnispec import Attachment
@@ -43,7 +43,7 @@ def test_the_next_sandbox_of_the_pod_has_it_again_without_rest() -> None:
 
 def test_the_link_of_the_former_sandbox_is_deleted_at_once_for_it() -> None:
     world, found = effects(cut(first()), asked("c2", annotations=ASKING))
-    assert found == [Reap(None)]
+    assert found == [ReapNow()]
     assert given(effects(world, events.Reaped((FORMER,)))[1]) == WANTED
 
 
@@ -70,7 +70,7 @@ def test_the_same_container_has_it_again_though_it_has_no_pod() -> None:
 @pytest.mark.parametrize("other", ["shop/other", "else/cart-0"])
 def test_others_wait_for_the_link_and_then_hear_that_it_rests(other: str) -> None:
     world, found = effects(cut(first()), asked("c2", pod=other, annotations=ASKING))
-    assert found == [Reap(None)]
+    assert found == [ReapNow()]
     world, found = effects(world, events.Reaped((FORMER,)))
     code, told = refusal(found)
     assert (code, "rests until" in told) == (11, True)
@@ -110,4 +110,4 @@ def test_what_annotations_name_is_the_first_interfaces_and_the_next_has_what_its
 
 
 def test_while_the_first_interface_goes_the_next_waits_for_what_annotations_name() -> None:
-    assert effects(cut(first()), second())[1] == [Reap(None)]
+    assert effects(cut(first()), second())[1] == [ReapNow()]

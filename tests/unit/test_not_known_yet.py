@@ -11,7 +11,7 @@ from worlds import BLOCK, NOW, block, effects, fresh, node, pool, run, synced
 from bgpnet import ipam
 from bgpnet.agent import contents, events
 from bgpnet.agent.contents import Kept
-from bgpnet.agent.events import JournalReserved, TakeBack
+from bgpnet.agent.effects import JournalIdle, JournalReserved, TakeBack
 from bgpnet.agent.kubeevents import Namespaces
 from bgpnet.agent.world import World
 from bgpnet.model import ip, kinds
@@ -111,7 +111,7 @@ def test_own_blocks_become_idle_though_somebody_waits_for_something_else() -> No
         if second % 5 == 0:
             world = run(world, asked(number=second + 2, pod="shop/unheard-of"))
         for one in found:
-            if isinstance(one, events.JournalIdle):
+            if isinstance(one, JournalIdle):
                 done += 1
                 world = run(world, events.IdleJournalled(one.block, one.sequence))
     assert done == 4  # and the last is kept

@@ -11,7 +11,8 @@ from test_attach import call, told
 from test_verbs import ready
 
 from bgpnet import wire
-from bgpnet.agent.events import CniAsked, Event, UnwirePod, Warn
+from bgpnet.agent.effects import UnwirePod, Warn
+from bgpnet.agent.events import CniAsked, Event
 from bgpnet.agent.server import UNFINISHED, Server
 from bgpnet.agent.step import step
 from bgpnet.cnispec import Attachment

@@ -8,6 +8,7 @@ from worlds import block, effects, run
 
 from bgpnet import names
 from bgpnet.agent import events
+from bgpnet.agent.effects import LookUp
 from bgpnet.agent.plan import plan
 from bgpnet.agent.world import World
 from bgpnet.model import ip, kinds
@@ -49,10 +50,10 @@ def test_what_was_looked_up_is_no_old_news_and_confirms_nothing_to_come() -> Non
     assert NET in told(told(claimed(), at("9"), read=True), at("8", "node2")).blocks
 
 
-def late(world: World, seconds: float = 6.0) -> tuple[World, list[events.LookUp]]:
+def late(world: World, seconds: float = 6.0) -> tuple[World, list[LookUp]]:
     """After some time without a word of a watch: what is looked up."""
     world, found = effects(world, events.Tick(world.now + seconds, world.clock + seconds))
-    return world, [one for one in found if isinstance(one, events.LookUp)]
+    return world, [one for one in found if isinstance(one, LookUp)]
 
 
 def stored(world: World) -> list[IPAMBlock]:
@@ -69,7 +70,7 @@ def test_what_no_watch_confirms_is_looked_up_time_and_again() -> None:
     world, found = late(claimed(), 4)
     assert found == []
     world, found = late(world, 2)
-    assert found == [events.LookUp(names.block(NET))]
+    assert found == [LookUp(names.block(NET))]
     world = told(world, at("9"), read=True)  # as it was written: the watch is late
     world, found = late(world, 4)
     assert found == []

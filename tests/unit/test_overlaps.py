@@ -11,7 +11,7 @@ from worlds import ME, NOW, block, effects, fresh, node, pool, run, synced
 
 from bgpnet import ipam
 from bgpnet.agent import events, peers
-from bgpnet.agent.events import ClaimBlock, DropBlock, Effect, ForgetBlock, TakeBack
+from bgpnet.agent.effects import ClaimBlock, DropBlock, Effect, ForgetBlock, TakeBack
 from bgpnet.agent.plan import announcements
 from bgpnet.agent.world import World
 from bgpnet.cnispec import Attachment

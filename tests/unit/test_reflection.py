@@ -11,6 +11,7 @@ from test_bgp_talk import A, B, living, run, told, wish
 from worlds import node, state, synced
 
 from bgpnet.agent import events, policies
+from bgpnet.agent.effects import Warn
 from bgpnet.agent.plan import plan
 from bgpnet.agent.status import status
 from bgpnet.agent.world import World
@@ -249,11 +250,11 @@ def test_too_many_clients_are_a_warning_of_the_status_and_of_the_log_once() -> N
     assert isinstance(said, list)
     assert [one for one in said if "reflects to" in one] == policies.overload(made, plan(made).peerings, None)
     made, effects = worlds.effects(made, events.Tick(made.now + 1, made.clock + 1))
-    assert [one.sentence for one in effects if isinstance(one, events.Warn)] == policies.overload(
+    assert [one.sentence for one in effects if isinstance(one, Warn)] == policies.overload(
         made, plan(made).peerings, None
     )
     _, effects = worlds.effects(made, events.Tick(made.now + 10, made.clock + 10))
-    assert not any(isinstance(one, events.Warn) for one in effects)
+    assert not any(isinstance(one, Warn) for one in effects)
 
 
 # in the conversation with ExaBGP

@@ -10,7 +10,7 @@ from msgspec import structs
 from worlds import PEER, effects, found, later, path, run, state
 
 from bgpnet.agent import events
-from bgpnet.agent.events import JournalBlocks, LookAtPods, RemoveRequest, UnwirePod
+from bgpnet.agent.effects import JournalBlocks, LookAtPods, RemoveRequest, UnwirePod
 from bgpnet.agent.plan import plan
 from bgpnet.agent.watched import Netns
 from bgpnet.agent.world import Phase, Seen, World

@@ -9,7 +9,7 @@ from worlds import applied as carried_out
 
 from bgpnet import ipam
 from bgpnet.agent import events
-from bgpnet.agent.events import JournalBlocks
+from bgpnet.agent.effects import JournalBlocks
 from bgpnet.agent.world import World
 from bgpnet.model import ip, kinds
 from bgpnet.model.ipamblock import Use

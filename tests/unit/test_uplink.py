@@ -9,7 +9,8 @@ from dataclasses import replace
 from worlds import fresh, pool, run, synced
 
 from bgpnet.agent import facts, feeds
-from bgpnet.agent.events import Alarm, Event, LinksLooked
+from bgpnet.agent.effects import Alarm
+from bgpnet.agent.events import Event, LinksLooked
 from bgpnet.agent.plan import plan
 from bgpnet.agent.status import answer
 from bgpnet.agent.step import step

@@ -13,7 +13,7 @@ from test_attach import NET, NOW, OWNER, call, fresh, pool, run, synced, told, w
 from bgpnet import ipam, names
 from bgpnet.agent import events, status
 from bgpnet.agent.choose import NO_POOL
-from bgpnet.agent.events import CheckPod, ClaimBlock, UnwirePod
+from bgpnet.agent.effects import Answer, CheckPod, ClaimBlock, Effect, UnwirePod
 from bgpnet.agent.world import Phase, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.model import ip, kinds
@@ -43,7 +43,7 @@ def ready(*containers: str) -> World:
     return world
 
 
-def code(effects: list[events.Effect]) -> tuple[int, str]:
+def code(effects: list[Effect]) -> tuple[int, str]:
     [(number, status, said)] = told(effects)
     assert (number, status) == (9, 1)
     return int(str(said["code"])), str(said["msg"])
@@ -285,10 +285,10 @@ def test_a_node_that_may_claim_no_block_and_has_none_is_not_ready() -> None:
 
 def test_what_is_about_no_container_names_none_in_the_log() -> None:
     [refusal] = run(fresh(), asked("STATUS"))[1]
-    assert isinstance(refusal, events.Answer)
+    assert isinstance(refusal, Answer)
     assert refusal.reason.startswith("no address can be given: ")
     [refusal] = run(ready(), asked("CHECK", prevResult=RESULT))[1]
-    assert isinstance(refusal, events.Answer)
+    assert isinstance(refusal, Answer)
     assert refusal.reason.startswith("container c1 interface eth0: it was not added")
 
 

@@ -9,7 +9,7 @@ from msgspec import structs
 from bgpnet import ipam
 from bgpnet.agent import events
 from bgpnet.agent.apply import Applied, apply
-from bgpnet.agent.events import Effect
+from bgpnet.agent.effects import Effect
 from bgpnet.agent.plan import plan
 from bgpnet.agent.step import Happening, step
 from bgpnet.agent.world import Me, Phase, Pod, World
