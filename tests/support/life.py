@@ -43,7 +43,7 @@ from bgpnet.agent.effects import (
     WirePod,
 )
 from bgpnet.agent.events import CniAsked, Event, JournalTold, KernelApplied, KernelLooked, Tick
-from bgpnet.agent.journal import Kept, restore
+from bgpnet.agent.journal import Kept, end_overtaken, restore
 from bgpnet.agent.loop import AUDIT, TIDE
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Hands
@@ -174,10 +174,13 @@ class Life:
         self.journal.close()
 
     def _run(self) -> None:
-        """As main.py does it, and then the loop."""
+        """As assembly.py does it, and then the loop."""
         place, clock = self.place, self.place.clock
+        links = facts.seen(place.kernel.read())
         contents = self.journal.load()
         now = clock.now
+        if contents:
+            end_overtaken(contents, links, now)
         blocks, pods = restore(contents, place.boot, now) if contents else ({}, {})
         kept = contents.kept if contents else Kept(())
         checkpoint("begin the journal anew")
@@ -193,7 +196,7 @@ class Life:
             reserved=reservations.of_networks(kept.cidrs),
             cooldown=kept.cooldown,
         )
-        self.inbox.append(KernelLooked(facts.seen(place.kernel.read())))
+        self.inbox.append(KernelLooked(links))
         place.kernel.reap(abandoned=True)
         self.inbox.extend(place.buried())
         self.serving = True
