@@ -137,7 +137,7 @@ def parse(call: CniCall) -> CniRequest:
     mac_by, mac = _mac(args, config) if adds else ("", "")
     return CniRequest(
         command=command,
-        attachment=Attachment(container, _ifname(_variable(env, "CNI_IFNAME"))),
+        attachment=Attachment(container, _ifname(_variable(env, "CNI_IFNAME"), strict=adds)),
         netns=netns,
         pod=_pod(args, strict=adds),
         network=_network(config),
@@ -282,12 +282,15 @@ def _variable(env: Mapping[str, str], name: str) -> str:
     return value
 
 
-def _ifname(name: str) -> str:
+def _ifname(name: str, *, strict: bool) -> str:
+    """As the kernel takes it; an ADD's without what a terminal obeys, for with Multus a pod's author chooses it."""
     bad = len(name.encode()) > 15 or name in (".", "..") or any(c in "/:" or c.isspace() for c in name)
     if bad:
         raise CniError(
             BAD_ENVIRONMENT, f"CNI_IFNAME={name!r}: at most 15 bytes without '/', ':' or blanks, not '.' or '..'"
         )
+    if strict and not name.isprintable():
+        raise CniError(BAD_ENVIRONMENT, f"CNI_IFNAME={name!a}: use no control characters")
     return name
 
 

@@ -215,6 +215,8 @@ def test_a_del_needs_no_namespace() -> None:
         ),
         ({"CNI_ARGS": f"K8S_POD_NAMESPACE={'a' * 254}"}, None, None, 4, "of 254 characters: use at most 253"),
         ({"CNI_ARGS": "K8S_POD_NAME=a\x1b[2J"}, None, None, 4, r"CNI_ARGS K8S_POD_NAME = 'a\x1b[2J': use no control"),
+        ({"CNI_IFNAME": "e\x1b[2J"}, None, None, 4, r"CNI_IFNAME='e\x1b[2J': use no control characters"),
+        ({"CNI_IFNAME": "e\u202ex"}, None, None, 4, r"CNI_IFNAME='e\u202ex': use no control characters"),
         ({"CNI_COMMAND": "DEL", "CNI_IFNAME": "eth\udc80"}, None, None, 4, "CNI_IFNAME"),
         ({}, {"name": ""}, None, 7, "name"),
         ({}, {"name": "a b"}, None, 7, "name"),
