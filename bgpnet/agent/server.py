@@ -360,6 +360,8 @@ class Server:
         try:
             note, written = _note(path)
             call = wire.unpack_cni(note)
+            if call.env.get("CNI_COMMAND") != "DEL":  # no plugin leaves any other, and a GC would delete every pod
+                raise wire.BadFrame("a note that is not of a DEL")
         except FileNotFoundError:
             self._burying.discard(path)
         except wire.BadFrame:
@@ -374,10 +376,16 @@ class Server:
 
 
 def _note(path: Path) -> tuple[bytes, float]:
-    """What a plugin wrote, and no more than it may, and when; waits for nobody (a pipe). Raises OSError."""
+    """What a plugin wrote, and no more than it may, and when; waits for nobody (a pipe). Raises OSError.
+
+    Another user's is none: he may have made the folder before us, where the run directory is in one of everybody's.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        return os.read(descriptor, wire.LIMIT), os.fstat(descriptor).st_mtime
+        found = os.fstat(descriptor)
+        if found.st_uid not in (0, os.geteuid()):
+            raise PermissionError(errno.EPERM, f"it is of the user {found.st_uid}, and no plugin's", str(path))
+        return os.read(descriptor, wire.LIMIT), found.st_mtime
     finally:
         os.close(descriptor)
 

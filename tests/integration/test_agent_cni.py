@@ -198,6 +198,24 @@ def test_what_is_no_note_among_the_notes_holds_no_agent_up(one: Machine) -> None
     assert all(f"tombstones/{name} cannot be read as the note of a DEL" in one.log() for name in left)
 
 
+def test_a_note_of_another_user_is_not_carried_out(one: Machine) -> None:
+    """He may have made the folder before anybody else, where the run directory is in one of everybody's."""
+    pod = one.add("p")
+    one.agent.end()
+    assert one.cni("DEL", pod.container, pod.name, pod=pod.name).code == 0
+    note = one.root / f"run/bgpnet/tombstones/{pod.container}:eth0"
+    os.chown(note, NOBODY, NOBODY)
+    one.agent.start()
+    one.ready()
+    said = f"{note.name} cannot be read as the note of a DEL (it is of the user {NOBODY}, and no plugin's): remove it"
+    eventually(lambda: said in one.log(), one.log)
+    assert one.cali() == [pod.link]
+    assert note.exists()
+
+
+NOBODY = 65534
+
+
 # a newer sandbox of the same pod
 
 

@@ -58,3 +58,16 @@ def test_notes_come_with_their_time_and_what_a_killed_plugin_left_is_swept(tmp_p
     assert isinstance(event, CniAsked)
     assert (event.call, event.noted) == (call("DEL", "c1"), 1e9)
     assert sorted(path.name for path in notes.iterdir()) == [".new-2", ".other", "c1:eth0"]
+
+
+@pytest.mark.parametrize("verb", ["GC", "ADD", "CHECK", "STATUS"])
+def test_a_note_of_another_verb_than_del_is_removed_and_not_carried_out(tmp_path: Path, verb: str) -> None:
+    """A GC that lists no attachment would delete every pod."""
+    notes, asked = tmp_path / "tombstones", list[Event]()
+    notes.mkdir()
+    (notes / "a").write_bytes(wire.pack_cni(call(verb, "c1")))
+    (notes / "b").write_bytes(wire.pack_cni(call("DEL", "c1")))
+    Server(tmp_path / "agent.sock", lambda event: asked.append(event)).listen()  # type: ignore[arg-type]  # no question comes
+    until(lambda: "" if asked else "nobody asks", 30)
+    assert [one.call.env["CNI_COMMAND"] for one in asked if isinstance(one, CniAsked)] == ["DEL"]
+    assert [path.name for path in notes.iterdir()] == ["b"]
