@@ -51,6 +51,7 @@ refuses what has no endpoint; as iptables' source NAT).
 
 What VXLAN sends is not tracked, as in Calico: its source ports differ by flow and direction, so that each flow would be
 two entries that nobody answers, and nobody's masquerading is to find it."""
+_ERRORS = "icmp type { destination-unreachable, redirect, time-exceeded, parameter-problem }"
 _UNSERVED = (
     ("ct status dnat return", "a Service's, and its answers"),
     (f"iifname != {PODS} oifname != {PODS} ct direction original ip daddr @services counter drop", "nobody's Service"),
@@ -279,6 +280,7 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
     pods = (
         _rule(f"meta l4proto {IPIP} counter drop", "IP in IP from a pod"),
         _rule("fib saddr . iif oif missing counter drop", "not the pod's own address"),
+        _rule(f"{_ERRORS} jump errors", "ICMP errors"),
     )
     from_pods = [_rule(f"iifname {PODS} jump pods", "from pods")]
     arriving, passing, leaving = [], [], []
@@ -291,6 +293,7 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
         from_pods += [_rule(f"udp dport {VXLAN_PORT} ip saddr @nodes fib daddr type local notrack", "VXLAN")]
         leaving += [_rule(f"udp dport {VXLAN_PORT} ip daddr @nodes notrack", "VXLAN")]
     chains = {
+        "errors": tuple(_errors(rules)),
         "pods": pods,
         "prerouting": tuple(from_pods),
         "input": tuple(arriving),
@@ -302,6 +305,24 @@ def _chains(rules: PacketRules) -> dict[str, tuple[str, ...]]:
     if rules.nat:
         chains["postrouting"] = tuple(_rule(text, why) for text, why in _TRANSLATIONS)
     return chains
+
+
+def _errors(rules: PacketRules) -> Iterator[str]:
+    """What of ICMP errors passes: those about a packet that came to a pod, by the destination in what they repeat.
+
+    The kernel would believe others: that the way to another node, tunnels' too, takes small packets only (RFC 1191).
+    nft has no name for an address in there, and so no set for it. What is too short for one is dropped: a fragment.
+    """
+    for one in sorted(rules.inside):
+        if not _is_of_nodes(one, rules.nodes):
+            bits = f"@th,192,32 & {int(one.netmask):#010x} == {int(one.network_address):#010x}"
+            yield _rule(f"{bits} return", "about what came to a pod")
+    yield _rule("counter drop", "ICMP error about what came to no pod")
+
+
+def _is_of_nodes(network: IPv4Network, nodes: frozenset[IPv4Address]) -> bool:
+    """Whether it has nothing but nodes' addresses: those are inside, too, where natOutgoing spares them."""
+    return network.num_addresses <= len(nodes) and nodes.issuperset(network)
 
 
 def _rule(text: str, why: str) -> str:

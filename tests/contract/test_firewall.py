@@ -230,6 +230,7 @@ def test_a_pod_has_no_ipv6_address_but_that_of_its_link() -> None:
         assert before.keys() == {
             "IP in IP from a pod",
             "not the pod's own address",
+            "ICMP error about what came to no pod",
             "VXLAN from a pod",
             "VXLAN, not from a node",
         }

@@ -10,7 +10,9 @@ from time import monotonic
 from bgpnet.kernel.netns import run_inside
 from bgpnet.lab.probe import Place
 
-IPIP, UDP = 4, 17
+ICMP, IPIP, UDP = 1, 4, 17
+MORE = 0x2000
+"""A fragment that is not the last."""
 PATIENCE = 30.0
 """Seconds in which a packet that may pass arrives."""
 STILL = 0.5
@@ -30,10 +32,23 @@ def passes(sender: Place, source: str, receiver: Place, protocol: int, payload: 
     return found
 
 
-def send(place: Place, source: str, target: str, protocol: int, payload: bytes) -> None:
+def header(source: str, target: str, protocol: int, fragment: int = 0) -> bytes:
+    """Of IPv4, without length and checksum. fragment: flags and offset; all fragments are of one packet."""
+    begin = struct.pack("!BBHHHBBH", 0x45, 0, 0, 7 if fragment else 0, fragment, 64, protocol, 0)
+    return begin + socket.inet_aton(source) + socket.inet_aton(target)
+
+
+def too_large(mtu: int, repeated: bytes) -> bytes:
+    """ICMP's fragmentation needed (RFC 1191), about the packet that begins so."""
+    text = struct.pack("!BBHHH", 3, 4, 0, 0, mtu) + repeated
+    total = sum(struct.unpack(f"!{len(text) // 2}H", text))
+    total = (total & 0xFFFF) + (total >> 16)
+    return text[:2] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + text[4:]
+
+
+def send(place: Place, source: str, target: str, protocol: int, payload: bytes, fragment: int = 0) -> None:
     """From the place, with that source, whosever it is; the kernel adds length and checksum (raw(7))."""
-    header = struct.pack("!BBHHHBBH", 0x45, 0, 0, 0, 0, 64, protocol, 0)
-    packet = header + socket.inet_aton(source) + socket.inet_aton(target) + payload
+    packet = header(source, target, protocol, fragment) + payload
     with run_inside(place.netns, _sender) as sender:
         sender.sendto(packet, (target, 0))
 

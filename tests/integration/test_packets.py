@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 from agents import Cluster, Machine, Pod, cluster, eventually
-from raw_packets import IPIP, UDP, arrives, datagram, passes
+from raw_packets import ICMP, IPIP, MORE, UDP, arrives, datagram, header, passes, send, too_large
 
 from bgpnet.kernel.netns import run_inside
 from bgpnet.lab.probe import Place, Reached, listeners, reach
@@ -237,6 +237,46 @@ table ip services {{
     chain output {{ type nat hook output priority -100; ip daddr {service} udp dport 53-54 dnat to {node}:4789; }}
 }}
 """
+
+
+def test_a_pod_does_not_tell_its_node_that_the_way_to_another_is_narrow(made: Cluster, pods: list[Pod]) -> None:
+    """One packet would do for all that the node and its other pods send there, for ten minutes."""
+    n1, n2, outside = made.machines
+    put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true, vxlanMode: Always")
+    web = n1.pod_place(pods[0])
+    unknown = (50_001).to_bytes(2, "big") + VXLAN[2:]  # a flow that connection tracking has not seen, nor translated
+    forged = too_large(600, header(n1.address, n2.address, UDP) + unknown)
+
+    def width() -> str:
+        return n1.run("ip", "route", "get", n2.address)
+
+    try:
+        has(n1, "VXLAN, not from a node")
+        eventually(lambda: ":4789" in n1.run("ss", "-Huln"), lambda: n1.run("ss", "-Huln"))
+        send(web, web.address, n1.address, ICMP, forged)
+        send(web, web.address, n1.address, ICMP, forged[:8], MORE)
+        send(web, web.address, n1.address, ICMP, forged[8:], 1)
+        assert refused_by(n1.place, web)  # what a pod says of itself is heard, and behind what it said of others
+        assert "mtu" not in width()
+        assert "ICMP error about what came to no pod" in n1.run("nft", "list", "chain", "inet", "bgpnet", "errors")
+        send(outside.place, outside.address, n1.address, ICMP, forged)  # well made: believed of whom no rule is about
+        eventually(lambda: "mtu 600" in width(), width)
+    finally:
+        n1.run("ip", "route", "flush", "cache")
+        put_pool(n1, "tunnelled", "10.9.0.0/24", "disabled: true")
+
+
+def refused_by(source: Place, target: Place) -> bool:
+    """Whether the source is told that nobody listens on a port of the target."""
+    with run_inside(source.netns, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asking:
+        asking.settimeout(30)
+        asking.connect((target.address, 9))
+        asking.send(b"?")
+        try:
+            asking.recv(1)
+        except ConnectionRefusedError:
+            return True
+    return False
 
 
 def test_a_new_node_is_known_and_a_deleted_one_is_not(made: Cluster, pods: list[Pod]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -79,6 +80,13 @@ def test_nodes_addresses_are_spared_where_the_agent_is_told_to() -> None:
     assert said(found.inside) == "10.1.0.0/16 192.0.2.1/32 192.0.2.2/32 203.0.113.7/32"
 
 
+def test_an_icmp_error_may_be_about_what_came_to_a_pod_and_never_to_a_node() -> None:
+    world = synced(OUT, pool("plain", "10.9.0.0/24", disabled=True), nodes=NODES, start=SPARING)
+    listed = nftables.table(rules(world)).partition("chain errors {")[2].partition("}")[0]
+    assert re.findall("== (0x[0-9a-f]+) return", listed) == ["0x0a010000", "0x0a090000"]
+    assert "192.0.2.2/32" in said(rules(world).inside)
+
+
 def test_a_nodes_address_in_a_pool_is_no_second_element() -> None:
     found = rules(synced(pool("wide", "192.0.0.0/16", natOutgoing=True), nodes=NODES, start=SPARING))
     assert said(found.inside) == "192.0.0.0/16 203.0.113.7/32"
@@ -131,9 +139,15 @@ table inet bgpnet {
 	set tunnels { type ifname; }
 	set services { type ipv4_addr; flags interval; }
 	set bgp { type inet_service; elements = { 179 }; }
+	chain errors {
+		@th,192,32 & 0xffff0000 == 0x0a010000 return comment "bgpnet 61c887c8: about what came to a pod"
+		counter drop comment "bgpnet 441aab5b: ICMP error about what came to no pod"
+	}
 	chain pods {
 		meta l4proto 4 counter drop comment "bgpnet 11694c24: IP in IP from a pod"
 		fib saddr . iif oif missing counter drop comment "bgpnet f0c82568: not the pod's own address"
+		icmp type { destination-unreachable, redirect, time-exceeded, parameter-problem } jump errors \
+comment "bgpnet 0adfab3a: ICMP errors"
 	}
 	chain prerouting {
 		type filter hook prerouting priority -300; policy accept;
@@ -207,7 +221,7 @@ def test_other_rules_take_their_place_without_the_table_being_deleted() -> None:
     script = nftables.script(after, before)
     assert "delete table" not in script
     assert "flush set" not in script
-    assert script.count("flush chain") == 7
+    assert script.count("flush chain") == 8
     assert "IP in IP, not from a node" in script
 
 
