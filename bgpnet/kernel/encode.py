@@ -245,7 +245,7 @@ def delete_group(group: int) -> bytes:
 def veth(wiring: Wiring, index: int, peer_index: int) -> bytes:
     """A pair whose peer is born inside the pod's namespace: moving it there would cost an RCU grace period.
 
-    The peer may not be up before its other end exists; the host's end may.
+    Neither end is up yet: the peer may not be before its other end exists, and the host's not before it is deaf.
     """
     peer = (
         rtnl.LINK.pack(rtnl.AF_UNSPEC, 0, peer_index, 0, 0)
@@ -266,14 +266,13 @@ def veth(wiring: Wiring, index: int, peer_index: int) -> bytes:
         rtnl.u32(rtnl.IFLA_MTU, wiring.mtu),
         _HALF_MADE,
         info,
-        up=True,
         flags=NEW,
     )
 
 
 def inet_conf(index: int) -> bytes:
-    """proxy_arp, forwarding and a strict rp_filter for the host's end, without a write to /proc."""
-    return link(index, _HOST_CONF)
+    """The host's end up, with proxy_arp, forwarding and a strict rp_filter, without a write to /proc."""
+    return link(index, _HOST_CONF, up=True)
 
 
 def answers_at_once(index: int) -> bytes:

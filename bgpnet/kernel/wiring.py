@@ -1,4 +1,4 @@
-"""Pods on the network and off it: three datagrams to wire one, one to cut it off, one to delete many.
+"""Pods on the network and off it: four datagrams to wire one, one to cut it off, one to delete many.
 
 A pod's second interface takes some more, as it finds the default route taken, by our first one or by a stranger.
 
@@ -57,7 +57,8 @@ class Wirer:
         host, pod, durable = self._create(netlink, wiring, begin)
         whole = False
         try:
-            sysctl.deafen(wiring.link)  # before the pod's end is up: whoever is in the pod may advertise at once
+            sysctl.deafen(wiring.link)  # before it is up: whoever is in the pod may be quicker than we, and advertise
+            _bring_up(netlink, host)
             _pod_side(wiring, pod, self._home)
             durable()
             keep_mac(netlink, wiring, host)
@@ -224,8 +225,15 @@ def _destinations(netlink: Netlink, over: table.Link) -> list[ip.Network]:
     return [read[1].dst for read in found if read is not None and read[1].hops == (Hop(over.name),)]
 
 
+def _bring_up(netlink: Netlink, index: int) -> None:
+    """The host's end, with its settings; before the pod's end, which then has its carrier without waiting for it."""
+    for refusal in netlink.send([encode.inet_conf(index), encode.answers_at_once(index)]):
+        if refusal is not None:
+            raise refusal
+
+
 def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
-    """The pod's route, the link's settings, its neighbour, and our alias: in one datagram, as each trip counts.
+    """The pod's route, its neighbour, and our alias: in one datagram, as each trip counts.
 
     Where the kernel refuses one of them it carries out the others. Killed before that is undone, we leave a link that
     has our alias, in the journal, and lacks what was refused: the next agent's plan puts that, or says why it cannot.
@@ -233,8 +241,6 @@ def _host_side(netlink: Netlink, wiring: Wiring, index: int) -> None:
     outcome = netlink.send(
         [
             encode.to_pod(wiring.address, index),
-            encode.inet_conf(index),
-            encode.answers_at_once(index),
             _neighbour(wiring, index),
             encode.mark(index, wiring.alias),
         ]

@@ -183,7 +183,7 @@ def test_an_address() -> None:
 def test_a_veth_whose_peer_is_born_in_the_pod() -> None:
     found = decoded(encode.veth(WIRING, 1000, 1001))
     assert found["header"]["flags"] == 0x1 | 0x400 | 0x200
-    assert (found["index"], found["flags"], found["change"]) == (1000, 1, 1)
+    assert (found["index"], found["flags"], found["change"]) == (1000, 0, 0)  # not up: it is not deaf yet
     assert (found.get("ifname"), found.get("address"), found.get("mtu")) == (WIRING.link, "ee:ee:ee:ee:ee:ee", 1480)
     assert (found.get("num_tx_queues"), found.get("num_rx_queues")) == (1, 1)
     assert found.get("group") == encode.MAKING
@@ -204,6 +204,8 @@ def test_the_mark_of_a_link_is_read_back() -> None:
 
 def test_the_sysctls_of_a_pod_link() -> None:
     """pyroute2 does not decode IFLA_INET_CONF as it is sent: number, value pairs nested in IFLA_AF_SPEC/AF_INET."""
+    found = decoded(encode.inet_conf(1000))
+    assert (found["index"], found["flags"], found["change"]) == (1000, 1, 1)
     body = encode.inet_conf(1000)[16 + 16 :]
     family = rtnl.attributes(rtnl.attributes(body, 0)[rtnl.IFLA_AF_SPEC], 0)[rtnl.AF_INET]
     conf = rtnl.attributes(rtnl.attributes(family, 0)[rtnl.IFLA_INET_CONF], 0)
