@@ -33,7 +33,8 @@ from bgpnet.kube import bearer, proxy
 from bgpnet.kube.access import Access
 from bgpnet.version import VERSION
 
-logging.getLogger("httpx2").setLevel(logging.WARNING)  # it tells of every request
+for _library in ("httpx2", "httpcore2"):  # they tell of every request, with a dozen lines: ours would not be found
+    logging.getLogger(_library).setLevel(logging.WARNING)
 
 CONNECT = 3.0
 """Seconds for a connection and its TLS handshake."""

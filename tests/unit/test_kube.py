@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,14 @@ def test_secrets_are_in_no_representation() -> None:
     assert str(api) == SERVER
     assert "hush-hush" not in f"{given!r} {given} {api!r} {Access(server='https://a', token='hush-hush')!r}"  # noqa: S106
     api.close()
+
+
+def test_a_log_at_debug_is_ours_and_not_the_http_clients(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    importlib.import_module("bgpnet.kube.door")
+    for one in ("httpx2", "httpcore2.connection", "httpcore2.http11"):
+        assert not logging.getLogger(one).isEnabledFor(logging.INFO)
+    assert logging.getLogger("bgpnet.agent").isEnabledFor(logging.DEBUG)
 
 
 # --- what it answers
