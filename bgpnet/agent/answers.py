@@ -24,7 +24,7 @@ def refuse(number: int, request: CniRequest, problem: CniError, *, waited: bool 
 
     A pod that gets no address, cannot be wired, or waited in vain has its owner told, where there is somebody to tell.
     """
-    refused = refused_as(number, request.version, problem, request.attachment)
+    refused = refused_as(number, request.version, problem, request.attachment, request.pod)
     final = waited or problem.code in (cnispec.NO_ADDRESS, cnispec.WIRING_REFUSED)
     return aggrieved(refused, request.pod, request.uid, problem) if final else refused
 
@@ -37,12 +37,15 @@ def aggrieved(refused: Answer, pod: str, uid: str, problem: CniError) -> Answer:
     return replace(refused, grievance=Grievance(pod, uid, one_line(problem.message), reason))
 
 
-def refused_as(number: int, version: str, problem: CniError, attachment: Attachment | None = None) -> Answer:
+def refused_as(
+    number: int, version: str, problem: CniError, attachment: Attachment | None = None, pod: str = ""
+) -> Answer:
     """The specification's error object where there is no request to ask, or none that could be read."""
     problem = CniError(problem.code, one_line(problem.message), problem.details)
     # A STATUS is about nobody.
     about = attachment if attachment and attachment.container else None
-    whose = f"container {about.container} interface {about.ifname}: " if about else ""
+    named = f" (pod {pod})" if pod else ""
+    whose = f"container {about.container} interface {about.ifname}{named}: " if about else ""
     return Answer(number, 1, cnispec.error(version, problem), f"{whose}{problem.message}")
 
 

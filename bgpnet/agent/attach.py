@@ -253,7 +253,7 @@ def _taken_down(world: World, number: int, version: str, pod: Pod, reason: str) 
     """The ADD is refused for its address's sake, and the pod is deleted as by DEL: the next try gets another one."""
     leaving = replace(pod, phase=Phase.LEAVING)
     problem = CniError(cnispec.TRY_AGAIN, f"{pod.address}: {reason}")
-    refusal = answers.refused_as(number, version, problem, pod.attachment)
+    refusal = answers.refused_as(number, version, problem, pod.attachment, pod.pod)
     return with_pod(world, leaving), [refusal, UnwirePod(0, leaving, version)]
 
 
@@ -264,8 +264,9 @@ def refused(world: World, event: PodRefused) -> Step:
     The older sandbox whose link it was to have may have kept it; where it has not, the next look at the kernel says so.
     """
     problem = CniError(event.code, event.reason)
-    refusal = answers.refused_as(event.number, event.version, problem, event.attachment)
-    if (pod := world.pods.get(event.attachment)) is not None:
+    pod = world.pods.get(event.attachment)
+    refusal = answers.refused_as(event.number, event.version, problem, event.attachment, pod.pod if pod else "")
+    if pod is not None:
         world = with_pod(world, replace(pod, phase=Phase.LOST)) if event.again else released(world, event.attachment)
         older = [one for one in rivals(world, pod.link, pod.attachment) if one.phase is Phase.LOST]
         if older:

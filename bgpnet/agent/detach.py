@@ -78,8 +78,9 @@ def unwire_failed(world: World, event: UnwireFailed) -> Step:
         before = Phase.LOST if any(one.phase in (Phase.WIRING, Phase.READY) for one in rivals) else Phase.READY
         world = attach.with_pod(world, replace(pod, phase=before))
     problem = CniError(cnispec.TRY_AGAIN, event.reason)
+    name = pod.pod if pod is not None else ""
     return world, [
-        answers.refused_as(number, event.version, problem, event.attachment) for number in (event.number, *also)
+        answers.refused_as(number, event.version, problem, event.attachment, name) for number in (event.number, *also)
     ]
 
 

@@ -84,7 +84,7 @@ def test_an_add_whose_plugin_was_killed_while_it_waited_gives_its_address_back(t
             client = asking(one, "late")
             assert one.cni("STATUS", "", "", cniVersion="1.1.0").code == 0  # it was heard before
             client.close()
-        eventually(lambda: f"container c-late interface eth0: {GIVEN_UP}" in one.log(), one.log)
+        eventually(lambda: f"container c-late interface eth0 (pod test/late): {GIVEN_UP}" in one.log(), one.log)
         live = {pod.address: pod.container for pod in pods}
         assert journalled(one) == set(live.values())
         eventually(lambda: made.live() == live, lambda: made.live())

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import asks
 import pytest
 from msgspec import structs
 from test_attach import NET, NOW, OWNER, call, fresh, pool, run, synced, told, with_block
@@ -290,6 +291,17 @@ def test_what_is_about_no_container_names_none_in_the_log() -> None:
     [refusal] = run(ready(), asked("CHECK", prevResult=RESULT))[1]
     assert isinstance(refusal, Answer)
     assert refusal.reason.startswith("container c1 interface eth0: it was not added")
+
+
+def test_the_log_names_the_pod_of_what_is_refused() -> None:
+    """Who looks for a pod's name there finds why, whatever the sentence is about."""
+    whose = f"container c1 interface eth0 (pod {asks.POD}): "
+    [refusal] = [one for one in run(with_block(), asks.asked(address="10.9.9.9"))[1] if isinstance(one, events.Answer)]
+    assert refusal.reason.startswith(f"{whose}CNI_ARGS IP = 10.9.9.9 is outside ")
+    wiring = run(with_block(), asks.asked())[0]
+    not_wired = events.PodRefused(1, Attachment("c1", "eth0"), "1.0.0", "the kernel has no veth")
+    [refusal] = [one for one in run(wiring, not_wired)[1] if isinstance(one, events.Answer)]
+    assert refusal.reason == f"{whose}the kernel has no veth"
 
 
 def test_ours_behind_another_plugin_is_refused() -> None:
