@@ -44,7 +44,7 @@ class Applied:
     changes: int
     refusals: tuple[str, ...]
     stale: tuple[PodLink, ...]
-    lost: frozenset[str]
+    lost: tuple[PodLink, ...]
 
 
 def apply(plan: Plan, kernel: Kernel) -> Applied:
@@ -65,8 +65,7 @@ def apply(plan: Plan, kernel: Kernel) -> Applied:
             kernel.unwire(link.name, link.alias)
         except KernelRefused as problem:
             refusals.append(str(problem))
-    lost = lost_links(plan, have)
-    return Applied(len(tunnels) + len(rest), (*refusals, *lost.values()), stale, frozenset(lost))
+    return Applied(len(tunnels) + len(rest), tuple(refusals), stale, lost_links(plan, have))
 
 
 def handled_by(world: World, event: object) -> set[str]:
@@ -244,13 +243,11 @@ def _wanted(plan: Plan, link: PodLink) -> bool:
     return want is not None and (want.alias.container, want.alias.ifname) == (link.alias.container, link.alias.ifname)
 
 
-def lost_links(plan: Plan, have: KernelState) -> dict[str, str]:
+def lost_links(plan: Plan, have: KernelState) -> tuple[PodLink, ...]:
     """Links that are gone though nobody deleted the pod: its namespace ended, or somebody removed the link."""
-    return {
-        name: f"pod link {name} of container {link.alias.container} is gone; the runtime's DEL will release its address"
-        for name, link in plan.kernel.pods.items()
-        if name not in have.pods and name not in plan.hold_links
-    }
+    return tuple(
+        link for name, link in plan.kernel.pods.items() if name not in have.pods and name not in plan.hold_links
+    )
 
 
 def _by_gateway(route: Route) -> tuple[int, tuple[int, int, int]]:

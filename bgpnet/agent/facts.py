@@ -13,7 +13,7 @@ from bgpnet.agent import recorded
 from bgpnet.agent.world import Departed, Me, Phase, Seen, World
 from bgpnet.bgp import member
 from bgpnet.cnispec import Attachment
-from bgpnet.kernel.state import KernelState, NeighbourKey, Uplink
+from bgpnet.kernel.state import KernelState, NeighbourKey, PodLink, Uplink
 from bgpnet.kernel.state import Owner as Mark
 from bgpnet.model import ip, kinds
 from bgpnet.model.bgpconfiguration import BGPConfiguration, BGPConfigurationSpec
@@ -248,6 +248,16 @@ def pod_mac(address: ip.Address) -> str:
 def believed(world: World, links: frozenset[str]) -> bool:
     """Whether one of these links is a pod's that the World has as wired: whatever was heard of it before."""
     return bool(links) and any(pod.link in links and pod.phase is Phase.READY for pod in world.pods.values())
+
+
+def lost(world: World, link: PodLink) -> str:
+    """That a pod's link is gone, in a sentence that says whose."""
+    pod = world.pods.get(Attachment(link.alias.container, link.alias.ifname))
+    named = f" (pod {pod.pod})" if pod is not None and pod.pod else ""
+    return (
+        f"pod link {link.name} of container {link.alias.container}{named} is gone: where the pod still runs, delete "
+        "it, so that it starts anew; the runtime's DEL releases its address"
+    )
 
 
 def seen(have: KernelState) -> dict[Attachment, Seen]:

@@ -254,7 +254,7 @@ class Loop:
             done = apply(wish, self._kernel)
         except KernelRefused as problem:
             self._audit = True
-            self._tell(Applied(0, (str(problem),), (), frozenset()))
+            self._tell(Applied(0, (str(problem),), (), ()))
             return
         self._audit = False
         self._audited = monotonic()
@@ -266,12 +266,14 @@ class Loop:
 
     def _tell(self, done: Applied) -> None:
         """The World hears of what is new only; what was refused is tried again with the tide, not at once."""
-        if done.refusals == self._world.refusals and not facts.believed(self._world, done.lost):
+        refusals = (*done.refusals, *(facts.lost(self._world, link) for link in done.lost))
+        lost = frozenset(link.name for link in done.lost)
+        if refusals == self._world.refusals and not facts.believed(self._world, lost):
             return
-        for refusal in done.refusals:
+        for refusal in refusals:
             if refusal not in self._world.refusals:
                 log.warning("%s", refusal)
-        self.emit(KernelApplied(done.refusals, done.lost))
+        self.emit(KernelApplied(refusals, lost))
 
 
 def wait(nudges: queue.SimpleQueue[None], seconds: float | None) -> None:

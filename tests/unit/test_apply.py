@@ -87,7 +87,7 @@ def test_what_a_worker_is_busy_with_is_left_alone() -> None:
         kernel = kernel_of(one)
         before = str(kernel).splitlines()
         done = applied(world_of(one), kernel)
-        assert (done.stale, done.lost, done.refusals) == ((), frozenset(), ())
+        assert (done.stale, done.lost, done.refusals) == ((), (), ())
         assert set(before) < set(str(kernel).splitlines())
         assert kernel.neighbours == {NeighbourKey("calic1", one.address): one.mac}
 
@@ -139,12 +139,17 @@ def test_a_strangers_route_is_named_and_stays_and_the_others_come() -> None:
 
 
 def test_a_pod_whose_link_is_gone_is_said_and_nothing_is_tried_over_it() -> None:
-    one = pod("c1", "10.244.0.1")
+    one = replace(pod("c1", "10.244.0.1"), pod="shop/db-0")
     kernel = machine()
-    done = applied(world_of(one), kernel)
-    assert done.lost == {"calic1"}
-    assert len(done.refusals) == 1
-    assert "calic1 of container c1 is gone" in done.refusals[0]
+    world = world_of(one)
+    done = applied(world, kernel)
+    (lost,) = done.lost
+    assert (lost.name, done.refusals) == ("calic1", ())
+    assert facts.lost(world, lost) == (
+        "pod link calic1 of container c1 (pod shop/db-0) is gone: where the pod still runs, delete it, so that it "
+        "starts anew; the runtime's DEL releases its address"
+    )
+    assert "of container c1 is gone" in facts.lost(world_of(), lost)
     assert not [line for line in kernel.log if "10.244.0.1" in line]
 
 
