@@ -33,7 +33,7 @@ def refusal(server: str, method: str, path: str, status: int, body: bytes) -> Ku
     if status == 401:
         return Unauthorised(
             f"{server}: does not accept our credentials ({message or 'Unauthorized'}); renew the token or certificate "
-            "of the kubeconfig, or of the ServiceAccount",
+            "of the kubeconfig, or delete the pod whose ServiceAccount was made anew, so that it gets another token",
             status,
             reason or "Unauthorized",
             message,

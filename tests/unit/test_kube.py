@@ -206,6 +206,7 @@ def test_refusals_in_our_words() -> None:
     assert isinstance(gone, Expired)
     for code, reason, sentence in (
         (401, "Unauthorized", "does not accept our credentials (words); renew the token or certificate"),
+        (401, "Unauthorized", "or delete the pod whose ServiceAccount was made anew"),
         (403, "Forbidden", "words; grant it in a ClusterRole"),
     ):
         denied = words.refusal(SERVER, "GET", path, code, status(code, reason))
