@@ -75,8 +75,8 @@ def disagreements(world: World) -> list[str]:
         return []
     return [
         f"this node's address {own} on {world.me.uplink} is not the InternalIP of its Kubernetes Node "
-        f"({', '.join(internal)}): where BGP and Kubernetes are to use one network, set ip_autodetection_method to "
-        "kubernetes-internal-ip, or the kubelet's --node-ip"
+        f"({', '.join(internal)}): where BGP and Kubernetes are to use one network, start this agent again, which "
+        "looks at its start, with ip_autodetection_method kubernetes-internal-ip, or set the kubelet's --node-ip"
     ]
 
 

@@ -281,6 +281,7 @@ def test_another_address_than_the_internal_ip_is_warned_of_once() -> None:
     assert warning.startswith(
         "this node's address 192.0.2.1 on eth1 is not the InternalIP of its Kubernetes Node (10.0.0.5): "
     )
+    assert "start this agent again, which looks at its start" in warning  # enough where the InternalIP has changed
     assert effects(world, other)[1] == []
     assert orchestrated.disagreements(world) == [warning]
     assert orchestrated.disagreements(run(world, OwnNodeHeard(SEEN))) == []
