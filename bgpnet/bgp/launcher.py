@@ -64,7 +64,7 @@ def serve(conf: Path, say: Callable[[str], None]) -> int:
     """
     check_version(installed())
     signal.signal(signal.SIGTERM, _leave)
-    settings = read_environment(_wait_for(conf, say))
+    settings = awaited(conf, say)
     os.environ.update(settings)
     return _run(conf, settings)
 
@@ -89,17 +89,43 @@ def installed() -> str:
         return ""
 
 
-def _wait_for(conf: Path, say: Callable[[str], None]) -> str:
-    """The file's text, once it is there."""
-    pause, waiting = threading.Event(), False
+def awaited(conf: Path, say: Callable[[str], None]) -> Mapping[str, str]:
+    """The file's settings, once it is there and this machine has the addresses that are to be listened on.
+
+    The file may be older than the node's address: ExaBGP would end at once, and who supervises it wait longer each
+    time, though the agent writes the file anew a moment later.
+    """
+    pause, said = threading.Event(), ""
     while True:
-        try:
-            return conf.read_text()
-        except FileNotFoundError:
-            if not waiting:
-                say(f"waiting for {conf}, which the agent writes")
-                waiting = True
+        settings, lacking = _read(conf)
+        if not lacking:
+            return settings
+        if lacking != said:
+            say(lacking)
+            said = lacking
         pause.wait(LOOK)
+
+
+def _read(conf: Path) -> tuple[Mapping[str, str], str]:
+    """The file's settings, and what is waited for before they can be followed; empty for nothing."""
+    try:
+        settings = read_environment(conf.read_text())
+    except FileNotFoundError:
+        return {}, f"waiting for {conf}, which the agent writes"
+    gone = [one for one in _listening(settings)[0].split() if not _is_here(one)]
+    if not gone:
+        return settings, ""
+    return settings, f"waiting for {', '.join(gone)}, on which {conf} has ExaBGP listen: no link has it"
+
+
+def _is_here(address: str) -> bool:
+    """Whether it can be listened on, at whatever port."""
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as problem:
+            return problem.errno != errno.EADDRNOTAVAIL
+    return True
 
 
 def _listening(settings: Mapping[str, str]) -> tuple[str, str]:
