@@ -28,6 +28,7 @@ INCOMPATIBLE, UNKNOWN, BAD_ENVIRONMENT, UNDECODABLE, BAD_CONFIG, TRY_AGAIN = 1, 
 UNAVAILABLE, UNAVAILABLE_AND_LIMITED = 50, 51
 INTERNAL, NO_ADDRESS, WIRING_REFUSED, NOT_AS_ADDED = 100, 101, 102, 103
 
+_IFNAME = re.compile(r"[^/:\s]+\Z")
 _CONTAINER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
 _NETWORK = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*\Z")
 _MTU = range(68, 65536)
@@ -133,8 +134,9 @@ def parse(call: CniCall) -> CniRequest:
         _heed(config)
     args = _args(env.get("CNI_ARGS", ""), strict=command != "DEL")
     adds = command == "ADD"  # what only an ADD needs is nobody else's business: a DEL has to end well
-    source, address = _address(args, config) if adds else ("", None)
-    mac_by, mac = _mac(args, config) if adds else ("", "")
+    runtime, cni = _asking(config) if adds else ({}, {})
+    source, address = _address(args, runtime, cni) if adds else ("", None)
+    mac_by, mac = _mac(args, runtime, cni) if adds else ("", "")
     return CniRequest(
         command=command,
         attachment=Attachment(container, _ifname(_variable(env, "CNI_IFNAME"), strict=adds)),
@@ -148,7 +150,7 @@ def parse(call: CniCall) -> CniRequest:
         address_by=source,
         previous=_previous(config) if command == "CHECK" else (),
         interfaces=_interfaces(config) if command == "CHECK" else (),
-        annotations=_annotations(config) if adds else None,
+        annotations=_annotations(runtime) if adds else None,
         uid=_uid(args) if adds else "",
         mac=mac,
         mac_by=mac_by,
@@ -284,7 +286,7 @@ def _variable(env: Mapping[str, str], name: str) -> str:
 
 def _ifname(name: str, *, strict: bool) -> str:
     """As the kernel takes it; an ADD's without what a terminal obeys, for with Multus a pod's author chooses it."""
-    bad = len(name.encode()) > 15 or name in (".", "..") or any(c in "/:" or c.isspace() for c in name)
+    bad = len(name.encode()) > 15 or name in (".", "..") or not _IFNAME.match(name)
     if bad:
         raise CniError(
             BAD_ENVIRONMENT, f"CNI_IFNAME={name!r}: at most 15 bytes without '/', ':' or blanks, not '.' or '..'"
@@ -317,12 +319,19 @@ def _pod(args: Mapping[str, str], *, strict: bool) -> str:
     return f"{namespace}/{name}" if namespace and name else ""
 
 
-def _address(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str, Address | None]:
+def _asking(config: Mapping[str, object]) -> tuple[Mapping[str, object], Mapping[str, object]]:
+    """Where a runtime asks for what this pod is to have: `runtimeConfig`, and `args.cni` (CONVENTIONS.md)."""
+    args = _member(config, "args")
+    return _member(config, "runtimeConfig"), _member(args, "cni", "args.cni") if args else args
+
+
+def _address(
+    args: Mapping[str, str], runtime: Mapping[str, object], cni: Mapping[str, object]
+) -> tuple[str, Address | None]:
     """The one address that the runtime asks for, and where: CNI_ARGS `IP`, or the capability `ips` (CONVENTIONS.md)."""
     asked: dict[str, Address] = {}
     if args.get("IP"):  # an empty one is none, as with Go's net.IP
         asked["CNI_ARGS IP"] = _one("CNI_ARGS IP", args["IP"].split(","), BAD_ENVIRONMENT)
-    runtime, cni = _member(config, "runtimeConfig"), _member(_member(config, "args"), "cni", "args.cni")
     for source, values in (("runtimeConfig.ips", runtime.get("ips")), ("args.cni.ips", cni.get("ips"))):
         if values is None or values == []:
             continue
@@ -335,12 +344,11 @@ def _address(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str
     return next(iter(asked.items()), ("", None))
 
 
-def _mac(args: Mapping[str, str], config: Mapping[str, object]) -> tuple[str, str]:
+def _mac(args: Mapping[str, str], runtime: Mapping[str, object], cni: Mapping[str, object]) -> tuple[str, str]:
     """The MAC that the runtime asks for, and where: CNI_ARGS `MAC`, or the capability `mac` (CONVENTIONS.md)."""
     asked: dict[str, str] = {}
     if args.get("MAC"):
         asked["CNI_ARGS MAC"] = _one_mac("CNI_ARGS MAC", args["MAC"], BAD_ENVIRONMENT)
-    runtime, cni = _member(config, "runtimeConfig"), _member(_member(config, "args"), "cni", "args.cni")
     for source, value in (("runtimeConfig.mac", runtime.get("mac")), ("args.cni.mac", cni.get("mac"))):
         if value is None or value == "":
             continue
@@ -395,9 +403,9 @@ def _uid(args: Mapping[str, str]) -> str:
     return uid if _UID.match(uid) else ""
 
 
-def _annotations(config: Mapping[str, object]) -> tuple[tuple[str, str], ...] | None:
+def _annotations(runtime: Mapping[str, object]) -> tuple[tuple[str, str], ...] | None:
     """The pod's, by the capability that containerd and CRI-O have for them."""
-    said = _member(config, "runtimeConfig").get(ANNOTATIONS)
+    said = runtime.get(ANNOTATIONS)
     if said is None:
         return None
     if not isinstance(said, dict) or not all(isinstance(value, str) for value in said.values()):

@@ -38,8 +38,13 @@ _TABLE: tuple[tuple[str, str, Asks, str], ...] = (
 )
 
 
+_HEADS = frozenset(inside or key for inside, key, _, _ in _TABLE)
+
+
 def asked(config: Mapping[str, object]) -> tuple[str, object, str] | None:
     """The first of them that a configuration asks for: the key's path, its value, and why it is refused."""
+    if _HEADS.isdisjoint(config):
+        return None
     for inside, key, asks, why in _TABLE:
         holder = config.get(inside) if inside else config
         value = holder.get(key) if isinstance(holder, dict) else None

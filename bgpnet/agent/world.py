@@ -274,7 +274,7 @@ class World:
 
     def is_synced(self, *kinds: Kind) -> bool:
         """Whether all of these kinds have been listed at least once."""
-        return all(kind.plural in self.synced for kind in kinds)
+        return self.synced.issuperset([kind.plural for kind in kinds])
 
 
 if TYPE_CHECKING:

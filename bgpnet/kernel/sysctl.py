@@ -29,6 +29,11 @@ def root() -> Path:
     return find_root(OWN, HOSTS)
 
 
+@cache
+def _root() -> str:
+    return str(root())
+
+
 def find_root(own: Path, hosts: Path) -> Path:
     """The machine's, where our own is read-only and the machine's is there."""
     try:
@@ -63,12 +68,12 @@ def deafen(link: str) -> None:
     """No router advertisement counts on this link: what is behind it may not tell the node where IPv6 leads.
 
     Where nobody forwards IPv6 the kernel heeds every one (net/ipv6/ndisc.c, ndisc_router_discovery), and netlink cannot
-    forbid it. Nothing where there is no IPv6. By descriptor, as every ADD does it. Raises KernelRefused, unless
+    forbid it. Nothing where there is no IPv6. Without pathlib, as every ADD does it. Raises KernelRefused, unless
     somebody who may write has seen to it (`net.ipv6.conf.default.accept_ra = 0`).
     """
     name = ROUTERS.format(link)
     try:
-        descriptor = os.open(root() / name, os.O_WRONLY)
+        descriptor = os.open(f"{_root()}/{name}", os.O_WRONLY)
         try:
             os.write(descriptor, b"0")
         finally:

@@ -296,11 +296,11 @@ def test_what_is_about_no_container_names_none_in_the_log() -> None:
 def test_the_log_names_the_pod_of_what_is_refused() -> None:
     """Who looks for a pod's name there finds why, whatever the sentence is about."""
     whose = f"container c1 interface eth0 (pod {asks.POD}): "
-    [refusal] = [one for one in run(with_block(), asks.asked(address="10.9.9.9"))[1] if isinstance(one, events.Answer)]
+    [refusal] = [one for one in run(with_block(), asks.asked(address="10.9.9.9"))[1] if isinstance(one, Answer)]
     assert refusal.reason.startswith(f"{whose}CNI_ARGS IP = 10.9.9.9 is outside ")
     wiring = run(with_block(), asks.asked())[0]
     not_wired = events.PodRefused(1, Attachment("c1", "eth0"), "1.0.0", "the kernel has no veth")
-    [refusal] = [one for one in run(wiring, not_wired)[1] if isinstance(one, events.Answer)]
+    [refusal] = [one for one in run(wiring, not_wired)[1] if isinstance(one, Answer)]
     assert refusal.reason == f"{whose}the kernel has no veth"
 
 
