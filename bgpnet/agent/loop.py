@@ -156,6 +156,8 @@ class Loop:
         elif isinstance(event, Asked):
             self._server.answer(event.number, *status.answer(self._world, self._plan, dict(event.question)))
         else:
+            if isinstance(event, CniAsked):
+                log.debug("request %d: %s", event.number, event.call.env)
             self._step(event, self._server, self._workers)
 
     def _until_due(self) -> float | None:
@@ -195,6 +197,7 @@ class Loop:
     def _carry_out(self, effect: Effect, server: Server, workers: Workers) -> None:
         match effect:
             case Answer(number, code, body, reason, grievance):
+                log.debug("answer to request %d: status %d, %r", number, code, body)
                 if reason:
                     log.warning("%s", reason)
                 server.answer(number, code, body)

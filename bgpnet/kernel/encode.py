@@ -275,6 +275,14 @@ def inet_conf(index: int) -> bytes:
     return link(index, _HOST_CONF, up=True)
 
 
+def no_ipv6_address(index: int) -> bytes:
+    """The host's end makes itself no IPv6 address when it comes up: nobody speaks IPv6 with the node over it.
+
+    The kernel has less to do, 2 % of an ADD; refused with EAFNOSUPPORT where the link has no IPv6 anyway.
+    """
+    return link(index, _NO_IPV6_ADDRESS)
+
+
 def answers_at_once(index: int) -> bytes:
     """No delay before proxy_arp answers, where there is one pod and no second machine to answer first.
 
@@ -383,6 +391,10 @@ _HOST_CONF = rtnl.nested(
             rtnl.u32(rtnl.IPV4_DEVCONF_RP_FILTER, 1),
         ),
     ),
+)
+_NO_IPV6_ADDRESS = rtnl.nested(
+    rtnl.IFLA_AF_SPEC,
+    rtnl.nested(rtnl.AF_INET6, rtnl.attr(rtnl.IFLA_INET6_ADDR_GEN_MODE, bytes([rtnl.IN6_ADDR_GEN_MODE_NONE]))),
 )
 _ARP_TABLE = bytes([rtnl.AF_INET, 0, 0, 0]) + rtnl.text(rtnl.NDTA_NAME, "arp_cache")
 _POD_ROUTE = rtnl.ROUTE.pack(

@@ -227,8 +227,9 @@ def _destinations(netlink: Netlink, over: table.Link) -> list[ip.Network]:
 
 def _bring_up(netlink: Netlink, index: int) -> None:
     """The host's end, with its settings; before the pod's end, which then has its carrier without waiting for it."""
-    for refusal in netlink.send([encode.inet_conf(index), encode.answers_at_once(index)]):
-        if refusal is not None:
+    steps = [encode.no_ipv6_address(index), encode.inet_conf(index), encode.answers_at_once(index)]
+    for refusal in netlink.send(steps):
+        if refusal is not None and refusal.errno != errno.EAFNOSUPPORT:
             raise refusal
 
 

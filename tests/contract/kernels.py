@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import select
 import shutil
 import subprocess
 import threading
@@ -15,10 +16,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Protocol
 
-from bgpnet.kernel import netns
+from bgpnet.kernel import netns, rtnl
 from bgpnet.kernel.api import Kernel
 from bgpnet.kernel.fake import HOST_NETNS, FakeKernel
 from bgpnet.kernel.linux import LinuxKernel
+from bgpnet.kernel.monitor import GROUPS
+from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import FdbKey, NeighbourKey, Route, Vxlan, Wiring
 from bgpnet.model import ip
 from bgpnet.names import Alias, pod_link
@@ -272,3 +275,19 @@ def eventually(holds: Callable[[], bool], within: float = 60.0) -> bool:
             return False
         threading.Event().wait(0.005)
     return True
+
+
+@contextmanager
+def heard() -> Iterator[list[rtnl.Message]]:
+    """Every notification of links, addresses and routes in the calling thread's namespace meanwhile.
+
+    The kernel tells late, up to a second, that a link which was made before has a carrier.
+    """
+    netlink = Netlink.open(GROUPS)
+    found: list[rtnl.Message] = []
+    try:
+        yield found
+        while select.select([netlink], [], [], 0.2)[0]:
+            found += netlink.receive()
+    finally:
+        netlink.close()

@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import os
-import select
-import socket
-import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from descriptors import no_descriptors
-from kernels import UPLINK, LinuxMachine, eventually, ip_command, linux_machine, new_netns, ping, wiring
+from kernels import UPLINK, LinuxMachine, eventually, heard, ip_command, linux_machine, new_netns, ping, wiring
 
 from bgpnet.agent.apply import apply
 from bgpnet.agent.plan import Plan
 from bgpnet.errors import KernelRefused
 from bgpnet.kernel import encode, netns, rtnl, table
 from bgpnet.kernel.api import Change, DropRoute, PutRoute, PutSysctl
-from bgpnet.kernel.monitor import GROUPS
 from bgpnet.kernel.netlink import Netlink
 from bgpnet.kernel.state import Hop, KernelState, NeighbourKey, Owner, PodLink, Route
 from bgpnet.kernel.wiring import FIRST_INDEX, Wirer, keep_mac, make_place
@@ -119,73 +112,6 @@ def test_differences_of_sysctls_are_named(machine: LinuxMachine, name: str, wire
     path = f"net/{name.format(wish.link)}"
     machine.kernel.change([PutSysctl(path, other)])
     assert machine.kernel.differences(wish) == [f"sysctl {path} is {other} instead of {wired}"]
-
-
-def test_a_pod_cannot_make_itself_its_nodes_ipv6_router(machine: LinuxMachine) -> None:
-    pod = machine.netns()
-    wish = wiring(pod)
-    machine.kernel.wire(wish)
-    machine.add_link("up1")  # a stranger's, whose advertisement counts
-    with netns.inside(pod):
-        advertise("eth0")
-    advertise("p-up1")
-    assert eventually(lambda: " dev up1 " in ip_command("-6 route show default"))
-    assert wish.link not in ip_command("-6 route show default")
-
-
-def test_the_hosts_end_is_not_up_from_the_beginning(machine: LinuxMachine) -> None:
-    """Who is in the pod already has the pod's end up, and advertises, before we have it deaf: in 11 of 25 tries."""
-    wish = wiring(machine.netns())
-    with heard() as found:
-        machine.kernel.wire(wish)
-    told = [table.read_link(one) for one in found if one.kind == rtnl.RTM_NEWLINK]
-    up = [one.up for one in told if one.name == wish.link]
-    assert (up[0], up[-1]) == (False, True)
-
-
-DEAFEN = """
-ip link add cali1 type veth peer name p1 && echo 0 >/proc/sys/net/ipv6/conf/cali1/{} || exit 9
-mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys || exit 9
-exec "$0" -c 'from bgpnet.kernel import sysctl; sysctl.deafen("none"); sysctl.deafen("cali1")'
-"""
-"""In a namespace of its own: a machine without IPv6 has no file for the link, a container may not write it."""
-
-
-@pytest.mark.parametrize(("seen_to", "said"), [("accept_ra", ""), ("autoconf", "cannot be set to 0: Read-only file")])
-def test_who_may_not_write_sysctls_wires_no_pod_that_could_be_a_router(seen_to: str, said: str) -> None:
-    argv = ["unshare", "-n", "-m", "sh", "-c", DEAFEN.format(seen_to), sys.executable]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
-    assert done.returncode == (1 if said else 0), done.stderr
-    assert said in done.stderr
-
-
-def advertise(dev: str) -> None:
-    """A router advertisement (RFC 4861, 4.2), as a frame: a new link's own address is not to be had for a second."""
-    source, everybody = (socket.inet_pton(socket.AF_INET6, one) for one in ("fe80::1", "ff02::1"))
-    text = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
-    whole = sum(struct.unpack("!28H", source + everybody + struct.pack("!II", len(text), 58) + text))
-    check = ~(whole + (whole >> 16)) & 0xFFFF
-    header = struct.pack("!IHBB", 6 << 28, len(text), 58, 255) + source + everybody
-    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
-        sender.bind((dev, 0x86DD))
-        frame = bytes.fromhex("333300000001 02 00 00 00 00 01 86dd") + header + text[:2] + check.to_bytes(2, "big")
-        sender.send(frame + text[4:])
-
-
-@contextmanager
-def heard() -> Iterator[list[rtnl.Message]]:
-    """Every notification of links, addresses and routes in the calling thread's namespace meanwhile.
-
-    The kernel tells late, up to a second, that a link which was made before has a carrier.
-    """
-    netlink = Netlink.open(GROUPS)
-    found: list[rtnl.Message] = []
-    try:
-        yield found
-        while select.select([netlink], [], [], 0.2)[0]:
-            found += netlink.receive()
-    finally:
-        netlink.close()
 
 
 def routes(found: list[rtnl.Message]) -> list[rtnl.Message]:

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from worlds import PEER, block, ended, found, fresh, machine, pool, run, state, synced, told, up
 
-from bgpnet.agent.events import Asked, PodRefused
+from bgpnet.agent.events import Asked, CniAsked, PodRefused
 from bgpnet.agent.firewall import Guard
 from bgpnet.agent.loop import Loop, wait
 from bgpnet.agent.pods import Workers
@@ -30,6 +30,7 @@ from bgpnet.lab.wait import until
 from bgpnet.model import ip
 from bgpnet.model.ippool import IPPool
 from bgpnet.pieces import Pause
+from bgpnet.wire import CniCall
 
 ASKED: Mapping[str, object] = {"ask": "status"}
 
@@ -70,6 +71,20 @@ def test_whoever_brings_an_event_steps_it_and_nobody_before_or_after() -> None:
     assert not thread.is_alive()
     loop.emit(Asked(3, ASKED))
     assert [number for number, _ in answers.given] == [1, 2]
+
+
+def test_at_debug_the_log_has_each_request_and_its_answer(caplog: pytest.LogCaptureFixture) -> None:
+    loop, answers = Loop(fresh(), machine()), Answers()
+    env = {"CNI_COMMAND": "DEL", "CNI_CONTAINERID": "c\n1", "CNI_IFNAME": "eth0"}
+    with caplog.at_level("DEBUG", logger="bgpnet.agent"):
+        loop.emit(CniAsked(7, CniCall(env, b'{"cniVersion":"1.0.0","name":"n"}')))
+        thread = started(loop, answers)
+        assert answers.some.acquire(timeout=60)
+        loop.stop()
+        thread.join(60)
+    asked, answer, *_ = [one.getMessage() for one in caplog.records if one.levelname == "DEBUG"]
+    assert asked == f"request 7: {env}"  # as Python shows it: a line break in it is none in the log
+    assert answer.startswith("answer to request 7: status 1, b'{")
 
 
 def test_events_of_many_threads_are_all_stepped() -> None:
