@@ -21,9 +21,11 @@ def _says(wanted: bool) -> Asks:
     return lambda value: value is wanted or value == str(wanted).lower()
 
 
+_OURS = ("", "calico-ipam", "bgpnet-ipam", "bgpnet")
+"""Names under which our own IPAM is meant, after Calico's manner."""
 _ONE_FAMILY = "pods have IPv4 only"
 _TABLE: tuple[tuple[str, str, Asks, str], ...] = (
-    ("ipam", "type", _other_than("", "calico-ipam", "bgpnet"), "bgpnet gives addresses of its IPPools; leave it out"),
+    ("ipam", "type", _other_than(*_OURS), "bgpnet gives addresses of its IPPools; leave it out"),
     ("ipam", "assign_ipv4", _says(False), f'{_ONE_FAMILY}; write "true", or leave it out'),
     ("ipam", "assign_ipv6", _says(True), f'{_ONE_FAMILY}; write "false", or leave it out'),
     (

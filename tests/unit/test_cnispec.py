@@ -168,6 +168,7 @@ CALICOS: dict[str, object] = {
 
 def test_calicos_own_configuration_is_taken() -> None:
     assert cnispec.parse(call(config=CALICOS)) == cnispec.parse(call())
+    assert cnispec.parse(call(config={"ipam": {"type": "bgpnet-ipam"}})) == cnispec.parse(call())
 
 
 @pytest.mark.parametrize("command", ["DEL", "CHECK", "GC"])
