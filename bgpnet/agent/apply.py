@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import ceil
 
-from bgpnet.agent.events import PodUnwired, PodWired, Reaped
+from bgpnet.agent import facts
+from bgpnet.agent.events import KernelApplied, PodUnwired, PodWired, Reaped
 from bgpnet.agent.plan import Plan
 from bgpnet.agent.policies import Learned
 from bgpnet.agent.world import World
@@ -66,6 +67,13 @@ def apply(plan: Plan, kernel: Kernel) -> Applied:
         except KernelRefused as problem:
             refusals.append(str(problem))
     return Applied(len(tunnels) + len(rest), tuple(refusals), stale, lost_links(plan, have))
+
+
+def news(world: World, done: Applied) -> KernelApplied | None:
+    """What the World has to hear of it; None where it knows all that."""
+    refusals = (*done.refusals, *(facts.lost(world, link) for link in done.lost))
+    lost = frozenset(link.name for link in done.lost)
+    return KernelApplied(refusals, lost) if refusals != world.refusals or facts.believed(world, lost) else None
 
 
 def handled_by(world: World, event: object) -> set[str]:

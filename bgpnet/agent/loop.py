@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from math import inf
 from time import monotonic, time
 
-from bgpnet.agent import facts, orchestrated, status
-from bgpnet.agent.apply import Applied, apply, follow, handled_by, is_outrun
+from bgpnet.agent import orchestrated, status
+from bgpnet.agent.apply import Applied, apply, follow, handled_by, is_outrun, news
 from bgpnet.agent.effects import Alarm, Answer, Effect, Stop, Warn
-from bgpnet.agent.events import Asked, CniAsked, KernelApplied, PodRefused, PodUnwired, PodWired, Reaped, Tick
+from bgpnet.agent.events import Asked, CniAsked, PodRefused, PodUnwired, PodWired, Reaped, Tick
 from bgpnet.agent.firewall import Guard
 from bgpnet.agent.kubeevents import DescribePod, Grievance
 from bgpnet.agent.orchestrated import Wanted
@@ -269,14 +269,12 @@ class Loop:
 
     def _tell(self, done: Applied) -> None:
         """The World hears of what is new only; what was refused is tried again with the tide, not at once."""
-        refusals = (*done.refusals, *(facts.lost(self._world, link) for link in done.lost))
-        lost = frozenset(link.name for link in done.lost)
-        if refusals == self._world.refusals and not facts.believed(self._world, lost):
+        if (found := news(self._world, done)) is None:
             return
-        for refusal in refusals:
+        for refusal in found.refusals:
             if refusal not in self._world.refusals:
                 log.warning("%s", refusal)
-        self.emit(KernelApplied(refusals, lost))
+        self.emit(found)
 
 
 def wait(nudges: queue.SimpleQueue[None], seconds: float | None) -> None:

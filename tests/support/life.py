@@ -20,7 +20,7 @@ from tasks import Task, checkpoint
 
 from bgpnet import reservations
 from bgpnet.agent import facts, feeds
-from bgpnet.agent.apply import Applied, apply, follow, handled_by
+from bgpnet.agent.apply import Applied, apply, follow, handled_by, news
 from bgpnet.agent.effects import (
     Answer,
     CheckPod,
@@ -42,7 +42,7 @@ from bgpnet.agent.effects import (
     UnwirePod,
     WirePod,
 )
-from bgpnet.agent.events import CniAsked, Event, JournalTold, KernelApplied, KernelLooked, Tick
+from bgpnet.agent.events import CniAsked, Event, JournalTold, KernelLooked, Tick
 from bgpnet.agent.journal import Kept, end_overtaken, restore
 from bgpnet.agent.loop import AUDIT, TIDE
 from bgpnet.agent.plan import Plan, plan
@@ -288,8 +288,8 @@ class Life:
             self._new_wish = self._new_wish or bool(self._wish)
 
     def _tell(self, done: Applied) -> None:
-        if done.refusals != self.world.refusals or facts.believed(self.world, done.lost):
-            self.inbox.append(KernelApplied(done.refusals, done.lost))
+        if (found := news(self.world, done)) is not None:
+            self.inbox.append(found)
 
     def _write_behind(self) -> None:
         while True:
