@@ -16,6 +16,19 @@ TIMEOUT = 10.0
 """Seconds for a question and its answer."""
 
 
+def listens(path: str | Path) -> bool:
+    """Whether an agent lives at that socket, even one too busy to answer: the kernel knows a file that nobody has."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except BlockingIOError:  # its backlog is full
+            return True
+        except OSError:
+            return False
+    return True
+
+
 class AgentClient:
     """Asks one agent; a connection a call. `timeout` is of the whole call, in seconds."""
 

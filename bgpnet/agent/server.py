@@ -26,6 +26,7 @@ from bgpnet import cnispec, wire
 from bgpnet.agent import answers
 from bgpnet.agent.events import Asked, CniAsked, Event
 from bgpnet.agent.precedence import Precedence
+from bgpnet.client import listens
 from bgpnet.cnispec import BAD_ENVIRONMENT, TRY_AGAIN
 from bgpnet.errors import CniError, UsageError, one_line
 from bgpnet.threads import start
@@ -204,7 +205,7 @@ class Server:
 
     def _bind(self) -> socket.socket:
         try:
-            if _answers(self._path):
+            if listens(self._path):
                 raise UsageError(f"another agent answers on {self._path}; stop it first, or choose another --run-dir")
             listener = _bound(self._path)
         except OSError as problem:
@@ -431,18 +432,6 @@ def _inode(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except BlockingIOError:  # its backlog is full
-            return True
-        except OSError:
-            return False
-    return True
 
 
 def _question(body: bytes) -> dict[str, object]:

@@ -6,7 +6,6 @@ import binascii
 import errno
 import json
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bgpnet import conflist, files
+from bgpnet.client import listens
 from bgpnet.errors import UsageError
 
 NAME = conflist.TYPE
@@ -146,7 +146,7 @@ def uninstall(bin_dir: Path = BIN_DIR, conf_dir: Path = CONF_DIR, agent: Path | 
 
     agent: a living one's socket, which would write the conflist anew, so that nothing is removed while it listens.
     """
-    if agent is not None and _listens(agent):
+    if agent is not None and listens(agent):
         raise UsageError(f"the agent listens on {agent} and would write {conflist.NAME} anew: stop it first")
     removed: list[Path] = []
     for flag, path in (("--conf-dir", conf_dir / conflist.NAME), ("--bin-dir", bin_dir / NAME)):
@@ -179,19 +179,6 @@ def _refused(flag: str, folder: Path, error: OSError) -> UsageError:
     else:
         remedy = "name a directory that can be written"
     return UsageError(f"{flag} {folder}: {error.strerror}; {remedy}")
-
-
-def _listens(socket_path: Path) -> bool:
-    """Whether an agent lives there, even one that is too busy to answer: the kernel knows a socket that nobody has."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(socket_path))
-        except BlockingIOError:  # its backlog is full
-            return True
-        except OSError:
-            return False
-    return True
 
 
 def try_version(plugin: Path) -> list[str]:
