@@ -28,6 +28,7 @@ from bgpnet.kernel.api import (
     PutTunnel,
     nothing,
 )
+from bgpnet.kernel.examine import HOST_SYSCTLS
 from bgpnet.kernel.fake_parts import MAIN, FakeLink, FakeRoute, as_listed
 from bgpnet.kernel.state import (
     FdbKey,
@@ -154,10 +155,7 @@ class FakeKernel:
             inside.add(wiring.ifname)
             link = self._add(wiring.link, "veth", wiring.mtu)
             link.mac, link.alias, link.peer = HOST_MAC, wiring.alias, (wiring.netns, wiring.ifname)
-            self.sysctls |= {
-                f"net/ipv4/conf/{link.name}/{key}": "1" for key in ("proxy_arp", "forwarding", "rp_filter")
-            }
-            self.sysctls |= {ROUTERS.format(link.name): "0", DELAY.format(link.name): "0"}
+            self.sysctls |= {path.format(link.name): value for path, value in HOST_SYSCTLS.items()}
             self._keep(FakeRoute(Owner.LOCAL, Route(dst, (Hop(wiring.link),))))
             self.neighbours[NeighbourKey(wiring.link, wiring.address)] = wiring.mac
             self.log.append(f"wire {wiring.link} {wiring.address}")

@@ -228,8 +228,11 @@ def _destinations(netlink: Netlink, over: table.Link) -> list[ip.Network]:
 def _bring_up(netlink: Netlink, index: int) -> None:
     """The host's end, with its settings; before the pod's end, which then has its carrier without waiting for it."""
     steps = [encode.no_ipv6_address(index), encode.inet_conf(index), encode.answers_at_once(index)]
-    for refusal in netlink.send(steps):
-        if refusal is not None and refusal.errno != errno.EAFNOSUPPORT:
+    without, *others = netlink.send(steps)
+    if without is not None and without.errno != errno.EAFNOSUPPORT:  # that: the link has no IPv6 at all
+        raise without
+    for refusal in others:
+        if refusal is not None:
             raise refusal
 
 
