@@ -15,12 +15,12 @@ from pathlib import Path
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any
 
-from bgpnet import autodetect, config, conflist, reservations
+from bgpnet import autodetect, config, conflist
 from bgpnet.agent import facts, feeds, identity, scrape, secrets
 from bgpnet.agent.conflist import Keeper, Place
 from bgpnet.agent.events import ConflistLooked, Event, KernelLooked
 from bgpnet.agent.firewall import Guard
-from bgpnet.agent.journal import Contents, Journal, Kept, belongs, end_overtaken, restore
+from bgpnet.agent.journal import Contents, Journal, belongs, end_overtaken, recalled
 from bgpnet.agent.loop import Loop, Outside
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.precedence import Precedence
@@ -117,25 +117,16 @@ def _recalled(
     for one in end_overtaken(contents, links, now) if contents else ():
         told = "the kernel has a later link: lines of the journal were lost, and this one is not used"
         log.warning("container %s is journalled with %s, but %s", one.container, one.address, told)
+    me = replace(me, new_here=contents is None or contents.boot != boot)
+    known = {"subnets": subnets, **_orchestrated(settings, api)}
     try:
-        blocks, pods = restore(contents, boot, now) if contents else ({}, {})
+        world = recalled(contents, me, boot, now, monotonic(), **known)
     except AllocationRefused as problem:  # two have one address: no start would ever get over that
         journal.keep_aside(f"contradicts itself ({problem})")
-        contents, blocks, pods = None, {}, {}
-    kept = contents.kept if contents else Kept(())
-    journal.start(blocks.values(), pods.values(), kept)
-    return World(
-        me=replace(me, new_here=contents is None or contents.boot != boot),
-        now=now,
-        clock=monotonic(),
-        blocks=blocks,
-        pods=pods,
-        journalled=contents is not None,
-        reserved=reservations.of_networks(kept.cidrs),
-        cooldown=kept.cooldown,
-        subnets=subnets,
-        **_orchestrated(settings, api),
-    )
+        contents, me = None, replace(me, new_here=True)
+        world = recalled(None, me, boot, now, monotonic(), **known)
+    journal.start(world.blocks.values(), world.pods.values(), contents.kept if contents else None)
+    return world
 
 
 def _follow(

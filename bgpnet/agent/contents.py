@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from zlib import crc32
 
 import msgspec
 
-from bgpnet import ipam
-from bgpnet.agent.world import Phase, Pod, Seen
+from bgpnet import ipam, reservations
+from bgpnet.agent.world import Me, Phase, Pod, Seen, World
 from bgpnet.cnispec import Attachment
 from bgpnet.errors import UsageError
 from bgpnet.model import ip
@@ -170,6 +171,26 @@ def came(pod: Pod) -> PodCame:
         sequence=pod.sequence,
         keep=pod.keep,
         visible=pod.visible,
+    )
+
+
+def recalled(contents: Contents | None, me: Me, boot: str, now: float, clock: float, **known: Any) -> World:
+    """The World that an agent begins with, as the journal left it, if there is one; known: what else it has by then.
+
+    Raises AllocationRefused where the journal gives one address to two.
+    """
+    blocks, pods = restore(contents, boot, now) if contents else ({}, {})
+    kept = contents.kept if contents else Kept(())
+    return World(
+        me=me,
+        now=now,
+        clock=clock,
+        blocks=blocks,
+        pods=pods,
+        journalled=contents is not None,
+        reserved=reservations.of_networks(kept.cidrs),
+        cooldown=kept.cooldown,
+        **known,
     )
 
 

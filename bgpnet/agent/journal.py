@@ -44,6 +44,7 @@ from bgpnet.agent.contents import came as came
 from bgpnet.agent.contents import decode as decode
 from bgpnet.agent.contents import encode as encode
 from bgpnet.agent.contents import end_overtaken as end_overtaken
+from bgpnet.agent.contents import recalled as recalled
 from bgpnet.agent.contents import restore as restore
 from bgpnet.agent.world import Pod
 from bgpnet.errors import JournalFailed

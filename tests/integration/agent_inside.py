@@ -14,19 +14,18 @@ from pathlib import Path
 from time import monotonic, time
 from typing import Any
 
-from bgpnet import reservations
 from bgpnet.agent import feeds
 from bgpnet.agent.events import KernelLooked
 from bgpnet.agent.facts import seen
 from bgpnet.agent.firewall import Guard
-from bgpnet.agent.journal import Journal, Kept, restore
+from bgpnet.agent.journal import Journal, end_overtaken, recalled
 from bgpnet.agent.loop import Loop
 from bgpnet.agent.pods import Workers
 from bgpnet.agent.records import Records
 from bgpnet.agent.server import Server
 from bgpnet.agent.speech import Speech
 from bgpnet.agent.status import NEEDED
-from bgpnet.agent.world import Me, World
+from bgpnet.agent.world import Me
 from bgpnet.bgp.speaker import Speaker
 from bgpnet.client import AgentClient
 from bgpnet.errors import AgentAway, StoreUnreachable
@@ -116,24 +115,15 @@ class Inside:
             self.kernel.strangers.add_link("eth1", f"192.0.2.{self.number}/24")
         self.runs += 1
         journal = Journal(self.journal, self.boot)
-        contents, now = journal.load(), time()
-        blocks, pods = restore(contents, self.boot, now) if contents else ({}, {})
-        kept = contents.kept if contents else Kept(())
-        journal.start(blocks.values(), pods.values(), kept)
+        contents, links = journal.load(), seen(self.kernel.read())
+        if contents:
+            end_overtaken(contents, links, time())
         address = ip.interface(f"192.0.2.{self.number}/24")
         me = Me(self.name, f"uuid-{self.name}", address, "eth1", 1500, "0", rest=self.rest)
-        world = World(
-            me=me,
-            now=now,
-            clock=monotonic(),
-            blocks=blocks,
-            pods=pods,
-            journalled=contents is not None,
-            reserved=reservations.of_networks(kept.cidrs),
-            cooldown=kept.cooldown,
-        )
+        world = recalled(contents, me, self.boot, time(), monotonic())
+        journal.start(world.blocks.values(), world.pods.values(), contents.kept if contents else None)
         self.loop = loop = Loop(world, self.kernel)
-        loop.emit(KernelLooked(seen(self.kernel.read())))
+        loop.emit(KernelLooked(links))
         repo, self.over = Repo(self.store), threading.Event()
         server = Server(self._socket, loop.emit)
         server.listen()

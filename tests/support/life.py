@@ -18,7 +18,6 @@ from typing import Protocol
 from gates import GatedKernel, GatedStore, TornJournal
 from tasks import Task, checkpoint
 
-from bgpnet import reservations
 from bgpnet.agent import facts, feeds
 from bgpnet.agent.apply import Applied, apply, follow, handled_by, news
 from bgpnet.agent.effects import (
@@ -43,7 +42,7 @@ from bgpnet.agent.effects import (
     WirePod,
 )
 from bgpnet.agent.events import CniAsked, Event, JournalTold, KernelLooked, Tick
-from bgpnet.agent.journal import Kept, end_overtaken, restore
+from bgpnet.agent.journal import end_overtaken, recalled
 from bgpnet.agent.loop import AUDIT, TIDE
 from bgpnet.agent.plan import Plan, plan
 from bgpnet.agent.pods import Hands
@@ -181,21 +180,10 @@ class Life:
         now = clock.now
         if contents:
             end_overtaken(contents, links, now)
-        blocks, pods = restore(contents, place.boot, now) if contents else ({}, {})
-        kept = contents.kept if contents else Kept(())
+        self.world = world = recalled(contents, place.me, place.boot, now, now)
         checkpoint("begin the journal anew")
-        self.journal.start(blocks.values(), pods.values(), kept)
+        self.journal.start(world.blocks.values(), world.pods.values(), contents.kept if contents else None)
         self.journal.listen(lambda refusal: self.inbox.append(JournalTold(refusal)))
-        self.world = World(
-            me=place.me,
-            now=now,
-            clock=now,
-            blocks=blocks,
-            pods=pods,
-            journalled=contents is not None,
-            reserved=reservations.of_networks(kept.cidrs),
-            cooldown=kept.cooldown,
-        )
         self.inbox.append(KernelLooked(links))
         place.kernel.reap(abandoned=True)
         self.inbox.extend(place.buried())
