@@ -113,8 +113,6 @@ class Netlink:
 
     def send(self, batch: Sequence[bytes]) -> list[Refusal | None]:
         """Carry out in order; for each message None, or why it was refused. Raises KernelRefused when silent."""
-        if len(batch) <= BATCH and sum(map(len, batch)) <= BATCH_BYTES:
-            return self._send(batch) if batch else []
         outcome: list[Refusal | None] = []
         for part in _datagrams(batch):
             outcome += self._send(part)
