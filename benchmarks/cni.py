@@ -167,7 +167,8 @@ def run(pods: int, rounds: int, serial: int, many: int, program: Path) -> list[R
     """The whole benchmark. many: pods on one node at the end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bgpnet-bench-")))
-        twin = str(install.install(install.freeze(), folder / "bin"))
+        home = install.find_home(folder / "bin")
+        twin = str(install.install(install.freeze(home=home), folder / "bin", home))
         plugins: dict[str, Sequence[str]] = {PTP: [str(hosts.PEER_PLUGINS / "ptp")], C: [str(program)], TWIN: [twin]}
         nodes = {PTP: hosts.ptp(PTP, folder)} | {name: hosts.bgpnet(name, plugins[name], folder) for name in (C, TWIN)}
         names = {name: [f"{name}-{number}" for number in range(pods)] for name in nodes}

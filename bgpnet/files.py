@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from time import time
+from time import time, time_ns
 
 STALE = 600.0
 """Seconds after which an unfinished file is nobody's any more: whoever wrote it was killed."""
@@ -30,6 +30,18 @@ def replace(path: Path, data: bytes, mode: int, tried: Callable[[Path], object] 
         os.rename(unnamed, path)
     except BaseException:  # whatever it is, it is raised again
         Path(unnamed).unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def link(path: Path, target: Path) -> None:
+    """Make a symbolic link in one step, whatever file is in its place; raises OSError."""
+    unnamed = path.with_name(f"{_prefix(path)}{os.getpid()}-{time_ns()}")
+    unnamed.symlink_to(target)
+    try:
+        unnamed.rename(path)
+    except OSError:
+        unnamed.unlink()
         raise
     _sync(path.parent)
 

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from bgpnet import conflist
 from bgpnet.cni import install
+from bgpnet.cni.home import Home
 from bgpnet.errors import UsageError
 
 RUN_DIR = Path(conflist.SOCKET).parent
@@ -31,6 +32,13 @@ def command() -> None:
     help="The compiled plugin; the image has one of its own.",
 )
 @click.option("--python", is_flag=True, help="The twin in Python instead, where no compiler is.")
+@click.option(
+    "--home/--no-home",
+    default=None,
+    show_default="--home, but for a pod's or a bound BIN_DIR",
+    help="With --python: whether its interpreter has a home in BIN_DIR/.bgpnet, from which it starts sooner. Not where "
+    "the node knows BIN_DIR by another name.",
+)
 @click.option(
     "--bin-dir",
     type=click.Path(path_type=Path),
@@ -62,6 +70,7 @@ def install_plugin(
     context: click.Context,
     program: Path,
     python: bool,
+    home: bool | None,
     bin_dir: Path,
     watch: bool,
     uninstall: bool,
@@ -85,24 +94,30 @@ def install_plugin(
     Exit codes: 0 done, 1 refused (with the reason), 2 wrong usage.
     """
     if uninstall:
-        _alone(context, "--uninstall", {"program": "--from", "python": "--python", "watch": "--watch"})
+        _alone(
+            context, "--uninstall", {"program": "--from", "python": "--python", "home": "--home", "watch": "--watch"}
+        )
         _remove(bin_dir, conf_dir, run_dir)
     else:
         _alone(context, "an installation", {"conf_dir": "--conf-dir", "run_dir": "--run-dir"})
-        _install(program, python, bin_dir, watch)
+        if not python:
+            _alone(context, "the compiled plugin", {"home": "--home"})
+        wants_home = python and (not install.is_foreign(bin_dir) if home is None else home)
+        _install(program, python, wants_home, bin_dir, watch)
 
 
-def _install(program: Path, python: bool, bin_dir: Path, watch: bool) -> None:
+def _install(program: Path, python: bool, wants_home: bool, bin_dir: Path, watch: bool) -> None:
     try:
-        wanted = install.freeze() if python else install.read_program(program)
-        if install.is_installed(wanted, bin_dir):
+        home = install.find_home(bin_dir) if wants_home else None
+        wanted = install.freeze(home=home) if python else install.read_program(program)
+        if install.is_installed(wanted, bin_dir, home):
             click.echo(f"{bin_dir / install.NAME} is up to date")
         else:
-            click.echo(f"installed {install.install(wanted, bin_dir)}")
+            click.echo(f"installed {install.install(wanted, bin_dir, home)}")
     except UsageError as error:
         raise click.ClickException(str(error)) from error
     if watch:
-        _watch(wanted, bin_dir)
+        _watch(wanted, bin_dir, home)
 
 
 def _alone(context: click.Context, what: str, others: dict[str, str]) -> None:
@@ -123,8 +138,8 @@ def _remove(bin_dir: Path, conf_dir: Path, run_dir: Path) -> None:
         click.echo(f"nothing to remove in {bin_dir} and {conf_dir}")
 
 
-def _watch(wanted: bytes, bin_dir: Path) -> None:
+def _watch(wanted: bytes, bin_dir: Path, home: Home | None) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    install.keep(wanted, bin_dir, stop, lambda said: click.echo(said))
+    install.keep(wanted, bin_dir, stop, lambda said: click.echo(said), home=home)

@@ -1,22 +1,22 @@
 #!/usr/bin/python3 -ISE
 """The CNI plugin where no compiler is: plugin.c's twin, byte for byte in what it prints. Change both or none.
 
-It is installed as one file and executed by the container runtime, so it imports nothing of bgpnet, and of the standard
-library only what costs nothing to start: modules written in C (`os`, `socket` and `json` would double its start).
+It is installed as one file, behind jsontext.py, and executed by the container runtime, so it imports nothing of bgpnet
+but that, and of the standard library only what costs nothing to start: modules written in C (`os`, `socket` and `json`
+would double its start). What the usual call does without is imported where it is needed: each takes a hundredth of it.
 What it does, and within which deadline, is said at the head of plugin.c; what crosses the socket, in bgpnet/wire.py.
 """
 
-import _json
 import _socket
 import fcntl
 import posix
-import select
 import sys
 import time
 
+from bgpnet.cni.jsontext import read_object
+
 MAGIC, KIND, ANSWER_HEAD = b"BGPN", b"C", 5
 LIMIT = 1 << 20
-DEPTH = 500
 SHOWN = 100  # bytes of a foreign value that a message repeats
 PIECE = 4096  # PIPE_BUF: what a pipe that polls writable takes without blocking
 SOCKET = b"/run/bgpnet/agent.sock"
@@ -30,10 +30,10 @@ COMMANDS = "ADD, DEL, CHECK, GC, STATUS, VERSION"
 SINCE = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 NEEDED = {"ADD": 3, "DEL": 2, "CHECK": 3}  # variables, of those in check_environment
 HURRIED = ("DEL", "STATUS")
-SPACE = " \t\n\r"
 ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 NS_GET_NSTYPE, CLONE_NEWNET = 0xB703, 0x40000000  # linux/nsfs.h, linux/sched.h
-SO_SNDTIMEO = 21  # asm-generic/socket.h; _socket does not name it
+SO_RCVTIMEO, SO_SNDTIMEO = 20, 21  # asm-generic/socket.h; _socket does not name them
+POLLIN, POLLOUT = 1, 4  # asm-generic/poll.h
 ETIMEDOUT = 110  # asm-generic/errno.h; the errno module would be one more to load
 INCOMPATIBLE, ENVIRONMENT, IO, DECODING, CONFIG, LATER, UNAVAILABLE = 1, 4, 5, 6, 7, 11, 50
 
@@ -96,6 +96,8 @@ def escape(text: str) -> str:
 
 def ready(call: Call, descriptor: int, events: int) -> bool:
     """Waits until the descriptor is ready, or closed; False at the deadline."""
+    import select
+
     poll = select.poll()
     poll.register(descriptor, events)
     while True:
@@ -109,14 +111,17 @@ def ready(call: Call, descriptor: int, events: int) -> bool:
 def say(call: Call, text: bytes) -> bool:
     """Prints to standard output, in pieces that a pipe takes without blocking; False if nobody takes them."""
     while text:
-        if not ready(call, 1, select.POLLOUT):
-            return False
         try:
-            text = text[posix.write(1, text[:PIECE]) :]
-        except BlockingIOError:
-            continue
-        except OSError:
-            return False
+            text = text[posix.pwritev(1, [text[:PIECE]], -1, posix.RWF_NOWAIT) :]
+        except (OSError, AttributeError):  # it is full, or nothing that can be asked so
+            if not ready(call, 1, POLLOUT):
+                return False
+            try:
+                text = text[posix.write(1, text[:PIECE]) :]
+            except BlockingIOError:
+                continue
+            except OSError:
+                return False
     return True
 
 
@@ -162,46 +167,21 @@ def read_input(call: Call, room: int) -> bytes:
     """Standard input to its end, or until it is more than fits; raises OSError, with ETIMEDOUT at the deadline."""
     text = bytearray()
     while room >= 0:
-        if not ready(call, 0, select.POLLIN):
-            raise OSError(ETIMEDOUT, "")
+        piece = bytearray(min(room + 1, PIECE))
         try:
-            piece = posix.read(0, room + 1)
-        except BlockingIOError:
-            continue
-        if not piece:
+            size = posix.preadv(0, [piece], -1, posix.RWF_NOWAIT)
+        except (OSError, AttributeError):  # it is empty, or nothing that can be asked so
+            if not ready(call, 0, POLLIN):
+                raise OSError(ETIMEDOUT, "") from None
+            try:
+                size = posix.readv(0, [piece])
+            except BlockingIOError:
+                continue
+        if not size:
             break
-        text += piece
-        room -= len(piece)
+        text += piece[:size]
+        room -= size
     return bytes(text)
-
-
-class Scanner:
-    """What _json.make_scanner asks for; a number becomes the bytes that it is written in."""
-
-    strict = True
-    object_hook = None
-    object_pairs_hook = None
-    parse_float = str.encode
-    parse_int = str.encode
-    parse_constant = int  # refuses NaN and Infinity: JSON has none
-
-
-def read_object(text: bytes) -> dict[str, object] | None:
-    """The JSON object that the bytes are; None if they are not, or are nested too deep."""
-    try:
-        letters = text.decode().lstrip(SPACE)
-        value, end = _json.make_scanner(Scanner)(letters, 0)  # type: ignore[arg-type] # it reads those attributes
-    except (ValueError, StopIteration, RecursionError):
-        return None
-    if not isinstance(value, dict) or letters[end:].strip(SPACE):
-        return None
-    level: list[dict[str, object] | list[object]] = [value]
-    for _ in range(DEPTH):
-        inner = [each for outer in level for each in (outer.values() if isinstance(outer, dict) else outer)]
-        level = [each for each in inner if isinstance(each, dict | list)]
-        if not level:
-            return value
-    return None
 
 
 def written(value: object) -> bytes:
@@ -312,19 +292,24 @@ def is_netns(descriptor: int) -> bool:
         return False
 
 
-def dial(call: Call) -> _socket.socket:
-    """A connection to the agent; raises OSError if there is none."""
+def wait_for(call: Call, agent: _socket.socket, option: int) -> None:
+    """What waits there from now on waits until the deadline; raises late() when that is over."""
     left = call.left()
     if left <= 0:
         raise call.late()
+    size = 8 if sys.maxsize > 1 << 32 else 4
+    limit = int(left).to_bytes(size, sys.byteorder) + (int(left % 1 * 1e6) | 1).to_bytes(size, sys.byteorder)
+    agent.setsockopt(_socket.SOL_SOCKET, option, limit)
+
+
+def dial(call: Call) -> _socket.socket:
+    """A connection to the agent; raises OSError if there is none."""
     try:
         agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     except OSError as error:
         raise Fail(IO, f"no socket to be had ({reason(error)}): raise that limit of the node") from error
-    size = 8 if sys.maxsize > 1 << 32 else 4
-    limit = b"".join(part.to_bytes(size, sys.byteorder) for part in (int(left), int(left % 1 * 1e6) | 1))
-    agent.setsockopt(_socket.SOL_SOCKET, SO_SNDTIMEO, limit)  # a full backlog holds connect(), not poll()
     try:
+        wait_for(call, agent, SO_SNDTIMEO)  # a full backlog holds connect(), not poll()
         agent.connect(call.socket)
     except BlockingIOError as error:
         raise call.late() from error
@@ -341,7 +326,7 @@ def send_request(call: Call, agent: _socket.socket, netns: int) -> None:
             control = rights if not done and netns >= 0 else []
             done += agent.sendmsg([whole[done:]], control, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except BlockingIOError as error:
-            if not ready(call, agent.fileno(), select.POLLOUT):
+            if not ready(call, agent.fileno(), POLLOUT):
                 raise call.late() from error
         except (BrokenPipeError, ConnectionResetError):
             return
@@ -353,12 +338,11 @@ def receive(call: Call, agent: _socket.socket, size: int) -> bytes:
     """So many bytes of the answer; raises HungUp where a DEL's agent ends before."""
     answer = bytearray()
     while len(answer) < size:
+        wait_for(call, agent, SO_RCVTIMEO)
         try:
-            piece = agent.recv(size - len(answer), _socket.MSG_DONTWAIT)
+            piece = agent.recv(size - len(answer))
         except BlockingIOError as error:
-            if not ready(call, agent.fileno(), select.POLLIN):
-                raise call.late() from error
-            continue
+            raise call.late() from error
         except OSError:
             piece = b""
         if not piece and call.command == "DEL":
@@ -485,7 +469,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    decoder = type(sys)("json.decoder")  # where _json finds its exception; the real one would double the start
-    decoder.__dict__["JSONDecodeError"] = ValueError
-    sys.modules["json.decoder"] = decoder
     posix._exit(main())

@@ -36,7 +36,7 @@ def program(root: Path) -> list[str]:
     for built in (root / "build/cni/bgpnet", Path("/opt/cni/bin/bgpnet")):
         if built.is_file():
             return [str(built)]
-    return [sys.executable, "-I", "-S", "-E", str(Path(__file__).parents[1] / "cni/plugin.py")]
+    return [sys.executable, "-m", "bgpnet.cni.plugin"]
 
 
 def add(lab: Lab, node: str, name: str, cni: list[str]) -> LabPod:

@@ -30,6 +30,7 @@ from agent_parts import Said as Said
 from agent_parts import eventually as eventually
 
 from bgpnet.client import AgentClient
+from bgpnet.cni import install
 from bgpnet.errors import AgentAway
 from bgpnet.lab import nodes, processes
 from bgpnet.lab.nodes import Lab
@@ -99,6 +100,13 @@ def plugin() -> Path:
         subprocess.run(["musl-gcc", "-O2", "-static", "-o", str(fresh), str(source)], check=True, timeout=120)
         fresh.rename(out)
     return out
+
+
+@cache
+def twin_plugin() -> Path:
+    """The CNI program in Python, as it is installed where it has no home."""
+    program, folder = install.freeze(), ROOT / "build" / "cni" / "twin"
+    return folder / install.NAME if install.is_installed(program, folder) else install.install(program, folder)
 
 
 class Machine:
@@ -235,8 +243,8 @@ class Machine:
             "CNI_ARGS": more.pop("args", ";".join(args)),
         }
         text = json.dumps({"cniVersion": "1.0.0", "name": "bgpnet", "type": "bgpnet", **more})
-        program = [sys.executable, "-I", "-S", "-E", str(ROOT / "bgpnet/cni/plugin.py")] if twin else [str(plugin())]
-        argv = ["env", *(f"{key}={value}" for key, value in env.items() if value), *program]
+        program = twin_plugin() if twin else plugin()
+        argv = ["env", *(f"{key}={value}" for key, value in env.items() if value), str(program)]
         done = self.lab.exec(self.name, argv, stdin=config if config is not None else text)
         said = json.loads(done.stdout) if done.stdout.strip() else {}
         return Said(done.returncode, said, done.stdout + done.stderr)

@@ -30,8 +30,10 @@ def compiled(folder: Path, *options: str) -> list[str]:
 
 
 def frozen(folder: Path) -> list[str]:
-    """The Python twin, as it is installed into the folder."""
-    return [str(install.install(install.freeze(), folder))]
+    """The Python twin, as it is installed into the folder, with a home there."""
+    home = install.find_home(folder)
+    assert home is not None, f"no home for {install.INTERPRETER} in {folder}"
+    return [str(install.install(install.freeze(home=home), folder, home))]
 
 
 @dataclass

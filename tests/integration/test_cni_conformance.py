@@ -9,13 +9,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from agents import ROOT, Machine, cluster, eventually, plugin
+from agents import Machine, cluster, eventually, plugin, twin_plugin
 
 pytestmark = pytest.mark.root
 
@@ -274,8 +273,8 @@ class Container:
 
 def container(node: Machine, version: str, twin: bool) -> Container:
     """A new one, by the twin or by the program in C."""
-    program = [sys.executable, "-ISE", str(ROOT / "bgpnet/cni/plugin.py")] if twin else [str(plugin())]
-    return Container(node, program, version, f"c{next(NUMBERS)}")
+    program = twin_plugin() if twin else plugin()
+    return Container(node, [str(program)], version, f"c{next(NUMBERS)}")
 
 
 def told(rows: list[tuple[Row, str]]) -> list[str]:

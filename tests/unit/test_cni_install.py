@@ -72,13 +72,9 @@ def test_another_version_may_take_the_frozen_twins_place_while_it_starts(
     tmp_path: Path, before: int, after: int
 ) -> None:
     """The kernel reads the first line of the one, and Python then opens the other."""
-    twin = tmp_path / "twin.py"
     old, new = (
-        install.freeze(twin)
+        install.freeze(install.source().replace(b"LIMIT = 1 << 20", b"LIMIT = 1 << 20\nMORE = %r" % (b"x" * size)))
         for size in (before, after)
-        if twin.write_text(
-            install.TWIN.read_text().replace("LIMIT = 1 << 20", f"LIMIT = 1 << 20\nMORE = '{'x' * size}'")
-        )
     )
     first = old.split(b"\n", 1)[0]
     (tmp_path / "twin").write_bytes(new)
@@ -98,11 +94,10 @@ def test_the_compiled_program_may_take_the_frozen_twins_place_while_it_starts(tm
 
 
 def test_the_frozen_twins_first_line_is_one_that_every_kernel_takes_whole(tmp_path: Path) -> None:
-    large = tmp_path / "twin.py"
-    large.write_text("# a large one\n" * 60_000)
+    large = b"# a large one\n" * 60_000
     assert len(install.freeze(large).split(b"\n", 1)[0]) < 128  # linux/binfmts.h: BINPRM_BUF_SIZE, before 5.1
-    far = tmp_path / ("long" * 20) / "python3"
-    far.parent.mkdir()
+    far = tmp_path / ("long" * 30) / ("path" * 30) / "python3"
+    far.parent.mkdir(parents=True)
     far.symlink_to(install.INTERPRETER)
     with pytest.raises(UsageError, match=f"--python: the path {far} is too long"):
         install.freeze(interpreter=far)
@@ -113,7 +108,7 @@ def test_the_frozen_twin_refuses_as_the_script_does(tmp_path: Path) -> None:
     env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "a", "CNI_IFNAME": "e", "CNI_NETNS": "/proc/self/ns/net"}
     runs = [
         subprocess.run(plugin, env=env, input=b'{"a":', capture_output=True, timeout=30)
-        for plugin in ([str(frozen)], ["/usr/bin/python3", "-ISE", str(install.TWIN)])
+        for plugin in ([str(frozen)], [sys.executable, "-m", "bgpnet.cni.plugin"])
     ]
     assert [(run.returncode, run.stderr) for run in runs] == [(1, b""), (1, b"")]
     assert runs[0].stdout == runs[1].stdout
