@@ -21,7 +21,8 @@ from pathlib import Path
 
 from benchmarks import arrival, hosts, spawn
 from benchmarks.table import Row, percentile, render, write
-from bgpnet.cni import install
+from bgpnet.cni import frozen, install
+from bgpnet.cni import home as homes
 
 PTP, C, TWIN = "bench-ptp", "bench-c", "bench-python"
 SAY = {PTP: "ptp + host-local", C: "C plugin", TWIN: "Python twin"}
@@ -94,7 +95,7 @@ def crowd(node: hosts.Host, pods: Sequence[str]) -> list[Row]:
 
 def starts(plugins: dict[str, Sequence[str]], times: int) -> list[Row]:
     """What a start of each program costs (VERSION, which asks nobody); the twin's floor is an empty Python program."""
-    programs = plugins | {EMPTY: [str(install.INTERPRETER), "-ISE", "-c", "pass"]}
+    programs = plugins | {EMPTY: [str(frozen.INTERPRETER), "-ISE", "-c", "pass"]}
     spent: Series = {name: [] for name in programs}
     for _ in range(times):
         for name in random.sample(list(programs), len(programs)):
@@ -167,8 +168,9 @@ def run(pods: int, rounds: int, serial: int, many: int, program: Path) -> list[R
     """The whole benchmark. many: pods on one node at the end."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bgpnet-bench-")))
-        home = install.find_home(folder / "bin")
-        twin = str(install.install(install.freeze(home=home), folder / "bin", home))
+        home = homes.find(folder / "bin")
+        assert home is not None, f"no home for {frozen.INTERPRETER} works"
+        twin = str(install.install(frozen.freeze(link=home.python), folder / "bin", home))
         plugins: dict[str, Sequence[str]] = {PTP: [str(hosts.PEER_PLUGINS / "ptp")], C: [str(program)], TWIN: [twin]}
         nodes = {PTP: hosts.ptp(PTP, folder)} | {name: hosts.bgpnet(name, plugins[name], folder) for name in (C, TWIN)}
         names = {name: [f"{name}-{number}" for number in range(pods)] for name in nodes}

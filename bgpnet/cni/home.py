@@ -12,18 +12,17 @@ import os
 import shutil
 import stat
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from bgpnet import files
+from bgpnet.cni.frozen import INTERPRETER, LOADER, first_line, freeze, longest_first_line
 
 FOLDER = ".bgpnet"
 START = Path(__file__).with_name("start.py")
-LOADER, CODE = 256, 640
-"""Where the loader and the code begin in a frozen twin, behind its first line: see install.freeze."""
 MODE = 0o644
 TIMEOUT = 30.0
-_FIRST = b"-IScimport encodings as e;e.run()if hasattr(e,'run')else exec(open(e.sys.argv[1],'rb').read()[%d:%d])"
 _ASK = "import sys; print(sys.platlibdir, *sys.version_info[:2], sys.path[-1])"
 """With -S, the last folder where modules are looked for is the one of those written in C."""
 
@@ -43,11 +42,6 @@ class Home:
     def python(self) -> Path:
         """What starts from here."""
         return self.folder / "python3"
-
-    @property
-    def first_line(self) -> bytes:
-        """Of a program that starts from here: by start.py, or as from elsewhere where another Python than then is."""
-        return b"#!%b %b\n" % (bytes(self.python), _FIRST % (LOADER, CODE))
 
     def links(self) -> dict[Path, Path]:
         """The symbolic links, and where they lead."""
@@ -81,16 +75,6 @@ class Home:
         folders = all(_ours(folder, stat.S_IFDIR | 0o755) for folder in self._folders())
         return folders and links and all(_holds(path, data) for path, data in self.files().items())
 
-    def works(self) -> bool:
-        """Makes it, and tries whether this machine's Python starts from it, without a word."""
-        command = [str(self.python), "-ISc", "import encodings; encodings.run; import _json"]
-        try:
-            self.make()
-            done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=True)
-        except (OSError, subprocess.SubprocessError):
-            return False
-        return not done.stdout + done.stderr
-
     def _folders(self) -> list[Path]:
         return [self.folder, self.library.parent, self.library]
 
@@ -106,6 +90,45 @@ def beside(bin_dir: Path, interpreter: Path) -> Home | None:
     libraries, major, minor, extensions = said.stdout.strip().split(" ", 3)
     folder = bin_dir.absolute() / FOLDER
     return Home(folder, interpreter, folder / libraries / f"python{major}.{minor}", Path(extensions))
+
+
+def find(bin_dir: Path, interpreter: Path = INTERPRETER) -> Home | None:
+    """The home that the twin's interpreter can have there; None where none works, as tried elsewhere."""
+    home = beside(bin_dir, interpreter)
+    if home is None:
+        return None
+    line = first_line(home.python)
+    if len(line) > longest_first_line() or not line.isascii() or line.split()[0] != b"#!%b" % bytes(home.python):
+        return None
+    with tempfile.TemporaryDirectory() as elsewhere:
+        return home if _works(Path(elsewhere), interpreter) else None
+
+
+def _works(folder: Path, interpreter: Path) -> bool:
+    """Makes one there, and tries whether the twin runs from it, before its first line's script, and says no more."""
+    trial, plugin = beside(folder, interpreter), folder / "plugin"
+    if trial is None:
+        return False
+    plugin.write_bytes(freeze())
+    said = r'{"cniVersion": "1.0.0", "for _json": "\u0061"}'
+    command = [str(trial.python), "-ISc", "raise SystemExit(9)", str(plugin)]
+    try:
+        trial.make()
+        done = subprocess.run(
+            command, env={"CNI_COMMAND": "VERSION"}, input=said.encode(), capture_output=True, timeout=TIMEOUT
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return done.returncode == 0 and b'"supportedVersions"' in done.stdout and not done.stderr
+
+
+def is_used(plugin: Path) -> bool:
+    """Whether the plugin that is there starts from the home beside it, by its first line."""
+    try:
+        with plugin.open("rb") as file:
+            return file.read(LOADER).startswith(b"#!%b/" % bytes(plugin.parent.absolute() / FOLDER))
+    except OSError:
+        return False
 
 
 def remove(bin_dir: Path) -> list[Path]:
@@ -139,3 +162,15 @@ def _ours(path: Path, mode: int) -> bool:
     except OSError:
         return False
     return found.st_mode == mode and found.st_uid == os.geteuid()
+
+
+def is_foreign(bin_dir: Path) -> bool:
+    """Whether it may be another folder to who executes the plugin: this is a pod, or it is bound from elsewhere.
+
+    That Docker's files lie about says nothing: a node can be a container itself, as kind's are.
+    """
+    place = bin_dir.resolve()
+    mounts = [line.split()[3:5] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    above = [(len(point), number) for number, (_, point) in enumerate(mounts) if place.is_relative_to(point)]
+    root, point = mounts[max(above)[1]]
+    return "KUBERNETES_SERVICE_HOST" in os.environ or (root != "/" and point != "/")

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import binascii
 import errno
 import json
 import os
-import re
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,7 +16,7 @@ from pathlib import Path
 from bgpnet import conflist, files
 from bgpnet.client import listens
 from bgpnet.cni import home as homes
-from bgpnet.cni.home import CODE, LOADER, Home
+from bgpnet.cni.home import Home
 from bgpnet.errors import UsageError
 
 NAME = conflist.TYPE
@@ -33,34 +30,7 @@ CONF_DIR = Path(conflist.CONF_DIR)
 MODE = 0o755
 LOOK = 10.0
 """Seconds between two looks whether the plugin is still in its place."""
-TWIN = tuple(Path(__file__).with_name(name) for name in ("jsontext.py", "plugin.py"))
-_IMPORT = b"from bgpnet.cni.jsontext import read_object\n"
-INTERPRETER = Path("/usr/bin/python3")
 TIMEOUT = 30.0
-
-_COMPILE = """
-import __future__, binascii, marshal, sys
-text = __future__.annotations.compiler_flag  # annotations are only read
-code = compile(sys.stdin.buffer.read(), "bgpnet", "exec", text, optimize=2, dont_inherit=True)
-magic = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
-print(repr(magic), magic.hex(), binascii.b2a_base64(marshal.dumps(code), newline=False).decode())
-"""
-
-# The program is its own first line's argument: Python would look for a ZIP archive in an executed file, and compile it.
-# Another version may take the file's place between the kernel's look at that line and Python's at the file. So what the
-# line says of the file holds for every version: where the loader stands, which knows of its own file where the rest is.
-# What begins with no `#` is the compiled program (0x7f), and is executed in this one's place: nothing was read yet.
-_FIRST = (
-    b"-IScimport sys,posix;f=sys.argv[1];(file:=open(f,'rb').read())<b'$'or posix.execv(f,[f]);exec(file[%d:%d])"
-) % (LOADER, CODE)
-_LOADER = """#{mark} {source} is what start.py reads of this: for which Python, and up to where
-import marshal, sys
-file = globals().get("file") or open(sys.argv[1], "rb").read()
-if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER == {magic}:
-    exec(marshal.loads(file[{code}:{source}]))
-else:  # another Python than it was compiled by
-    exec(file[{source}:])
-"""
 
 
 def program() -> Path:
@@ -76,64 +46,6 @@ def read_program(path: Path) -> bytes:
         raise UsageError(
             f"--from {path}: {error.strerror}; build it with `make cni`, name another file, or use --python"
         ) from error
-
-
-def source() -> bytes:
-    """The Python twin's: its files one after the other, without the line by which the second imports the first."""
-    return b"".join(path.read_bytes() for path in TWIN).replace(_IMPORT, b"")
-
-
-def freeze(twin: bytes = b"", interpreter: Path = INTERPRETER, home: Home | None = None) -> bytes:
-    """The Python twin as one executable file, compiled by the interpreter that will run it; raises UsageError.
-
-    twin: another source than its own. home: what that interpreter starts from, which must be there when the file is
-    executed. The source goes with it, for the day when the interpreter is upgraded.
-    """
-    twin = twin or source()
-    command = [str(interpreter), "-ISE", "-c", _COMPILE]
-    try:
-        made = subprocess.run(command, input=twin, capture_output=True, timeout=TIMEOUT, check=True).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise UsageError(f"--python needs {interpreter}, which does not run ({error}): install python3") from error
-    magic, mark, code = made.split()
-    compiled = binascii.a2b_base64(code)
-    first = home.first_line if home else b"#!%b %b\n" % (os.fsencode(interpreter), _FIRST)
-    if len(first) > longest_first_line():
-        raise UsageError(f"--python: the path {interpreter} is too long for a program's first line: link a shorter one")
-    loader = _LOADER.format(magic=magic.decode(), mark=mark.decode(), code=CODE, source=CODE + len(compiled)).encode()
-    return (first.ljust(LOADER, b"\n") + loader).ljust(CODE, b"\n") + compiled + twin
-
-
-def longest_first_line() -> int:
-    """How many bytes of a program's first line, with its end, this kernel takes (linux/binfmts.h, BINPRM_BUF_SIZE)."""
-    return LOADER if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 1) else 128
-
-
-def _is_first_line(line: bytes, interpreter: Path) -> bool:
-    """Whether this kernel, which ends its path at a space, finds the interpreter in it, and takes it whole."""
-    return len(line) <= longest_first_line() and line.isascii() and line.split()[0] == b"#!%b" % bytes(interpreter)
-
-
-def find_home(bin_dir: Path) -> Home | None:
-    """The home that the twin's interpreter can have beside the plugin, tried out elsewhere; None where it has none."""
-    home = homes.beside(bin_dir, INTERPRETER)
-    if home is None or not _is_first_line(home.first_line, home.python):
-        return None
-    with tempfile.TemporaryDirectory() as elsewhere:
-        trial = homes.beside(Path(elsewhere), INTERPRETER)
-        return home if trial and trial.works() else None
-
-
-def is_foreign(bin_dir: Path) -> bool:
-    """Whether it may be another folder to who executes the plugin: this is a pod, or it is bound from elsewhere.
-
-    That Docker's files lie about says nothing: a node can be a container itself, as kind's are.
-    """
-    place = bin_dir.resolve()
-    mounts = [line.split()[3:5] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    above = [(len(point), number) for number, (_, point) in enumerate(mounts) if place.is_relative_to(point)]
-    root, point = mounts[max(above)[1]]
-    return "KUBERNETES_SERVICE_HOST" in os.environ or (root != "/" and point != "/")
 
 
 def install(program: bytes, bin_dir: Path = BIN_DIR, home: Home | None = None) -> Path:
@@ -152,22 +64,13 @@ def install(program: bytes, bin_dir: Path = BIN_DIR, home: Home | None = None) -
                 if not home.folder.exists():
                     undo.callback(homes.remove, bin_dir)
                 home.make()
-            elif not _starts_from_home(place):
+            elif not homes.is_used(place):
                 homes.remove(bin_dir)
             files.replace(place, program, MODE, try_version)
             undo.pop_all()
     except OSError as error:
         raise _refused("--bin-dir", bin_dir, error) from error
     return place
-
-
-def _starts_from_home(place: Path) -> bool:
-    """Whether the plugin that is there names a home's interpreter in its first line."""
-    try:
-        with place.open("rb") as file:
-            return file.read(LOADER).startswith(b"#!%b/" % bytes(place.parent.absolute() / homes.FOLDER))
-    except OSError:
-        return False
 
 
 def is_installed(program: bytes, bin_dir: Path = BIN_DIR, home: Home | None = None) -> bool:

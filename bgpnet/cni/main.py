@@ -10,7 +10,9 @@ import click
 from click.core import ParameterSource
 
 from bgpnet import conflist
+from bgpnet.cni import home as homes
 from bgpnet.cni import install
+from bgpnet.cni.frozen import freeze
 from bgpnet.cni.home import Home
 from bgpnet.errors import UsageError
 
@@ -102,14 +104,14 @@ def install_plugin(
         _alone(context, "an installation", {"conf_dir": "--conf-dir", "run_dir": "--run-dir"})
         if not python:
             _alone(context, "the compiled plugin", {"home": "--home"})
-        wants_home = python and (not install.is_foreign(bin_dir) if home is None else home)
+        wants_home = python and (not homes.is_foreign(bin_dir) if home is None else home)
         _install(program, python, wants_home, bin_dir, watch)
 
 
 def _install(program: Path, python: bool, wants_home: bool, bin_dir: Path, watch: bool) -> None:
     try:
-        home = install.find_home(bin_dir) if wants_home else None
-        wanted = install.freeze(home=home) if python else install.read_program(program)
+        home = homes.find(bin_dir) if wants_home else None
+        wanted = freeze(link=home.python if home else None) if python else install.read_program(program)
         if install.is_installed(wanted, bin_dir, home):
             click.echo(f"{bin_dir / install.NAME} is up to date")
         else:

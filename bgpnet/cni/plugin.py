@@ -395,8 +395,10 @@ def write_tombstone(call: Call) -> bytes:
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
     file = posix.open(unnamed, flags, 0o600)
     try:
-        with open(file, "wb") as note:
-            note.write(call.body)
+        text = memoryview(call.body)
+        while text:
+            text = text[posix.write(file, text) :]
+        posix.close(file)
         posix.rename(unnamed, path)
     except OSError:
         posix.unlink(unnamed)

@@ -3,6 +3,11 @@
 It lies as `encodings.py` in the interpreter's home beside the plugin: see home.py. The package of the standard library
 lists 330 files and makes a table of as many names, which is a fifth of Python's start. It is there for who needs it:
 a node whose locale is not UTF-8 loads it by the first look for another encoding.
+
+This is the first of the modules that Python loads from files. When the interpreter is to execute a plugin, that runs
+from here, and ends the process: a tenth of the start, which would make what it does not need, never comes. So there
+are no standard streams and no `open` yet, `_signal` must not be imported (it crashes before its time), and SIGPIPE ends
+the process. What the first line of the plugin says is what another Python executes, which knows nothing of this file.
 """
 
 import _codecs
@@ -67,12 +72,8 @@ def find(name: str) -> object:
     return encodings.search_function(name)
 
 
-def run() -> None:
-    """Executes the plugin, whose path is the interpreter's argument.
-
-    Meanwhile that may be another version, of which the loader knows where the rest is, or the compiled program.
-    """
-    path = sys.argv[1]
+def run(path: str) -> None:
+    """Executes the plugin, as its first line would: meanwhile that may be another version, or the compiled program."""
     descriptor = posix.open(path, posix.O_RDONLY)
     file = posix.read(descriptor, LIMIT)
     posix.close(descriptor)
@@ -87,4 +88,6 @@ def run() -> None:
     exec(code, {"__name__": "__main__", "file": file})  # noqa: S102
 
 
+if sys.argv[1:]:
+    run(sys.argv[1])
 _codecs.register(find)  # type: ignore[arg-type] # it asks for those attributes

@@ -31,6 +31,7 @@ from agent_parts import eventually as eventually
 
 from bgpnet.client import AgentClient
 from bgpnet.cni import install
+from bgpnet.cni.frozen import freeze
 from bgpnet.errors import AgentAway
 from bgpnet.lab import nodes, processes
 from bgpnet.lab.nodes import Lab
@@ -105,7 +106,7 @@ def plugin() -> Path:
 @cache
 def twin_plugin() -> Path:
     """The CNI program in Python, as it is installed where it has no home."""
-    program, folder = install.freeze(), ROOT / "build" / "cni" / "twin"
+    program, folder = freeze(), ROOT / "build" / "cni" / "twin"
     return folder / install.NAME if install.is_installed(program, folder) else install.install(program, folder)
 
 

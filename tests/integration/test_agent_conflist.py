@@ -16,6 +16,7 @@ from agents import SHARED, Cluster, Machine, cluster, eventually, plugin
 from cni_list import ListCaller
 
 from bgpnet.cni import install
+from bgpnet.cni.frozen import freeze
 
 pytestmark = pytest.mark.root
 
@@ -106,7 +107,7 @@ def test_portmap_bandwidth_and_tuning_are_chained_after_ours(made: Cluster, twin
     one = made[0]
     chained(made.folder, "portmap", "bandwidth", "tuning")
     if twin:
-        install.install(install.freeze(), made.folder / "bin")
+        install.install(freeze(), made.folder / "bin")
     sysctl = {"net.core.somaxconn": "500"}
     one.agent.env["BGPNET_CNI_PLUGINS"] = json.dumps(
         ["portmap", "bandwidth", {"type": "tuning", "sysctl": sysctl, "mtu": 1400}]

@@ -36,7 +36,7 @@ from cni_stub import (
 )
 
 from bgpnet import wire
-from bgpnet.cni import install
+from bgpnet.cni.frozen import freeze
 
 VERSIONS = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 HANGING = "the agent did not answer within 0.3 s; see its log, then try again"
@@ -199,7 +199,7 @@ def test_a_kernel_that_does_not_take_the_request_is_not_waited_for(plugin: list[
         place.chmod(0o777)
         program = place / "plugin"
         found = Path(plugin[-1]).read_bytes()
-        program.write_bytes(install.freeze() if found.startswith(b"#!") else found)  # that user sees no home here
+        program.write_bytes(freeze() if found.startswith(b"#!") else found)  # that user sees no home here
         program.chmod(0o755)
         argv = ["prlimit", f"--nofile={limit}", *plugin[:-1], str(program)]
         busy = subprocess.Popen([sys.executable, "-c", UNDER_WAY, str(2 * limit)], user=user, stdin=-1, stdout=-1)

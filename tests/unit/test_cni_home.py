@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from bgpnet.cni import frozen, install
 from bgpnet.cni import home as homes
-from bgpnet.cni import install
 from bgpnet.cni.home import Home
 from bgpnet.cni.main import command
 
@@ -26,7 +26,7 @@ C_PROGRAM = b"#!/bin/sh\necho '{\"supportedVersions\":[]}'\n"
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     """One that is made."""
-    made = install.find_home(tmp_path)
+    made = homes.find(tmp_path)
     assert made is not None
     made.make()
     return made
@@ -34,7 +34,7 @@ def home(tmp_path: Path) -> Home:
 
 def said(home: Home, script: str, stdin: bytes = b"", options: tuple[str, ...] = (), **env: str) -> str:
     """What the script prints under the home's interpreter, which must end well and warn of nothing."""
-    line = [str(home.python), "-IS", *options, "-c", script, "ä"]
+    line = [str(home.python), "-IS", *options, "-c", script]
     done = subprocess.run(line, input=stdin, capture_output=True, timeout=30, env={**os.environ, **env})
     assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
     return done.stdout.decode()
@@ -117,7 +117,7 @@ def test_an_encoding_that_nobody_knows(home: Home) -> None:
 
 
 def test_a_locale_that_is_not_utf_8(home: Home) -> None:
-    script = "import sys; print(sys.getfilesystemencoding(), sys.stdin.encoding, ascii(sys.argv[1]))"
+    script = "import sys; print(sys.getfilesystemencoding(), sys.stdin.encoding)"
     printed = said(home, script, b"", ("-X", "utf8=0"), LC_ALL="C")
     assert printed == said(replace(home, folder=Path("/usr/bin")), script, b"", ("-X", "utf8=0"), LC_ALL="C")
     assert printed.startswith("ascii ")
@@ -125,7 +125,7 @@ def test_a_locale_that_is_not_utf_8(home: Home) -> None:
 
 def test_another_python_takes_the_machines_library(home: Home) -> None:
     """As after an upgrade of the machine's, for which the home has no library."""
-    install.install(install.freeze(home=home), home.folder.parent, home)
+    install.install(frozen.freeze(link=home.python), home.folder.parent, home)
     home.library.rename(home.library.with_name("python3.0"))
     assert install.try_version(home.folder.parent / "bgpnet") == ANSWER
     assert not home.is_whole()
@@ -158,21 +158,18 @@ def test_what_is_amiss_is_seen_and_mended_and_what_is_right_stays(home: Home, da
 
 @pytest.mark.parametrize("name", ["a folder with spaces", "ordner-ä", "long" * 40])
 def test_where_a_first_line_cannot_name_it_there_is_none(tmp_path: Path, name: str) -> None:
-    assert install.find_home(tmp_path / name) is None
+    assert homes.find(tmp_path / name) is None
     assert run("--python", "--bin-dir", tmp_path / name) == f"installed {tmp_path / name / 'bgpnet'}\n"
     assert os.listdir(tmp_path / name) == ["bgpnet"]
     assert install.try_version(tmp_path / name / "bgpnet") == ANSWER
 
 
-def test_an_interpreter_that_does_not_start_from_it_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interpreter_that_does_not_start_from_it_has_none(tmp_path: Path) -> None:
     stubborn = tmp_path / "python3"
     stubborn.write_text('#!/bin/sh\nexec /usr/bin/python3 "$@"\n')  # by its own name it finds its own library
     stubborn.chmod(0o755)
-    monkeypatch.setattr(install, "INTERPRETER", stubborn)
-    home = homes.beside(tmp_path / "bin", stubborn)
-    assert home is not None
-    assert not home.works()
-    assert install.find_home(tmp_path / "bin") is None
+    assert homes.beside(tmp_path / "bin", stubborn) is not None
+    assert homes.find(tmp_path / "bin", stubborn) is None
 
 
 def test_the_command_makes_it_keeps_it_and_removes_it(tmp_path: Path) -> None:
@@ -217,9 +214,9 @@ def test_what_is_not_installed_leaves_none(tmp_path: Path) -> None:
 
 
 def test_a_pod_does_not_know_its_nodes_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not install.is_foreign(tmp_path)
+    assert not homes.is_foreign(tmp_path)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
-    assert install.is_foreign(tmp_path)
+    assert homes.is_foreign(tmp_path)
     run("--python", "--bin-dir", tmp_path)
     assert (tmp_path / "bgpnet").read_bytes().startswith(b"#!/usr/bin/python3 ")
 
@@ -228,7 +225,7 @@ def test_a_pod_does_not_know_its_nodes_folders(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_that_is_bound_from_elsewhere_may_have_another_name(tmp_path: Path) -> None:
     (tmp_path / "here/bin").mkdir(parents=True)
     (tmp_path / "tmpfs").mkdir()
-    asked = "import sys; from pathlib import Path; from bgpnet.cni.install import is_foreign as f"
+    asked = "import sys; from pathlib import Path; from bgpnet.cni.home import is_foreign as f"
     ask = f"{sys.executable} -c '{asked}; print(*(f(Path(one)) for one in sys.argv[1:]))'"
     script = (
         f"mount --bind {tmp_path}/here /mnt && mount -t tmpfs none {tmp_path}/tmpfs &&"
@@ -240,9 +237,9 @@ def test_a_folder_that_is_bound_from_elsewhere_may_have_another_name(tmp_path: P
 
 def test_several_installers_at_once(tmp_path: Path) -> None:
     results: list[str] = []
-    home = install.find_home(tmp_path / "bin")
+    home = homes.find(tmp_path / "bin")
     assert home is not None
-    program = install.freeze(home=home)
+    program = frozen.freeze(link=home.python)
     workers = [
         threading.Thread(target=lambda: results.append(str(install.install(program, tmp_path / "bin", home))))
         for _ in range(8)

@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from bgpnet import conflist
-from bgpnet.cni import install
+from bgpnet.cni import frozen, install
 from bgpnet.cni.main import command
 from bgpnet.errors import UsageError
 from bgpnet.lab.wait import until
@@ -60,10 +60,10 @@ def test_what_does_not_answer_version_is_not_installed(tmp_path: Path, broken: b
 
 
 def test_the_frozen_twin_answers_and_so_does_it_under_another_python(tmp_path: Path) -> None:
-    frozen = install.freeze()
-    other = frozen.replace(b"MAGIC_NUMBER == b'", b"MAGIC_NUMBER != b'", 1)
-    assert other != frozen
-    for program in (frozen, other):
+    ours = frozen.freeze()
+    other = ours.replace(b"MAGIC_NUMBER == b'", b"MAGIC_NUMBER != b'", 1)
+    assert other != ours
+    for program in (ours, other):
         assert install.try_version(install.install(program, tmp_path)) == ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 
 
@@ -73,7 +73,7 @@ def test_another_version_may_take_the_frozen_twins_place_while_it_starts(
 ) -> None:
     """The kernel reads the first line of the one, and Python then opens the other."""
     old, new = (
-        install.freeze(install.source().replace(b"LIMIT = 1 << 20", b"LIMIT = 1 << 20\nMORE = %r" % (b"x" * size)))
+        frozen.freeze(frozen.source().replace(b"LIMIT = 1 << 20", b"LIMIT = 1 << 20\nMORE = %r" % (b"x" * size)))
         for size in (before, after)
     )
     first = old.split(b"\n", 1)[0]
@@ -88,27 +88,27 @@ def test_the_compiled_program_may_take_the_frozen_twins_place_while_it_starts(tm
     """It has all that the twin was given: here, a program that passes its input on."""
     cat = shutil.which("cat")
     assert cat is not None
-    interpreter, argument = install.freeze().split(b"\n", 1)[0].removeprefix(b"#!").split(b" ", 1)
+    interpreter, argument = frozen.freeze().split(b"\n", 1)[0].removeprefix(b"#!").split(b" ", 1)
     done = subprocess.run([interpreter, argument, cat], input=b"all of it", capture_output=True, timeout=30)
     assert (done.returncode, done.stderr, done.stdout) == (0, b"", b"all of it")
 
 
 def test_the_frozen_twins_first_line_is_one_that_every_kernel_takes_whole(tmp_path: Path) -> None:
     large = b"# a large one\n" * 60_000
-    assert len(install.freeze(large).split(b"\n", 1)[0]) < 128  # linux/binfmts.h: BINPRM_BUF_SIZE, before 5.1
+    assert len(frozen.freeze(large).split(b"\n", 1)[0]) < 128  # linux/binfmts.h: BINPRM_BUF_SIZE, before 5.1
     far = tmp_path / ("long" * 30) / ("path" * 30) / "python3"
     far.parent.mkdir(parents=True)
-    far.symlink_to(install.INTERPRETER)
+    far.symlink_to(frozen.INTERPRETER)
     with pytest.raises(UsageError, match=f"--python: the path {far} is too long"):
-        install.freeze(interpreter=far)
+        frozen.freeze(interpreter=far)
 
 
 def test_the_frozen_twin_refuses_as_the_script_does(tmp_path: Path) -> None:
-    frozen = install.install(install.freeze(), tmp_path)
+    installed = install.install(frozen.freeze(), tmp_path)
     env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "a", "CNI_IFNAME": "e", "CNI_NETNS": "/proc/self/ns/net"}
     runs = [
         subprocess.run(plugin, env=env, input=b'{"a":', capture_output=True, timeout=30)
-        for plugin in ([str(frozen)], [sys.executable, "-m", "bgpnet.cni.plugin"])
+        for plugin in ([str(installed)], [sys.executable, "-m", "bgpnet.cni.plugin"])
     ]
     assert [(run.returncode, run.stderr) for run in runs] == [(1, b""), (1, b"")]
     assert runs[0].stdout == runs[1].stdout

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpnet import wire
-from bgpnet.cni import install, jsontext, plugin
+from bgpnet.cni import frozen, jsontext, plugin
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="=\0"), min_size=1)
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
@@ -104,6 +104,6 @@ def test_the_c_plugin_speaks_the_same() -> None:
 
 def test_the_python_twin_imports_only_what_is_written_in_c() -> None:
     """And what the usual call does without, where it is needed."""
-    imported = re.findall(r"^( *)(?:import|from) +(\w+)", install.source().decode(), re.MULTILINE)
+    imported = re.findall(r"^( *)(?:import|from) +(\w+)", frozen.source().decode(), re.MULTILINE)
     assert {name for indent, name in imported if not indent} == {"_socket", "fcntl", "posix", "sys", "time"}
     assert {name for indent, name in imported if indent} == {"_json", "select"}
