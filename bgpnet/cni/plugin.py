@@ -1,15 +1,16 @@
 #!/usr/bin/python3 -ISE
 """The CNI plugin where no compiler is: plugin.c's twin, byte for byte in what it prints. Change both or none.
 
-It is installed as one file, behind jsontext.py, and executed by the container runtime, so it imports nothing of bgpnet
-but that, and of the standard library only what costs nothing to start: modules written in C (`os`, `socket` and `json`
-would double its start). What the usual call does without is imported where it is needed: each takes a hundredth of it.
+It is installed as one file, with jsontext.py in front, and executed by the container runtime, so it imports nothing else
+of bgpnet, and of the standard library only what costs nothing to start: modules written in C (`os`, `socket` and `json`
+would double its start).
 What it does, and within which deadline, is said at the head of plugin.c; what crosses the socket, in bgpnet/wire.py.
 """
 
 import _socket
 import fcntl
 import posix
+import select
 import sys
 import time
 
@@ -32,8 +33,7 @@ NEEDED = {"ADD": 3, "DEL": 2, "CHECK": 3}  # variables, of those in check_enviro
 HURRIED = ("DEL", "STATUS")
 ALPHANUMERIC = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 NS_GET_NSTYPE, CLONE_NEWNET = 0xB703, 0x40000000  # linux/nsfs.h, linux/sched.h
-SO_RCVTIMEO, SO_SNDTIMEO = 20, 21  # asm-generic/socket.h; _socket does not name them
-POLLIN, POLLOUT = 1, 4  # asm-generic/poll.h
+SO_SNDTIMEO = 21  # asm-generic/socket.h; _socket does not name it
 ETIMEDOUT = 110  # asm-generic/errno.h; the errno module would be one more to load
 INCOMPATIBLE, ENVIRONMENT, IO, DECODING, CONFIG, LATER, UNAVAILABLE = 1, 4, 5, 6, 7, 11, 50
 
@@ -94,34 +94,32 @@ def escape(text: str) -> str:
     return text.translate(special | dict.fromkeys(range(0xDC80, 0xDD00), "\\ufffd"))
 
 
-def ready(call: Call, descriptor: int, events: int) -> bool:
-    """Waits until the descriptor is ready, or closed; False at the deadline."""
-    import select
-
+def ready(call: Call, descriptor: int, events: int) -> int:
+    """Waits until the descriptor is ready, or closed: the events that poll(2) has for it; 0 at the deadline."""
     poll = select.poll()
     poll.register(descriptor, events)
     while True:
         left = call.left()
-        if poll.poll(int(left * 1000) + 1 if left > 0 else 0):
-            return True
+        for _, found in poll.poll(int(left * 1000) + 1 if left > 0 else 0):
+            return found
         if call.left() <= 0:
-            return False
+            return 0
 
 
 def say(call: Call, text: bytes) -> bool:
-    """Prints to standard output, in pieces that a pipe takes without blocking; False if nobody takes them."""
+    """Prints to standard output, in pieces that a pipe takes without blocking; False if nobody takes them.
+
+    Who has closed it is not written to, since SIGPIPE may not be ignored yet: see start.py.
+    """
     while text:
+        if ready(call, 1, select.POLLOUT) != select.POLLOUT:
+            return False
         try:
-            text = text[posix.pwritev(1, [text[:PIECE]], -1, posix.RWF_NOWAIT) :]
-        except (OSError, AttributeError):  # it is full, or nothing that can be asked so
-            if not ready(call, 1, POLLOUT):
-                return False
-            try:
-                text = text[posix.write(1, text[:PIECE]) :]
-            except BlockingIOError:
-                continue
-            except OSError:
-                return False
+            text = text[posix.write(1, text[:PIECE]) :]
+        except BlockingIOError:
+            continue
+        except OSError:
+            return False
     return True
 
 
@@ -167,20 +165,16 @@ def read_input(call: Call, room: int) -> bytes:
     """Standard input to its end, or until it is more than fits; raises OSError, with ETIMEDOUT at the deadline."""
     text = bytearray()
     while room >= 0:
-        piece = bytearray(min(room + 1, PIECE))
+        if not ready(call, 0, select.POLLIN):
+            raise OSError(ETIMEDOUT, "")
         try:
-            size = posix.preadv(0, [piece], -1, posix.RWF_NOWAIT)
-        except (OSError, AttributeError):  # it is empty, or nothing that can be asked so
-            if not ready(call, 0, POLLIN):
-                raise OSError(ETIMEDOUT, "") from None
-            try:
-                size = posix.readv(0, [piece])
-            except BlockingIOError:
-                continue
-        if not size:
+            piece = posix.read(0, room + 1)
+        except BlockingIOError:
+            continue
+        if not piece:
             break
-        text += piece[:size]
-        room -= size
+        text += piece
+        room -= len(piece)
     return bytes(text)
 
 
@@ -292,24 +286,19 @@ def is_netns(descriptor: int) -> bool:
         return False
 
 
-def wait_for(call: Call, agent: _socket.socket, option: int) -> None:
-    """What waits there from now on waits until the deadline; raises late() when that is over."""
+def dial(call: Call) -> _socket.socket:
+    """A connection to the agent; raises OSError if there is none."""
     left = call.left()
     if left <= 0:
         raise call.late()
-    size = 8 if sys.maxsize > 1 << 32 else 4
-    limit = int(left).to_bytes(size, sys.byteorder) + (int(left % 1 * 1e6) | 1).to_bytes(size, sys.byteorder)
-    agent.setsockopt(_socket.SOL_SOCKET, option, limit)
-
-
-def dial(call: Call) -> _socket.socket:
-    """A connection to the agent; raises OSError if there is none."""
     try:
         agent = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0)
     except OSError as error:
         raise Fail(IO, f"no socket to be had ({reason(error)}): raise that limit of the node") from error
+    size = 8 if sys.maxsize > 1 << 32 else 4
+    limit = b"".join(part.to_bytes(size, sys.byteorder) for part in (int(left), int(left % 1 * 1e6) | 1))
+    agent.setsockopt(_socket.SOL_SOCKET, SO_SNDTIMEO, limit)  # a full backlog holds connect(), not poll()
     try:
-        wait_for(call, agent, SO_SNDTIMEO)  # a full backlog holds connect(), not poll()
         agent.connect(call.socket)
     except BlockingIOError as error:
         raise call.late() from error
@@ -326,7 +315,7 @@ def send_request(call: Call, agent: _socket.socket, netns: int) -> None:
             control = rights if not done and netns >= 0 else []
             done += agent.sendmsg([whole[done:]], control, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except BlockingIOError as error:
-            if not ready(call, agent.fileno(), POLLOUT):
+            if not ready(call, agent.fileno(), select.POLLOUT):
                 raise call.late() from error
         except (BrokenPipeError, ConnectionResetError):
             return
@@ -338,11 +327,12 @@ def receive(call: Call, agent: _socket.socket, size: int) -> bytes:
     """So many bytes of the answer; raises HungUp where a DEL's agent ends before."""
     answer = bytearray()
     while len(answer) < size:
-        wait_for(call, agent, SO_RCVTIMEO)
         try:
-            piece = agent.recv(size - len(answer))
+            piece = agent.recv(size - len(answer), _socket.MSG_DONTWAIT)
         except BlockingIOError as error:
-            raise call.late() from error
+            if not ready(call, agent.fileno(), select.POLLIN):
+                raise call.late() from error
+            continue
         except OSError:
             piece = b""
         if not piece and call.command == "DEL":
