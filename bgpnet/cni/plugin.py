@@ -1,8 +1,8 @@
 #!/usr/bin/python3 -ISE
 """The CNI plugin where no compiler is: plugin.c's twin, byte for byte in what it prints. Change both or none.
 
-It is installed as one file, with jsontext.py in front, and executed by the container runtime, so it imports nothing else
-of bgpnet, and of the standard library only what costs nothing to start: modules written in C (`os`, `socket` and `json`
+It is installed as one file, jsontext.py in front, and executed by the container runtime, so it imports nothing else of
+bgpnet, and of the standard library only what costs nothing to start: modules written in C (`os`, `socket` and `json`
 would double its start).
 What it does, and within which deadline, is said at the head of plugin.c; what crosses the socket, in bgpnet/wire.py.
 """
