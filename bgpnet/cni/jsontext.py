@@ -7,6 +7,7 @@ import sys
 
 DEPTH = 500
 SPACE = " \t\n\r"
+NESTED = (dict, list)  # to write `dict | list` takes Python 3.10
 PLAIN, FEW = 4096, 100  # letters, and objects and arrays, that read_plain is asked for
 
 
@@ -70,9 +71,9 @@ def read_short(text: str) -> tuple[object, int] | None:
 def read_any(text: str) -> tuple[object, int]:
     """The JSON value that the text begins with, and where it ends; raises ValueError, StopIteration, RecursionError."""
     if "json.decoder" not in sys.modules:  # where _json finds its exception; the real one would double the start
-        decoder = type(sys)("json.decoder")
+        sys.modules["json"], sys.modules["json.decoder"] = json, decoder = type(sys)("json"), type(sys)("json.decoder")
+        json.__dict__["decoder"] = decoder
         decoder.__dict__["JSONDecodeError"] = ValueError
-        sys.modules["json.decoder"] = decoder
     import _json
 
     class Scanner:
@@ -100,7 +101,7 @@ def read_object(text: bytes) -> dict[str, object] | None:
     level: list[dict[str, object] | list[object]] = [value]
     for _ in range(DEPTH):
         inner = [each for outer in level for each in (outer.values() if isinstance(outer, dict) else outer)]
-        level = [each for each in inner if isinstance(each, dict | list)]
+        level = [each for each in inner if isinstance(each, NESTED)]
         if not level:
             return value
     return None

@@ -94,25 +94,22 @@ def escape(text: str) -> str:
     return text.translate(special | dict.fromkeys(range(0xDC80, 0xDD00), "\\ufffd"))
 
 
-def ready(call: Call, descriptor: int, events: int) -> int:
-    """Waits until the descriptor is ready, or closed: the events that poll(2) has for it; 0 at the deadline."""
+def ready(call: Call, descriptor: int, events: int) -> bool:
+    """Waits until the descriptor is ready, or closed; False at the deadline."""
     poll = select.poll()
     poll.register(descriptor, events)
     while True:
         left = call.left()
-        for _, found in poll.poll(int(left * 1000) + 1 if left > 0 else 0):
-            return found
+        if poll.poll(int(left * 1000) + 1 if left > 0 else 0):
+            return True
         if call.left() <= 0:
-            return 0
+            return False
 
 
 def say(call: Call, text: bytes) -> bool:
-    """Prints to standard output, in pieces that a pipe takes without blocking; False if nobody takes them.
-
-    Who has closed it is not written to, since SIGPIPE may not be ignored yet: see start.py.
-    """
+    """Prints to standard output, in pieces that a pipe takes without blocking; False if nobody takes them."""
     while text:
-        if ready(call, 1, select.POLLOUT) != select.POLLOUT:
+        if not ready(call, 1, select.POLLOUT):
             return False
         try:
             text = text[posix.write(1, text[:PIECE]) :]

@@ -6,16 +6,18 @@ a node whose locale is not UTF-8 loads it by the first look for another encoding
 
 This is the first of the modules that Python loads from files. When the interpreter is to execute a plugin, that runs
 from here, and ends the process: a tenth of the start, which would make what it does not need, never comes. So there
-are no standard streams and no `open` yet, `_signal` must not be imported (it crashes before its time), and SIGPIPE ends
-the process. What the first line of the plugin says is what another Python executes, which knows nothing of this file.
+are no standard streams and no `open` yet, and `_signal` must not be imported (before its time it crashes). What the
+first line of the plugin says is what another Python executes, which knows nothing of this file.
 """
 
 import _codecs
+import faulthandler
 import marshal
 import posix
 import sys
 
-LOADER, CODE = 256, 640  # as in home.py
+LOADER, CODE = 256, 640  # as in frozen.py
+SIGPIPE, SIGXFSZ = 13, 25  # asm-generic/signal.h
 LIMIT = 1 << 20  # bytes of a plugin in Python
 
 
@@ -72,8 +74,19 @@ def find(name: str) -> object:
     return encodings.search_function(name)
 
 
+def outlive_signals() -> None:
+    """Has SIGPIPE and SIGXFSZ end nothing, as Python does later in its start: who writes learns it from errno.
+
+    To ignore them takes `_signal`; a handler that writes to nowhere where the process stood does as well.
+    """
+    nowhere = posix.open("/dev/null", posix.O_WRONLY)
+    for number in SIGPIPE, SIGXFSZ:
+        faulthandler.register(number, nowhere, all_threads=False)
+
+
 def run(path: str) -> None:
     """Executes the plugin, as its first line would: meanwhile that may be another version, or the compiled program."""
+    outlive_signals()
     descriptor = posix.open(path, posix.O_RDONLY)
     file = posix.read(descriptor, LIMIT)
     posix.close(descriptor)

@@ -107,3 +107,8 @@ def test_the_python_twin_imports_only_what_is_written_in_c() -> None:
     imported = re.findall(r"^( *)(?:import|from) +(\w+)", frozen.source().decode(), re.MULTILINE)
     assert {name for indent, name in imported if not indent} == {"_socket", "fcntl", "posix", "select", "sys", "time"}
     assert {name for indent, name in imported if indent} == {"_json"}
+
+
+def test_what_the_twin_starts_by_is_where_it_is_looked_for() -> None:
+    source = (Path(plugin.__file__).parent / "start.py").read_text()
+    assert f"\nLOADER, CODE = {frozen.LOADER}, {frozen.CODE}  #" in source
