@@ -169,7 +169,6 @@ def run(pods: int, rounds: int, serial: int, many: int, program: Path) -> list[R
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bgpnet-bench-")))
         home = homes.find(folder / "bin")
-        assert home is not None, f"no home for {frozen.INTERPRETER} works"
         twin = str(install.install(frozen.freeze(link=home.python), folder / "bin", home))
         plugins: dict[str, Sequence[str]] = {PTP: [str(hosts.PEER_PLUGINS / "ptp")], C: [str(program)], TWIN: [twin]}
         nodes = {PTP: hosts.ptp(PTP, folder)} | {name: hosts.bgpnet(name, plugins[name], folder) for name in (C, TWIN)}

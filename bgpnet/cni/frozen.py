@@ -1,4 +1,4 @@
-"""The plugin's twin in Python as one executable file, compiled, with its source behind it."""
+"""The plugin's twin in Python as one executable file: compiled, with its source behind it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 from pathlib import Path
+from typing import NamedTuple
 
 from bgpnet.errors import UsageError
 
@@ -20,25 +21,32 @@ import __future__, binascii, marshal, sys
 text = __future__.annotations.compiler_flag  # annotations are only read
 code = compile(sys.stdin.buffer.read(), "bgpnet", "exec", text, optimize=2, dont_inherit=True)
 magic = sys.modules["_frozen_importlib_external"].MAGIC_NUMBER
-print(repr(magic), magic.hex(), binascii.b2a_base64(marshal.dumps(code), newline=False).decode())
+print(magic.hex(), binascii.b2a_base64(marshal.dumps(code), newline=False).decode())
 """
 
 # The program is its own first line's argument: Python would look for a ZIP archive in an executed file, and compile it.
 # Another version may take the file's place between the kernel's look at that line and Python's at the file. So what the
 # line says of the file holds for every version: where the loader stands, which knows of its own file where the rest is.
 # What begins with no `#` is the compiled program (0x7f), and is executed in this one's place: nothing was read yet.
-LOADER, CODE = 256, 640
-"""Where the loader and the code begin, behind the first line."""
-_FIRST = (
-    b"-IScimport sys,posix;f=sys.argv[1];(file:=open(f,'rb').read())<b'$'or posix.execv(f,[f]);exec(file[%d:%d])"
-) % (LOADER, CODE)
+_FIRST = b"-IScimport sys,posix;f=sys.argv[1];(file:=open(f,'rb').read())<b'$'or posix.execv(f,[f]);exec(file[%d:%d])"
+# From a home, start.py does that, and the line is for another Python than the home was made for.
+_FIRST_FROM_HOME = b"-IScimport sys;exec((file:=open(sys.argv[1],'rb').read())[%d:%d])"
 _LOADER = """#{mark} {source} is what start.py reads of this: for which Python, and up to where
 import marshal, sys
-if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER == {magic}:
+if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER == bytes.fromhex("{mark}"):
     exec(marshal.loads(file[{code}:{source}]))
 else:  # another Python than it was compiled by
     exec(file[{source}:])
 """
+LAYOUTS = ((128, 512), (256, 640))
+"""Where the loader and the code begin behind the first line: the second, where a home's path makes that longer."""
+
+
+class Compiled(NamedTuple):
+    """What an interpreter made of a source: its own magic number, and the marshalled code object."""
+
+    magic: bytes
+    code: bytes
 
 
 def source() -> bytes:
@@ -46,32 +54,42 @@ def source() -> bytes:
     return b"".join(path.read_bytes() for path in TWIN).replace(_IMPORT, b"")
 
 
-def freeze(twin: bytes = b"", interpreter: Path = INTERPRETER, link: Path | None = None) -> bytes:
-    """The Python twin as one executable file, compiled by the interpreter that will run it; raises UsageError.
-
-    twin: another source than its own, which goes with it for the day when the interpreter is upgraded. link: the name
-    by which the kernel executes the interpreter.
-    """
-    twin = twin or source()
+def compiled(text: bytes, interpreter: Path = INTERPRETER) -> Compiled:
+    """The source, compiled by the interpreter that will run it; raises UsageError."""
     command = [str(interpreter), "-ISE", "-c", _COMPILE]
     try:
-        made = subprocess.run(command, input=twin, capture_output=True, timeout=TIMEOUT, check=True).stdout
+        made = subprocess.run(command, input=text, capture_output=True, timeout=TIMEOUT, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise UsageError(f"--python needs {interpreter}, which does not run ({error}): install python3") from error
-    magic, mark, code = made.split()
-    compiled = binascii.a2b_base64(code)
-    first = first_line(link or interpreter)
-    if len(first) > longest_first_line():
-        raise UsageError(f"--python: the path {interpreter} is too long for a program's first line: link a shorter one")
-    loader = _LOADER.format(magic=magic.decode(), mark=mark.decode(), code=CODE, source=CODE + len(compiled)).encode()
-    return (first.ljust(LOADER, b"\n") + loader).ljust(CODE, b"\n") + compiled + twin
+    magic, code = made.split()
+    return Compiled(bytes.fromhex(magic.decode()), binascii.a2b_base64(code))
 
 
-def first_line(interpreter: Path) -> bytes:
-    """By which the kernel executes it, with its end."""
-    return b"#!%b %b\n" % (os.fsencode(interpreter), _FIRST)
+def freeze(twin: bytes = b"", interpreter: Path = INTERPRETER, link: Path | None = None) -> bytes:
+    """The Python twin as one executable file; raises UsageError.
+
+    twin: another source than its own, which goes with it for the day when the interpreter is upgraded. link: of a home,
+    which the kernel then executes for the interpreter.
+    """
+    twin = twin or source()
+    magic, code = compiled(twin, interpreter)
+    first, loader_at, code_at = first_line(interpreter, link)
+    loader = _LOADER.format(mark=magic.hex(), code=code_at, source=code_at + len(code)).encode()
+    return (first.ljust(loader_at, b"\n") + loader).ljust(code_at, b"\n") + code + twin
 
 
-def longest_first_line() -> int:
-    """How many bytes of a program's first line, with its end, this kernel takes (linux/binfmts.h, BINPRM_BUF_SIZE)."""
-    return LOADER if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 1) else 128
+def first_line(interpreter: Path, link: Path | None = None) -> tuple[bytes, int, int]:
+    """By which the kernel executes it, with its end, and the layout; raises UsageError, if the kernel would cut it off.
+
+    Since 5.1 it takes the second layout's first line, too: linux/binfmts.h, BINPRM_BUF_SIZE.
+    """
+    path = os.fsencode(link or interpreter)
+    layouts = LAYOUTS if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (5, 1) else LAYOUTS[:1]
+    for loader_at, code_at in layouts:
+        line = b"#!%b %b\n" % (path, (_FIRST_FROM_HOME if link else _FIRST) % (loader_at, code_at))
+        if len(line) <= loader_at and path.split() == [path]:  # the kernel ends it at a space
+            return line, loader_at, code_at
+    raise UsageError(
+        f"--python: a program's first line cannot name {os.fsdecode(path)}, which has spaces, or more than "
+        f"{layouts[-1][0] - len(line) + len(path)} bytes: link it from elsewhere"
+    )

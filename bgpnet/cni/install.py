@@ -52,22 +52,23 @@ def install(program: bytes, bin_dir: Path = BIN_DIR, home: Home | None = None) -
     """Writes the plugin beside its place, tries it, and renames it there: the path. Raises UsageError.
 
     home: what the program starts from. Whoever executes the old one meanwhile goes on with it, and nobody ever sees
-    half a file. What killed installers left behind is removed, and a home that the plugin in place does not start from:
-    an old twin's stays until the next installation, since somebody may be about to execute that.
+    half a file. What killed installers left behind is removed, and a home from which neither this plugin starts nor the
+    one before: somebody may be about to execute that.
     """
     place = bin_dir / NAME
     try:
         with ExitStack() as undo:
-            bin_dir.mkdir(parents=True, exist_ok=True)
+            bin_dir.mkdir(mode=MODE, parents=True, exist_ok=True)
             files.sweep(place)
+            was_idle = homes.is_idle(place)
             if home is not None:
                 if not home.folder.exists():
                     undo.callback(homes.remove, bin_dir)
                 home.make()
-            elif not homes.is_used(place):
-                homes.remove(bin_dir)
             files.replace(place, program, MODE, try_version)
             undo.pop_all()
+            if home is None and was_idle and not homes.is_used(place):
+                homes.remove(bin_dir)
     except OSError as error:
         raise _refused("--bin-dir", bin_dir, error) from error
     return place

@@ -97,20 +97,21 @@ def install_plugin(
     """
     if uninstall:
         _alone(
-            context, "--uninstall", {"program": "--from", "python": "--python", "home": "--home", "watch": "--watch"}
+            context,
+            "--uninstall",
+            {"program": "--from", "python": "--python", "home": "--home/--no-home", "watch": "--watch"},
         )
         _remove(bin_dir, conf_dir, run_dir)
     else:
         _alone(context, "an installation", {"conf_dir": "--conf-dir", "run_dir": "--run-dir"})
         if not python:
-            _alone(context, "the compiled plugin", {"home": "--home"})
-        wants_home = python and (not homes.is_foreign(bin_dir) if home is None else home)
-        _install(program, python, wants_home, bin_dir, watch)
+            _alone(context, "the compiled plugin", {"home": "--home/--no-home"})
+        _install(program, python, home, bin_dir, watch)
 
 
-def _install(program: Path, python: bool, wants_home: bool, bin_dir: Path, watch: bool) -> None:
+def _install(program: Path, python: bool, wants_home: bool | None, bin_dir: Path, watch: bool) -> None:
     try:
-        home = homes.find(bin_dir) if wants_home else None
+        home = _find_home(bin_dir, wants_home) if python else None
         wanted = freeze(link=home.python if home else None) if python else install.read_program(program)
         if install.is_installed(wanted, bin_dir, home):
             click.echo(f"{bin_dir / install.NAME} is up to date")
@@ -120,6 +121,18 @@ def _install(program: Path, python: bool, wants_home: bool, bin_dir: Path, watch
         raise click.ClickException(str(error)) from error
     if watch:
         _watch(wanted, bin_dir, home)
+
+
+def _find_home(bin_dir: Path, wanted: bool | None) -> Home | None:
+    """What the twin's interpreter starts from, if it can and may; raises UsageError, if it should and cannot."""
+    if wanted is False or (wanted is None and homes.is_foreign(bin_dir)):
+        return None
+    try:
+        return homes.find(bin_dir)
+    except UsageError:
+        if wanted:
+            raise
+        return None
 
 
 def _alone(context: click.Context, what: str, others: dict[str, str]) -> None:

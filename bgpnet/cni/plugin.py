@@ -371,6 +371,14 @@ def make_folder(path: bytes, mode: int) -> None:
         return
 
 
+def unlink(path: bytes) -> None:
+    """Removes a file that may be gone already: an agent that has just started honours notes, and takes them away."""
+    try:
+        posix.unlink(path)
+    except OSError:
+        return
+
+
 def write_tombstone(call: Call) -> bytes:
     """Leaves the request's body for the agent to find, all of it or nothing: the file's path; raises OSError."""
     folder = call.socket[: call.socket.rindex(b"/")] + b"/tombstones"
@@ -388,7 +396,7 @@ def write_tombstone(call: Call) -> bytes:
         posix.close(file)
         posix.rename(unnamed, path)
     except OSError:
-        posix.unlink(unnamed)
+        unlink(unnamed)
         raise
     return path
 
@@ -417,7 +425,7 @@ def note(call: Call, once_more: bool) -> _socket.socket | None:
         agent = dial(call)
     except OSError:
         return None
-    posix.unlink(tombstone)
+    unlink(tombstone)
     return agent
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from bgpnet import wire
 from bgpnet.cni import home as homes
 from bgpnet.cni import install
-from bgpnet.cni.frozen import INTERPRETER, freeze
+from bgpnet.cni.frozen import freeze
 
 SOURCE = Path(__file__).parents[2] / "bgpnet" / "cni"
 WORDS = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", str(SOURCE / "plugin.c"), "-o"]
@@ -34,7 +34,6 @@ def compiled(folder: Path, *options: str) -> list[str]:
 def frozen(folder: Path) -> list[str]:
     """The Python twin, as it is installed into the folder, with a home there."""
     home = homes.find(folder)
-    assert home is not None, f"no home for {INTERPRETER} in {folder}"
     return [str(install.install(freeze(link=home.python), folder, home))]
 
 

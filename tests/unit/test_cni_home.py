@@ -1,4 +1,4 @@
-"""The home from which the twin's interpreter starts: a library of one module, and the machine's for whatever else."""
+"""The home from which the twin's interpreter starts, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -7,180 +7,217 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from click.testing import CliRunner
 
-from bgpnet.cni import frozen, install
 from bgpnet.cni import home as homes
+from bgpnet.cni import install
+from bgpnet.cni.frozen import INTERPRETER, freeze
 from bgpnet.cni.home import Home
 from bgpnet.cni.main import command
+from bgpnet.errors import UsageError
 
 ANSWER = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
-C_PROGRAM = b"#!/bin/sh\necho '{\"supportedVersions\":[]}'\n"
+OTHER = b"#!/bin/sh\necho '{\"supportedVersions\":[]}'\n"
+CALL = {"CNI_COMMAND": "VERSION"}
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    """One that is made."""
-    made = homes.find(tmp_path)
-    assert made is not None
-    made.make()
+def bins() -> Iterator[Path]:
+    """A folder of plugins with a short path, as they have."""
+    with TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def home(bins: Path) -> Home:
+    """One that is made, and a twin that starts from it."""
+    made = homes.find(bins)
+    install.install(freeze(link=made.python), bins, made)
     return made
 
 
-def said(home: Home, script: str, stdin: bytes = b"", options: tuple[str, ...] = (), **env: str) -> str:
-    """What the script prints under the home's interpreter, which must end well and warn of nothing."""
-    line = [str(home.python), "-IS", *options, "-c", script]
-    done = subprocess.run(line, input=stdin, capture_output=True, timeout=30, env={**os.environ, **env})
-    assert (done.returncode, done.stderr) == (0, b""), done.stderr.decode()
-    return done.stdout.decode()
+def answers(bins: Path) -> bool:
+    """Whether the plugin there runs, without a word on standard error."""
+    done = subprocess.run([bins / "bgpnet"], env=CALL, input=b"{}", capture_output=True, timeout=30)
+    return (done.returncode, done.stderr) == (0, b"") and b'"supportedVersions"' in done.stdout
 
 
-def run(*arguments: object) -> str:
-    """What `bgpnet cni install` prints, without error."""
+def run(*arguments: object, code: int = 0) -> str:
+    """What `bgpnet cni install` prints."""
     result = CliRunner().invoke(command, ["install", *map(str, arguments)])
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == code, result.output
     return result.output
 
 
-def test_it_loads_one_module_of_its_own_and_none_of_the_machines(home: Home) -> None:
-    script = (
-        "import sys; print(*(one.__file__ for one in sys.modules.values() if one.__spec__ and one.__spec__.cached))"
-    )
-    assert said(home, script).split() == [str(home.library / "encodings.py")]
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8", "POSIX", "none_such.UTF-8"])
-def test_letters_cross_standard_input_and_output(home: Home, locale: str) -> None:
-    text = "aä€𝄞" * 5_000  # longer than a buffer, so that letters are cut in two
-    script = "import sys; said = sys.stdin.read(); sys.stdout.write(said)"
-    assert said(home, script, text.encode(), LC_ALL=locale) == text
+def test_it_reads_one_module_of_its_own_and_none_of_the_machines(home: Home) -> None:
+    line = [str(home.python), "-v", "-ISc", "raise SystemExit(9)", str(home.folder.parent / "bgpnet")]
+    done = subprocess.run(line, env=CALL, input=b"{}", capture_output=True, timeout=30, text=False)
+    read = [text for text in done.stderr.decode().splitlines() if text.startswith("# code object from")]
+    assert (done.returncode, read) == (0, [f"# code object from '{home.library / 'encodings.pyc'}'"])
 
 
-def test_output_goes_on_where_a_file_ends(home: Home, tmp_path: Path) -> None:
-    (tmp_path / "out").write_bytes("ä".encode())
-    with (tmp_path / "out").open("ab") as out:
-        out.seek(0, os.SEEK_END)
-        subprocess.run([home.python, "-ISc", "print('ö')"], stdout=out, check=True, timeout=30)
-    assert (tmp_path / "out").read_text() == "äö\n"
-
-
-def test_an_incremental_codec_is_as_pythons_own(home: Home) -> None:
-    """Byte by byte, with each way to treat errors, by its states, too."""
-    script = """
-import encodings, sys
-text = "aä€𝄞".encode() + b"\\xff\\xe2\\x82"
-def steps(make):
-    for errors in ("strict", "replace", "surrogateescape", "ignore"):
-        codec = make(errors)
-        for at in range(len(text) + 1):
-            try:
-                yield codec.decode(text[at:at + 1], final=at == len(text))
-            except UnicodeDecodeError as error:
-                yield str(error)
-            yield codec.getstate()
-            codec.setstate(codec.getstate())
-        codec.reset()
-        yield codec.getstate()
-ours = list(steps(encodings.Utf8))
-"".encode("cp1252")
-from encodings import utf_8
-assert utf_8.__file__.startswith("/usr"), utf_8.__file__
-theirs = list(steps(utf_8.IncrementalDecoder))
-print(ours == theirs, len(ours))
-"""
-    assert said(home, script) == "True 116\n"
-
-
-@pytest.mark.parametrize(
-    ("script", "printed"),
-    [
-        ("print('ä'.encode('latin-1'), b'\\xe4'.decode('cp1252'))", "b'\\xe4' ä\n"),
-        ("print('ä'.encode('utf-16-le'))", "b'\\xe4\\x00'\n"),
-        ("print('ä'.encode('UTF8'), 'ä'.encode('U8'))", "b'\\xc3\\xa4' b'\\xc3\\xa4'\n"),
-        ("import json; print(json.dumps(['ä']))", '["\\u00e4"]\n'),
-        ("import _json; print(_json.encode_basestring('ä'))", '"ä"\n'),
-    ],
-)
-def test_the_machines_library_is_there_for_who_needs_it(home: Home, script: str, printed: str) -> None:
-    before = "" if "json;" not in script else "'ä'.encode('cp1252'); "
-    assert said(home, before + script) == printed
-
-
-def test_an_encoding_that_nobody_knows(home: Home) -> None:
-    script = "try: 'a'.encode('none-such')\nexcept LookupError as error: print(error)"
-    assert said(home, script) == "unknown encoding: none-such\n"
-
-
-def test_a_locale_that_is_not_utf_8(home: Home) -> None:
-    script = "import sys; print(sys.getfilesystemencoding(), sys.stdin.encoding)"
-    printed = said(home, script, b"", ("-X", "utf8=0"), LC_ALL="C")
-    assert printed == said(replace(home, folder=Path("/usr/bin")), script, b"", ("-X", "utf8=0"), LC_ALL="C")
-    assert printed.startswith("ascii ")
+@pytest.mark.parametrize("locale", ["", "C", "C.UTF-8", "none_such.ISO-8859-1"])
+def test_in_any_locale(home: Home, locale: str) -> None:
+    env = CALL | {"LC_ALL": locale, "CNI_COMMAND": "ADD", "CNI_CONTAINERID": "\udcff"}
+    ran = [
+        subprocess.run([program, *more], env=env, input=b"{}", capture_output=True, timeout=30)
+        for program, *more in ([str(home.folder.parent / "bgpnet")], [sys.executable, "-m", "bgpnet.cni.plugin"])
+    ]
+    assert (ran[0].returncode, ran[0].stdout, ran[0].stderr) == (ran[1].returncode, ran[1].stdout, b"")
+    assert b"CNI_IFNAME" in ran[0].stdout
 
 
 def test_another_python_takes_the_machines_library(home: Home) -> None:
     """As after an upgrade of the machine's, for which the home has no library."""
-    install.install(frozen.freeze(link=home.python), home.folder.parent, home)
     home.library.rename(home.library.with_name("python3.0"))
-    assert install.try_version(home.folder.parent / "bgpnet") == ANSWER
+    assert answers(home.folder.parent)
     assert not home.is_whole()
 
 
-DAMAGES: dict[str, Callable[[Home], object]] = {
+GAPS: dict[str, Callable[[Home], object]] = {
     "no interpreter": lambda home: home.python.unlink(),
     "another interpreter": lambda home: (home.python.unlink(), home.python.symlink_to("/bin/true")),
-    "a file for a link": lambda home: (home.python.unlink(), home.python.write_text("")),
     "no configuration": lambda home: (home.folder / "pyvenv.cfg").unlink(),
-    "another module": lambda home: (home.library / "encodings.py").write_text("evil = 1"),
-    "an open file": lambda home: (home.library / "encodings.py").chmod(0o666),
+    "half a module": lambda home: os.truncate(home.library / "encodings.pyc", 400),
+    "no modules in C": lambda home: (home.library / "lib-dynload").unlink(),
+}
+DAMAGES: dict[str, Callable[[Home], object]] = {
+    "an open file": lambda home: (home.library / "encodings.pyc").chmod(0o666),
     "an open folder": lambda home: home.library.chmod(0o777),
     "no library": lambda home: shutil.rmtree(home.library),
     "nothing": lambda home: shutil.rmtree(home.folder),
+    "a file for a link": lambda home: (home.python.unlink(), home.python.write_text("")),
+    "a folder for a link": lambda home: (home.python.unlink(), home.python.mkdir()),
+    "a folder for a file": lambda home: ((home.folder / "pyvenv.cfg").unlink(), (home.folder / "pyvenv.cfg").mkdir()),
+    "a package before the module": lambda home: (home.library / "encodings").mkdir(),
+    "a module before the module": lambda home: (home.library / "encodings.py").write_text("evil"),
+    "an archive before the library": lambda home: (home.library.parent / "python311.zip").write_text("evil"),
+    "a file for it all": lambda home: (shutil.rmtree(home.folder), home.folder.write_text("")),
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", GAPS)
 def test_what_is_amiss_is_seen_and_mended_and_what_is_right_stays(home: Home, damage: str) -> None:
     assert home.is_whole()
     kept = (home.library / "os.py").stat().st_ino
+    GAPS[damage](home)
+    assert not home.is_whole()
+    run("--python", "--home", "--bin-dir", home.folder.parent)
+    assert (home.is_whole(), answers(home.folder.parent)) == (True, True)
+    assert (home.library / "os.py").stat().st_ino == kept
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_where_somebody_else_could_have_put_something_all_is_made_anew(home: Home, damage: str) -> None:
     DAMAGES[damage](home)
     assert not home.is_whole()
+    run("--python", "--home", "--bin-dir", home.folder.parent)
+    assert (home.is_whole(), answers(home.folder.parent)) == (True, True)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("what", ["", "lib/python3.11", "lib/python3.11/encodings.pyc", "python3"])
+def test_what_is_anothers_is_made_anew(home: Home, what: str) -> None:
+    os.chown(home.folder / what, 65534, 65534, follow_symlinks=False)
+    assert not home.is_whole()
     home.make()
-    assert home.is_whole()
-    assert said(home, "print(1)") == "1\n"
-    assert (home.library / "os.py").stat().st_ino == kept or damage in ("no library", "nothing")
+    assert (home.is_whole(), answers(home.folder.parent)) == (True, True)
 
 
-@pytest.mark.parametrize("name", ["a folder with spaces", "ordner-ä", "long" * 40])
-def test_where_a_first_line_cannot_name_it_there_is_none(tmp_path: Path, name: str) -> None:
-    assert homes.find(tmp_path / name) is None
-    assert run("--python", "--bin-dir", tmp_path / name) == f"installed {tmp_path / name / 'bgpnet'}\n"
-    assert os.listdir(tmp_path / name) == ["bgpnet"]
-    assert install.try_version(tmp_path / name / "bgpnet") == ANSWER
+def test_a_link_in_its_place_is_not_followed(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("of somebody")
+    tmp_path.chmod(0o700)
+    shutil.rmtree(home.folder)
+    for work in (home.make, lambda: homes.remove(home.folder.parent)):
+        if not home.folder.exists():
+            home.folder.symlink_to(tmp_path)
+        else:
+            shutil.rmtree(home.folder)
+            home.folder.symlink_to(tmp_path)
+        work()
+        assert (os.listdir(tmp_path), tmp_path.stat().st_mode & 0o777) == (["precious"], 0o700)
+        assert not home.folder.is_symlink()
 
 
-def test_an_interpreter_that_does_not_start_from_it_has_none(tmp_path: Path) -> None:
-    stubborn = tmp_path / "python3"
+def test_whatever_the_umask_nobody_else_may_write_there(bins: Path) -> None:
+    for mask in (0, 0o077):
+        with umask(mask):
+            run("--python", "--home", "--bin-dir", bins / f"{mask}")
+        answers(bins / f"{mask}")
+        for path in (bins / f"{mask}", *(bins / f"{mask}").rglob("*")):
+            assert path.is_symlink() or path.stat().st_mode & 0o022 == 0, path
+        assert homes.find(bins / f"{mask}").is_whole()
+
+
+def test_what_python_compiles_is_not_left_to_a_full_disk(home: Home) -> None:
+    """It writes no module there, at whatever execution."""
+    assert answers(home.folder.parent)
+    assert sorted(path.name for path in home.library.iterdir()) == ["encodings.pyc", "lib-dynload", "os.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("a folder with spaces", "which has spaces, or more than"),
+        ("ordner-ä", "is not ASCII"),
+        ("long" * 50, "more than 1"),
+    ],
+)
+def test_where_there_can_be_none_the_twin_comes_without(bins: Path, name: str, why: str) -> None:
+    said = run("--python", "--home", "--bin-dir", bins / name, code=1)
+    assert why in said
+    assert run("--python", "--bin-dir", bins / name) == f"installed {bins / name / 'bgpnet'}\n"
+    assert os.listdir(bins / name) == ["bgpnet"]
+    assert answers(bins / name)
+
+
+@pytest.mark.parametrize("length", [20, 44, 45, 46, 47, 48, 120, 160, 168, 169, 170, 171])
+def test_every_length_of_a_path_is_one_that_the_kernel_takes_or_none(bins: Path, length: int) -> None:
+    folder = bins / ("x" * (length - len(str(bins)) - 1))
+    run("--python", "--bin-dir", folder)
+    assert answers(folder)
+    assert (folder / ".bgpnet").exists() is (length < 170)
+
+
+def test_an_interpreter_that_does_not_start_from_it_has_none(bins: Path) -> None:
+    stubborn = bins / "python3"
     stubborn.write_text('#!/bin/sh\nexec /usr/bin/python3 "$@"\n')  # by its own name it finds its own library
     stubborn.chmod(0o755)
-    assert homes.beside(tmp_path / "bin", stubborn) is not None
-    assert homes.find(tmp_path / "bin", stubborn) is None
+    with pytest.raises(UsageError, match=f"--home: {stubborn} does not start from one: Python 3.11 does"):
+        homes.find(bins / "bin", stubborn)
 
 
-def test_the_command_makes_it_keeps_it_and_removes_it(tmp_path: Path) -> None:
-    place = tmp_path / "bin" / "bgpnet"
+def test_where_nothing_can_be_tried_the_twin_comes_without(bins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", "/proc/none")
+    assert "cannot be tried out in a temporary directory" in run("--python", "--home", "--bin-dir", bins, code=1)
+    run("--python", "--bin-dir", bins)
+    assert os.listdir(bins) == ["bgpnet"]
+
+
+def test_the_command_makes_it_keeps_it_and_removes_it(bins: Path, tmp_path: Path) -> None:
+    place = bins / "bin" / "bgpnet"
     arguments = ("--python", "--bin-dir", place.parent)
     assert run(*arguments) == f"installed {place}\n"
     assert place.read_bytes().startswith(b"#!%b/.bgpnet/python3 " % bytes(place.parent))
     assert run(*arguments) == f"{place} is up to date\n"
     (place.parent / ".bgpnet/pyvenv.cfg").unlink()
     assert run(*arguments) == f"installed {place}\n"
-    assert install.try_version(place) == ANSWER
+    assert answers(place.parent)
     removed = [place, place.parent / ".bgpnet"]
     assert run("--uninstall", "--bin-dir", place.parent, "--conf-dir", tmp_path, "--run-dir", tmp_path) == "".join(
         f"removed {one}\n" for one in removed
@@ -188,60 +225,75 @@ def test_the_command_makes_it_keeps_it_and_removes_it(tmp_path: Path) -> None:
     assert os.listdir(place.parent) == []
 
 
-def test_without_it_and_with_it_again(tmp_path: Path) -> None:
-    """Who is about to execute the old one still finds what that starts from."""
-    arguments = ("--python", "--bin-dir", tmp_path)
+def test_without_it_and_with_it_again(bins: Path) -> None:
+    arguments = ("--python", "--bin-dir", bins)
     run(*arguments)
     run(*arguments, "--no-home")
-    assert (tmp_path / "bgpnet").read_bytes().startswith(b"#!/usr/bin/python3 ")
-    assert sorted(os.listdir(tmp_path)) == [".bgpnet", "bgpnet"]
+    assert (bins / "bgpnet").read_bytes().startswith(b"#!/usr/bin/python3 ")
     run(*arguments)
-    assert install.try_version(tmp_path / "bgpnet") == ANSWER
+    assert answers(bins)
 
 
-def test_the_installation_after_the_compiled_ones_removes_it(tmp_path: Path) -> None:
-    run("--python", "--bin-dir", tmp_path)
-    for left in ([".bgpnet", "bgpnet"], ["bgpnet"]):
-        install.install(C_PROGRAM, tmp_path)
-        assert sorted(os.listdir(tmp_path)) == left
+def test_it_stays_for_who_is_about_to_execute_the_old_twin(home: Home) -> None:
+    """And goes with an installation once what came in its place is a minute old."""
+    bins = home.folder.parent
+    for _ in range(2):
+        install.install(OTHER, bins)
+        assert home.is_whole()
+    os.utime(bins / "bgpnet", (1, 1))
+    install.install(OTHER, bins)
+    assert sorted(os.listdir(bins)) == ["bgpnet"]
 
 
-def test_what_is_not_installed_leaves_none(tmp_path: Path) -> None:
-    (tmp_path / "bgpnet").mkdir()
-    result = CliRunner().invoke(command, ["install", "--python", "--bin-dir", str(tmp_path)])
-    assert (result.exit_code, "Is a directory" in result.output) == (1, True)
-    assert os.listdir(tmp_path) == ["bgpnet"]
+def test_what_is_refused_leaves_the_old_twin_as_it_was(home: Home) -> None:
+    """By whatever name of its folder, and however old it is."""
+    bins = home.folder.parent
+    os.utime(bins / "bgpnet", (1, 1))
+    (bins / "other").symlink_to(bins)
+    for place in (bins, bins / "other"):
+        with pytest.raises(UsageError, match="was not installed"):
+            install.install(b"#!/bin/false\n", place)
+        assert (home.is_whole(), answers(bins)) == (True, True)
 
 
-def test_a_pod_does_not_know_its_nodes_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert not homes.is_foreign(tmp_path)
+def test_what_is_not_installed_leaves_none(bins: Path) -> None:
+    (bins / "bgpnet").mkdir()
+    assert "Is a directory" in run("--python", "--bin-dir", bins, code=1)
+    assert os.listdir(bins) == ["bgpnet"]
+
+
+def test_a_pod_does_not_know_its_nodes_folders(bins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not homes.is_foreign(bins)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.96.0.1")
-    assert homes.is_foreign(tmp_path)
-    run("--python", "--bin-dir", tmp_path)
-    assert (tmp_path / "bgpnet").read_bytes().startswith(b"#!/usr/bin/python3 ")
+    assert homes.is_foreign(bins)
+    run("--python", "--bin-dir", bins)
+    assert (bins / "bgpnet").read_bytes().startswith(b"#!/usr/bin/python3 ")
+    run("--python", "--home", "--bin-dir", bins)
+    assert (bins / "bgpnet").read_bytes().startswith(b"#!%b/" % bytes(bins))
 
 
 @pytest.mark.root
 def test_a_folder_that_is_bound_from_elsewhere_may_have_another_name(tmp_path: Path) -> None:
     (tmp_path / "here/bin").mkdir(parents=True)
     (tmp_path / "tmpfs").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
     asked = "import sys; from pathlib import Path; from bgpnet.cni.home import is_foreign as f"
     ask = f"{sys.executable} -c '{asked}; print(*(f(Path(one)) for one in sys.argv[1:]))'"
     script = (
-        f"mount --bind {tmp_path}/here /mnt && mount -t tmpfs none {tmp_path}/tmpfs &&"
-        f"{ask} /mnt/bin /mnt/new/bin {tmp_path}/here/bin {tmp_path}/tmpfs/bin /"
+        f"mount --bind {tmp_path}/here /mnt && mount -t tmpfs none {tmp_path}/tmpfs && "
+        f"{ask} /mnt/bin /mnt/new/bin {tmp_path}/here/bin {tmp_path}/tmpfs/bin / {tmp_path}/loop && "
+        f"mount --bind {tmp_path}/here {tmp_path}/here && {ask} {tmp_path}/here/bin && umount /proc && {ask} /"
     )
     done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("True True False False False\n", "")
+    assert (done.stdout, done.stderr) == ("True True False False False False\nFalse\nTrue\n", "")
 
 
-def test_several_installers_at_once(tmp_path: Path) -> None:
+def test_several_installers_at_once(bins: Path) -> None:
     results: list[str] = []
-    home = homes.find(tmp_path / "bin")
-    assert home is not None
-    program = frozen.freeze(link=home.python)
+    home = homes.find(bins / "bin")
+    program = freeze(link=home.python)
     workers = [
-        threading.Thread(target=lambda: results.append(str(install.install(program, tmp_path / "bin", home))))
+        threading.Thread(target=lambda: results.append(str(install.install(program, bins / "bin", home))))
         for _ in range(8)
     ]
     for worker in workers:
@@ -249,5 +301,29 @@ def test_several_installers_at_once(tmp_path: Path) -> None:
     for worker in workers:
         worker.join(60)
     assert len(results) == 8
-    assert install.is_installed(program, tmp_path / "bin", home)
-    assert install.try_version(tmp_path / "bin" / "bgpnet") == ANSWER
+    assert install.is_installed(program, bins / "bin", home)
+    assert answers(bins / "bin")
+
+
+@pytest.mark.parametrize("link", [None, Path("/x" * 10), Path("/x" * 60)])
+def test_another_version_may_take_its_place_while_it_starts(home: Home, link: Path | None) -> None:
+    """A twin without a home, one with another's, one whose loader stands elsewhere: start.py finds it in each."""
+    other = home.folder.parent / "other"
+    other.write_bytes(freeze(link=link))
+    line = [str(home.python), "-ISc", "raise SystemExit(9)", str(other)]
+    done = subprocess.run(line, env=CALL, input=b"{}", capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr, b"supported" in done.stdout) == (0, b"", True)
+    cat = shutil.which("cat")
+    done = subprocess.run([*line[:-1], str(cat)], input=b"all of it", capture_output=True, timeout=30)
+    assert (done.returncode, done.stderr, done.stdout) == (0, b"", b"all of it")
+
+
+def test_nothing_is_executed_where_start_py_is_only_imported() -> None:
+    line = [sys.executable, "-c", "import bgpnet.cni.start", "/bin/echo"]
+    assert subprocess.run(line, capture_output=True, check=True, timeout=30).stdout == b""
+
+
+def test_it_needs_an_interpreter() -> None:
+    with pytest.raises(UsageError, match="/no/python3 does not say where its library is"):
+        homes.find(Path("/tmp"), Path("/no/python3"))
+    assert Path("/usr/bin/python3") == INTERPRETER

@@ -111,4 +111,5 @@ def test_the_python_twin_imports_only_what_is_written_in_c() -> None:
 
 def test_what_the_twin_starts_by_is_where_it_is_looked_for() -> None:
     source = (Path(plugin.__file__).parent / "start.py").read_text()
-    assert f"\nLOADER, CODE = {frozen.LOADER}, {frozen.CODE}  #" in source
+    short, long = frozen.LAYOUTS
+    assert f'{short} if b"\\n" in file[:{short[0]}] else {long}' in source
