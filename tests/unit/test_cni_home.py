@@ -202,11 +202,16 @@ def test_an_interpreter_that_does_not_start_from_it_has_none(bins: Path) -> None
         homes.find(bins / "bin", stubborn)
 
 
-def test_where_nothing_can_be_tried_the_twin_comes_without(bins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", "/proc/none")
-    assert "cannot be tried out in a temporary directory" in run("--python", "--home", "--bin-dir", bins, code=1)
-    run("--python", "--bin-dir", bins)
-    assert os.listdir(bins) == ["bgpnet"]
+@pytest.mark.parametrize(
+    ("flag", "code", "said"),
+    [("--python", 0, "installed"), ("--home", 1, "Error: --home cannot be tried out in a temporary directory: ")],
+)
+def test_where_nothing_can_be_tried_the_twin_comes_without(bins: Path, flag: str, code: int, said: str) -> None:
+    script = "import sys, tempfile; tempfile.tempdir = '/proc/none'; from bgpnet.cni.main import command; command()"
+    line = [sys.executable, "-c", script, "install", "--python", flag, "--bin-dir", str(bins)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, (done.stdout + done.stderr)[: len(said)]) == (code, said)
+    assert os.listdir(bins) == ["bgpnet"][code:]
 
 
 def test_the_command_makes_it_keeps_it_and_removes_it(bins: Path, tmp_path: Path) -> None:

@@ -109,6 +109,15 @@ def test_the_python_twin_imports_only_what_is_written_in_c() -> None:
     assert {name for indent, name in imported if indent} == {"_json"}
 
 
+def test_a_note_that_is_gone_already_harms_no_del(tmp_path: Path) -> None:
+    """An agent that has just started takes it away while the plugin, which has reached it, is about to."""
+    note = tmp_path / "note"
+    note.write_text("")
+    for _ in range(2):
+        plugin.unlink(bytes(note))
+    assert not note.exists()
+
+
 def test_what_the_twin_starts_by_is_where_it_is_looked_for() -> None:
     source = (Path(plugin.__file__).parent / "start.py").read_text()
     short, long = frozen.LAYOUTS
