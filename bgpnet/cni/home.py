@@ -104,7 +104,7 @@ class Home:
         """
         for folder, inside in self.folders().items():
             if not os.path.lexists(folder):
-                return False
+                break
             found = {name for name in os.listdir(folder) if name[0] != "."} if _is_ours(folder, FOLDER_MODE) else {""}
             if found - inside:
                 return True

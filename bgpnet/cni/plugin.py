@@ -14,6 +14,8 @@ import select
 import sys
 import time
 
+if __name__ == "__main__" and "__file__" in globals():  # as a script, and not frozen: nobody says where bgpnet is
+    sys.path.insert(0, __file__.rpartition("/bgpnet/")[0])
 from bgpnet.cni.jsontext import read_object
 
 MAGIC, KIND, ANSWER_HEAD = b"BGPN", b"C", 5

@@ -104,6 +104,11 @@ DAMAGES: dict[str, Callable[[Home], object]] = {
     "a file for a link": lambda home: (home.python.unlink(), home.python.write_text("")),
     "a folder for a link": lambda home: (home.python.unlink(), home.python.mkdir()),
     "a folder for a file": lambda home: ((home.folder / "pyvenv.cfg").unlink(), (home.folder / "pyvenv.cfg").mkdir()),
+    "a folder for a file, and no library": lambda home: (
+        shutil.rmtree(home.library.parent),
+        (home.folder / "pyvenv.cfg").unlink(),
+        (home.folder / "pyvenv.cfg").mkdir(),
+    ),
     "a package before the module": lambda home: (home.library / "encodings").mkdir(),
     "a module before the module": lambda home: (home.library / "encodings.py").write_text("evil"),
     "an archive before the library": lambda home: (home.library.parent / "python311.zip").write_text("evil"),

@@ -110,10 +110,14 @@ def test_the_frozen_twin_refuses_as_the_script_does(tmp_path: Path) -> None:
     env = {"CNI_COMMAND": "ADD", "CNI_CONTAINERID": "a", "CNI_IFNAME": "e", "CNI_NETNS": "/proc/self/ns/net"}
     runs = [
         subprocess.run(plugin, env=env, input=b'{"a":', capture_output=True, timeout=30)
-        for plugin in ([str(installed)], [sys.executable, "-m", "bgpnet.cni.plugin"])
+        for plugin in (
+            [str(installed)],
+            [sys.executable, "-m", "bgpnet.cni.plugin"],
+            [sys.executable, "-ISE", str(frozen.TWIN[-1])],
+        )
     ]
-    assert [(run.returncode, run.stderr) for run in runs] == [(1, b""), (1, b"")]
-    assert runs[0].stdout == runs[1].stdout
+    assert [(run.returncode, run.stderr) for run in runs] == [(1, b"")] * 3
+    assert runs[0].stdout == runs[1].stdout == runs[2].stdout
 
 
 def test_the_command_installs_the_twin(tmp_path: Path) -> None:
