@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from time import time, time_ns
+from time import monotonic, sleep, time, time_ns
 
 STALE = 600.0
 """Seconds after which an unfinished file is nobody's any more: whoever wrote it was killed."""
@@ -44,6 +47,25 @@ def link(path: Path, target: Path) -> None:
         unnamed.unlink()
         raise
     _sync(path.parent)
+
+
+@contextmanager
+def locked(folder: Path, seconds: float) -> Iterator[None]:
+    """Be the only one in this folder of those who ask; raises OSError, TimeoutError after so many seconds."""
+    deadline = monotonic() + seconds
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if monotonic() > deadline:
+                    raise TimeoutError(errno.ETIMEDOUT, "another installation is under way", str(folder)) from error
+                sleep(0.02)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def sweep(path: Path, older: float = STALE) -> list[Path]:

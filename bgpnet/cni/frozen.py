@@ -36,7 +36,7 @@ import marshal, sys
 if sys.modules["_frozen_importlib_external"].MAGIC_NUMBER == bytes.fromhex("{mark}"):
     exec(marshal.loads(file[{code}:{source}]))
 else:  # another Python than it was compiled by
-    exec(file[{source}:])
+    exec(b"from __future__ import annotations\\n" + file[{source}:])
 """
 LAYOUTS = ((128, 512), (256, 640))
 """Where the loader and the code begin behind the first line: the second, where a home's path makes that longer."""

@@ -2,7 +2,7 @@
 
 `.bgpnet` beside the plugin, laid out as a virtual environment is: a link to the machine's interpreter, `pyvenv.cfg`
 that names the folder as the library's home, and in that library `encodings.pyc` (start.py) with what marks a library as
-one. It spares a quarter of what Python does until the plugin has ended. After an upgrade of Python, whose new version
+one. It spares a quarter of the instructions of an ADD. After an upgrade of Python, whose new version
 finds no library of its name there, the interpreter takes the machine's, as it would without.
 """
 
@@ -13,10 +13,11 @@ import re
 import shutil
 import stat
 import subprocess
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from bgpnet import files
 from bgpnet.cni.frozen import INTERPRETER, compiled, first_line, freeze
@@ -24,7 +25,8 @@ from bgpnet.errors import UsageError
 
 FOLDER = ".bgpnet"
 START = Path(__file__).with_name("start.py")
-FOLDER_MODE, MODE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
+FOLDER_MODE, MODE, LINK_MODE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644, stat.S_IFLNK | 0o777
+_UNFINISHED = ".unfinished-bgpnet-"
 IDLE = 60.0
 """Seconds after which nobody is about to execute a plugin that was replaced."""
 TIMEOUT = 30.0
@@ -40,6 +42,7 @@ class Home:
     interpreter: Path
     """The machine's, that `python` leads to."""
     library: Path
+    """Its own, by its path in the folder."""
     extensions: Path
     """The machine's folder of modules written in C."""
     start: bytes
@@ -51,24 +54,21 @@ class Home:
         return self.folder / "python3"
 
     def folders(self) -> dict[Path, set[str]]:
-        """Each folder, the outer first, and what is in it."""
-        inside = {
-            self.folder: {self.library.parent.name},
-            self.library.parent: {self.library.name},
-            self.library: set(),
-        }
+        """Each folder, the outer first, and what is in it; by their paths in the home, as in links and files."""
+        libraries = self.library.parent
+        inside = {Path(): {libraries.name}, libraries: {self.library.name}, self.library: set()}
         for path in (*self.links(), *self.files()):
             inside[path.parent].add(path.name)
         return inside
 
     def links(self) -> dict[Path, Path]:
         """The symbolic links, and where they lead."""
-        return {self.python: self.interpreter, self.library / "lib-dynload": self.extensions}
+        return {Path(self.python.name): self.interpreter, self.library / "lib-dynload": self.extensions}
 
     def files(self) -> dict[Path, bytes]:
         """The files, and what is in them."""
         return {
-            self.folder / "pyvenv.cfg": b"home = %b\n" % bytes(self.folder),
+            Path("pyvenv.cfg"): b"home = %b\n" % bytes(self.folder),
             self.library / "os.py": b"# by this name Python knows a library\n",
             self.library / "encodings.pyc": self.start,
         }
@@ -76,26 +76,38 @@ class Home:
     def make(self) -> None:
         """Make or mend it, each file in one step; what is right stays. Raises OSError.
 
-        Where anybody else has or could have put something, all of it is made anew.
+        Where anybody else has or could have put something, all of it is made anew beside it, and takes its place: in
+        the moment between two renames, there is none.
         """
-        if self._is_touched():
-            remove(self.folder.parent)
+        for left in self.folder.parent.glob(f"{_UNFINISHED}*"):  # by who was killed
+            shutil.rmtree(left)
+        if not self._is_touched():
+            self._fill(self.folder)
+            return
+        with TemporaryDirectory(prefix=_UNFINISHED, dir=self.folder.parent) as place:
+            fresh = Path(place) / "fresh"
+            self._fill(fresh)
+            self.folder.rename(Path(place) / "old")
+            fresh.rename(self.folder)
+
+    def _fill(self, root: Path) -> None:
         for folder in self.folders():
-            folder.mkdir(mode=stat.S_IMODE(FOLDER_MODE), exist_ok=True)
-            folder.chmod(stat.S_IMODE(FOLDER_MODE))
+            (root / folder).mkdir(mode=stat.S_IMODE(FOLDER_MODE), exist_ok=True)
+            (root / folder).chmod(stat.S_IMODE(FOLDER_MODE))
+        for path in (*self.links(), *self.files()):
+            files.sweep(root / path)
         for path, target in self.links().items():
-            files.sweep(path)
-            if not _leads(path, target):
-                files.link(path, target)
+            if not _leads(root / path, target):
+                files.link(root / path, target)
         for path, data in self.files().items():
-            files.sweep(path)
-            if not _holds(path, data):
-                files.replace(path, data, stat.S_IMODE(MODE))
+            if not _holds(root / path, data):
+                files.replace(root / path, data, stat.S_IMODE(MODE))
 
     def is_whole(self) -> bool:
         """Whether it is all there and nothing else, and nobody else can change it."""
-        links = all(_leads(path, target) for path, target in self.links().items())
-        return links and all(_holds(path, data) for path, data in self.files().items()) and not self._is_touched()
+        links = all(_leads(self.folder / path, target) for path, target in self.links().items())
+        held = all(_holds(self.folder / path, data) for path, data in self.files().items())
+        return links and held and not self._is_touched()
 
     def _is_touched(self) -> bool:
         """Whether anything there is another's, open to others, of another kind, or unknown.
@@ -103,16 +115,14 @@ class Home:
         Names that begin with a dot are no module's: those are of unfinished files.
         """
         for folder, inside in self.folders().items():
-            if not os.path.lexists(folder):
+            place = self.folder / folder
+            if not os.path.lexists(place):
                 break
-            found = {name for name in os.listdir(folder) if name[0] != "."} if _is_ours(folder, FOLDER_MODE) else {""}
-            if found - inside:
+            if not _is_ours(place, FOLDER_MODE) or {name for name in os.listdir(place) if name[0] != "."} - inside:
                 return True
-        there = [path for path in self.files() if os.path.lexists(path)]
-        linked = [path for path in self.links() if os.path.lexists(path)]
-        return not all(_is_ours(path, MODE) for path in there) or not all(
-            path.is_symlink() and path.lstat().st_uid == os.geteuid() for path in linked
-        )
+        modes = dict.fromkeys(self.files(), MODE) | dict.fromkeys(self.links(), LINK_MODE)
+        there = {self.folder / path: mode for path, mode in modes.items() if os.path.lexists(self.folder / path)}
+        return not all(_is_ours(path, mode) for path, mode in there.items())
 
 
 def beside(bin_dir: Path, interpreter: Path = INTERPRETER) -> Home:
@@ -126,7 +136,7 @@ def beside(bin_dir: Path, interpreter: Path = INTERPRETER) -> Home:
     libraries, major, minor, extensions = said.stdout.strip().split(" ", 3)
     folder = bin_dir.absolute() / FOLDER
     magic, code = compiled(START.read_bytes(), interpreter)
-    library = folder / libraries / f"python{major}.{minor}"
+    library = Path(libraries, f"python{major}.{minor}")
     return Home(folder, interpreter, library, Path(extensions), magic + bytes(12) + code)  # PEP 552: no source
 
 
@@ -137,7 +147,7 @@ def find(bin_dir: Path, interpreter: Path = INTERPRETER) -> Home:
     if not bytes(home.folder).isascii():
         raise UsageError(f"--home: {home.folder} is not ASCII: name such a directory")
     try:
-        with tempfile.TemporaryDirectory() as elsewhere:
+        with TemporaryDirectory() as elsewhere:
             _try(beside(Path(elsewhere), interpreter))
     except OSError as error:
         raise UsageError(f"--home cannot be tried out in a temporary directory: {error}") from error
@@ -180,21 +190,23 @@ def is_idle(plugin: Path) -> bool:
 
 
 def remove(bin_dir: Path) -> list[Path]:
-    """Remove the home that is beside the plugin: its path, if there was one. Raises OSError."""
-    folder = bin_dir / FOLDER
-    try:
-        if stat.S_ISDIR(folder.lstat().st_mode):
-            shutil.rmtree(folder)
-        else:
-            folder.unlink()
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [folder]
+    """Remove the home that is beside the plugin, and unfinished ones: the paths. Raises OSError."""
+    removed = []
+    for path in (bin_dir / FOLDER, *bin_dir.glob(f"{_UNFINISHED}*")):
+        try:
+            if stat.S_ISDIR(path.lstat().st_mode):
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        removed.append(path)
+    return removed
 
 
 def _leads(path: Path, target: Path) -> bool:
     try:
-        return path.readlink() == target and path.lstat().st_uid == os.geteuid()
+        return path.readlink() == target
     except OSError:
         return False
 
@@ -218,16 +230,37 @@ def _is_ours(path: Path, mode: int) -> bool:
 def is_foreign(bin_dir: Path) -> bool:
     """Whether it may be another folder to who executes the plugin: this is a pod, or it is bound from elsewhere.
 
-    That Docker's files lie about says nothing: a node can be a container itself, as kind's are. A subvolume (btrfs) and
-    what is bound to its own name are no other folders.
+    That Docker's files lie about says nothing: a node can be a container itself, as kind's are. What is bound to its
+    own name, or a subvolume (btrfs), is no other folder; nor is a file system of its own, unless it is mounted twice,
+    or this is a container by its root.
     """
-    place = os.path.realpath(bin_dir)
+    place = Path(os.path.realpath(bin_dir))
     try:
-        mounts = [line.split()[3:5] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        mounts = [_mount(line) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     except OSError:
         return True
-    above = [(len(point), number) for number, (_, point) in enumerate(mounts) if Path(place).is_relative_to(point)]
+    above = [(len(mount.point), number) for number, mount in enumerate(mounts) if place.is_relative_to(mount.point)]
     if not above or "KUBERNETES_SERVICE_HOST" in os.environ:
         return True
-    root, point = mounts[max(above)[1]]
-    return not (root == "/" or point == "/" or root.endswith(point))
+    here = mounts[max(above)[1]]
+    if here.point == "/" or here.root == here.point:
+        return False
+    if here.root != "/":
+        return not (here.kind == "btrfs" and here.root.endswith(here.point))
+    twice = sum(mount.device == here.device and mount.root == "/" for mount in mounts) > 1
+    return twice or any(mount.point == "/" and mount.kind == "overlay" for mount in mounts)
+
+
+class _Mount(NamedTuple):
+    """A line of /proc/self/mountinfo (proc(5)): what part of which device is where."""
+
+    device: str
+    root: str
+    point: str
+    kind: str
+
+
+def _mount(line: str) -> _Mount:
+    before, _, after = line.partition(" - ")
+    device, root, point = before.split()[2:5]
+    return _Mount(device, root, point, after.split()[0])

@@ -57,8 +57,8 @@ def install(program: bytes, bin_dir: Path = BIN_DIR, home: Home | None = None) -
     """
     place = bin_dir / NAME
     try:
-        with ExitStack() as undo:
-            bin_dir.mkdir(mode=MODE, parents=True, exist_ok=True)
+        bin_dir.mkdir(mode=MODE, parents=True, exist_ok=True)
+        with files.locked(bin_dir, TIMEOUT), ExitStack() as undo:
             files.sweep(place)
             was_idle = homes.is_idle(place)
             if home is not None:
@@ -67,7 +67,7 @@ def install(program: bytes, bin_dir: Path = BIN_DIR, home: Home | None = None) -
                 home.make()
             files.replace(place, program, MODE, try_version)
             undo.pop_all()
-            if home is None and was_idle and not homes.is_used(place):
+            if home is None and was_idle:
                 homes.remove(bin_dir)
     except OSError as error:
         raise _refused("--bin-dir", bin_dir, error) from error
@@ -118,19 +118,22 @@ def uninstall(bin_dir: Path = BIN_DIR, conf_dir: Path = CONF_DIR, agent: Path | 
     if agent is not None and listens(agent):
         raise UsageError(f"the agent listens on {agent} and would write {conflist.NAME} anew: stop it first")
     removed: list[Path] = []
-    for flag, path in (("--conf-dir", conf_dir / conflist.NAME), ("--bin-dir", bin_dir / NAME)):
+    with ExitStack() as stack:
+        for flag, path in (("--conf-dir", conf_dir / conflist.NAME), ("--bin-dir", bin_dir / NAME)):
+            try:
+                if flag == "--bin-dir":
+                    stack.enter_context(files.locked(bin_dir, TIMEOUT))
+                removed += files.sweep(path, older=0.0)
+                path.unlink()
+                removed.append(path)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError as error:
+                raise _refused(flag, path.parent, error) from error
         try:
-            removed += files.sweep(path, older=0.0)
-            path.unlink()
-            removed.append(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
+            removed += homes.remove(bin_dir)
         except OSError as error:
-            raise _refused(flag, path.parent, error) from error
-    try:
-        removed += homes.remove(bin_dir)
-    except OSError as error:
-        raise _refused("--bin-dir", bin_dir, error) from error
+            raise _refused("--bin-dir", bin_dir, error) from error
     return removed
 
 
@@ -143,6 +146,8 @@ def _refused(flag: str, folder: Path, error: OSError) -> UsageError:
         remedy = f"it is another user's, and this process may not override that (CAP_DAC_OVERRIDE): chown root {folder}"
     elif error.errno == errno.EROFS:
         remedy = "mount it writable, or name the directory where the container runtime looks for it"
+    elif error.errno == errno.ETIMEDOUT:
+        remedy = "wait for it to end, and try again"
     elif error.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "make room there, or name another"
     elif error.errno == errno.EISDIR:

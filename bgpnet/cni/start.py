@@ -15,26 +15,26 @@ import sys
 
 LIMIT = 1 << 20  # bytes of a plugin in Python
 SIGPIPE, SIGXFSZ = 13, 25  # asm-generic/signal.h
+NOWHERE = 0x7FFFFFFF  # a descriptor that no process has
 
 
 def outlive_signals() -> None:
     """Has SIGPIPE and SIGXFSZ end nothing, as Python does later in its start: who writes learns it from errno.
 
-    To ignore them takes `_signal`; a handler that writes to nowhere where the process stood does as well.
+    To ignore them takes `_signal`; a handler that tells nobody where the process stood does as well.
     """
-    nowhere = posix.open("/dev/null", posix.O_WRONLY)
     for number in SIGPIPE, SIGXFSZ:
-        faulthandler.register(number, nowhere, all_threads=False)
+        faulthandler.register(number, NOWHERE, all_threads=False)
 
 
 def run(path: str) -> None:
     """Executes the plugin, as its first line would: meanwhile that may be another version, or the compiled program."""
-    outlive_signals()
     descriptor = posix.open(path, posix.O_RDONLY)
     file = posix.read(descriptor, LIMIT)
     posix.close(descriptor)
     if file[:1] != b"#":
         posix.execv(path, [path])
+    outlive_signals()
     loader, code = (128, 512) if b"\n" in file[:128] else (256, 640)  # as in frozen.py
     magic, source, _ = file[loader:code].split(b" ", 2)
     if magic == b"#" + sys.modules["_frozen_importlib_external"].MAGIC_NUMBER.hex().encode():
@@ -42,7 +42,11 @@ def run(path: str) -> None:
         frozen = marshal.loads(file[code : int(source)])  # noqa: S302 # root's own, who executed it
     else:
         frozen = file[loader:code]
-    exec(frozen, {"__name__": "__main__", "file": file})  # noqa: S102
+    try:
+        exec(frozen, {"__name__": "__main__", "file": file})  # noqa: S102
+    except ImportError:  # another build of this Python than the home was made for: it knows its own library
+        link, *line = sys.orig_argv
+        posix.execv(posix.readlink(link), ["python3", *line])
 
 
 if __name__ == "encodings":

@@ -30,6 +30,7 @@ from agent_parts import Said as Said
 from agent_parts import eventually as eventually
 
 from bgpnet.client import AgentClient
+from bgpnet.cni import home as homes
 from bgpnet.cni import install
 from bgpnet.cni.frozen import freeze
 from bgpnet.errors import AgentAway
@@ -105,9 +106,10 @@ def plugin() -> Path:
 
 @cache
 def twin_plugin() -> Path:
-    """The CNI program in Python, as it is installed where it has no home."""
-    program, folder = freeze(), ROOT / "build" / "cni" / "twin"
-    return folder / install.NAME if install.is_installed(program, folder) else install.install(program, folder)
+    """The CNI program in Python, as it is installed."""
+    folder = ROOT / "build" / "cni" / "twin"
+    home = homes.find(folder)
+    return install.install(freeze(link=home.python), folder, home)
 
 
 class Machine:

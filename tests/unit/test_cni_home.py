@@ -17,14 +17,16 @@ from click.testing import CliRunner
 
 from bgpnet.cni import home as homes
 from bgpnet.cni import install
-from bgpnet.cni.frozen import INTERPRETER, freeze
+from bgpnet.cni.frozen import INTERPRETER, freeze, source
 from bgpnet.cni.home import Home
 from bgpnet.cni.main import command
 from bgpnet.errors import UsageError
+from bgpnet.files import locked
 
 ANSWER = ["0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 OTHER = b"#!/bin/sh\necho '{\"supportedVersions\":[]}'\n"
 CALL = {"CNI_COMMAND": "VERSION"}
+ARCHIVE = "python{}{}.zip".format(*sys.version_info)
 
 
 @pytest.fixture
@@ -40,6 +42,11 @@ def home(bins: Path) -> Home:
     made = homes.find(bins)
     install.install(freeze(link=made.python), bins, made)
     return made
+
+
+def library(home: Home) -> Path:
+    """Where its modules are."""
+    return home.folder / home.library
 
 
 def answers(bins: Path) -> bool:
@@ -68,7 +75,7 @@ def test_it_reads_one_module_of_its_own_and_none_of_the_machines(home: Home) -> 
     line = [str(home.python), "-v", "-ISc", "raise SystemExit(9)", str(home.folder.parent / "bgpnet")]
     done = subprocess.run(line, env=CALL, input=b"{}", capture_output=True, timeout=30, text=False)
     read = [text for text in done.stderr.decode().splitlines() if text.startswith("# code object from")]
-    assert (done.returncode, read) == (0, [f"# code object from '{home.library / 'encodings.pyc'}'"])
+    assert (done.returncode, read) == (0, [f"# code object from '{library(home) / 'encodings.pyc'}'"])
 
 
 @pytest.mark.parametrize("locale", ["", "C", "C.UTF-8", "none_such.ISO-8859-1"])
@@ -84,7 +91,7 @@ def test_in_any_locale(home: Home, locale: str) -> None:
 
 def test_another_python_takes_the_machines_library(home: Home) -> None:
     """As after an upgrade of the machine's, for which the home has no library."""
-    home.library.rename(home.library.with_name("python3.0"))
+    library(home).rename(library(home).with_name("python3.0"))
     assert answers(home.folder.parent)
     assert not home.is_whole()
 
@@ -93,25 +100,25 @@ GAPS: dict[str, Callable[[Home], object]] = {
     "no interpreter": lambda home: home.python.unlink(),
     "another interpreter": lambda home: (home.python.unlink(), home.python.symlink_to("/bin/true")),
     "no configuration": lambda home: (home.folder / "pyvenv.cfg").unlink(),
-    "half a module": lambda home: os.truncate(home.library / "encodings.pyc", 400),
-    "no modules in C": lambda home: (home.library / "lib-dynload").unlink(),
+    "half a module": lambda home: os.truncate(library(home) / "encodings.pyc", 400),
+    "no modules in C": lambda home: (library(home) / "lib-dynload").unlink(),
 }
 DAMAGES: dict[str, Callable[[Home], object]] = {
-    "an open file": lambda home: (home.library / "encodings.pyc").chmod(0o666),
-    "an open folder": lambda home: home.library.chmod(0o777),
-    "no library": lambda home: shutil.rmtree(home.library),
+    "an open file": lambda home: (library(home) / "encodings.pyc").chmod(0o666),
+    "an open folder": lambda home: library(home).chmod(0o777),
+    "no library": lambda home: shutil.rmtree(library(home)),
     "nothing": lambda home: shutil.rmtree(home.folder),
     "a file for a link": lambda home: (home.python.unlink(), home.python.write_text("")),
     "a folder for a link": lambda home: (home.python.unlink(), home.python.mkdir()),
     "a folder for a file": lambda home: ((home.folder / "pyvenv.cfg").unlink(), (home.folder / "pyvenv.cfg").mkdir()),
     "a folder for a file, and no library": lambda home: (
-        shutil.rmtree(home.library.parent),
+        shutil.rmtree(library(home).parent),
         (home.folder / "pyvenv.cfg").unlink(),
         (home.folder / "pyvenv.cfg").mkdir(),
     ),
-    "a package before the module": lambda home: (home.library / "encodings").mkdir(),
-    "a module before the module": lambda home: (home.library / "encodings.py").write_text("evil"),
-    "an archive before the library": lambda home: (home.library.parent / "python311.zip").write_text("evil"),
+    "a package before the module": lambda home: (library(home) / "encodings").mkdir(),
+    "a module before the module": lambda home: (library(home) / "encodings.py").write_text("evil"),
+    "an archive before the library": lambda home: (library(home).parent / ARCHIVE).write_text("evil"),
     "a file for it all": lambda home: (shutil.rmtree(home.folder), home.folder.write_text("")),
 }
 
@@ -119,12 +126,12 @@ DAMAGES: dict[str, Callable[[Home], object]] = {
 @pytest.mark.parametrize("damage", GAPS)
 def test_what_is_amiss_is_seen_and_mended_and_what_is_right_stays(home: Home, damage: str) -> None:
     assert home.is_whole()
-    kept = (home.library / "os.py").stat().st_ino
+    kept = (library(home) / "os.py").stat().st_ino
     GAPS[damage](home)
     assert not home.is_whole()
     run("--python", "--home", "--bin-dir", home.folder.parent)
     assert (home.is_whole(), answers(home.folder.parent)) == (True, True)
-    assert (home.library / "os.py").stat().st_ino == kept
+    assert (library(home) / "os.py").stat().st_ino == kept
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -136,7 +143,7 @@ def test_where_somebody_else_could_have_put_something_all_is_made_anew(home: Hom
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("what", ["", "lib/python3.11", "lib/python3.11/encodings.pyc", "python3"])
+@pytest.mark.parametrize("what", ["", "lib", "pyvenv.cfg", "python3"])
 def test_what_is_anothers_is_made_anew(home: Home, what: str) -> None:
     os.chown(home.folder / what, 65534, 65534, follow_symlinks=False)
     assert not home.is_whole()
@@ -163,16 +170,41 @@ def test_whatever_the_umask_nobody_else_may_write_there(bins: Path) -> None:
     for mask in (0, 0o077):
         with umask(mask):
             run("--python", "--home", "--bin-dir", bins / f"{mask}")
-        answers(bins / f"{mask}")
+        assert answers(bins / f"{mask}")
         for path in (bins / f"{mask}", *(bins / f"{mask}").rglob("*")):
             assert path.is_symlink() or path.stat().st_mode & 0o022 == 0, path
         assert homes.find(bins / f"{mask}").is_whole()
 
 
+def test_what_killed_installers_left_in_it_goes(home: Home) -> None:
+    """Files that were not finished, and the whole of one."""
+    left = [home.folder / ".pyvenv.cfg-x", library(home) / ".encodings.pyc-x"]
+    for one in left:
+        one.write_text("half")
+        os.utime(one, (1, 1))
+    (home.folder.parent / ".unfinished-bgpnet-x/fresh").mkdir(parents=True)
+    home.make()
+    assert (os.listdir(home.folder.parent), [one for one in left if one.exists()]) == ([".bgpnet", "bgpnet"], [])
+
+
+def test_another_build_of_this_python_takes_its_own_library(home: Home) -> None:
+    """Where the home leads to modules in C that are no more, the plugin is started as from elsewhere."""
+    missing = b"import sys\nif not hasattr(sys.modules['encodings'], 'search_function'): import _none\n"
+    install.install(freeze(missing + source(), link=home.python), home.folder.parent, home)
+    assert answers(home.folder.parent)
+
+
+@pytest.mark.parametrize("command", ["ADD", "VERSION"])
+def test_whoever_closed_its_output_is_not_told_that_all_went_well(home: Home, command: str) -> None:
+    line = ["sh", "-c", 'exec "$@" >&-', "sh", str(home.folder.parent / "bgpnet")]
+    done = subprocess.run(line, env={"CNI_COMMAND": command}, input=b"{}", stderr=-1, timeout=30)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_what_python_compiles_is_not_left_to_a_full_disk(home: Home) -> None:
     """It writes no module there, at whatever execution."""
     assert answers(home.folder.parent)
-    assert sorted(path.name for path in home.library.iterdir()) == ["encodings.pyc", "lib-dynload", "os.py"]
+    assert sorted(path.name for path in library(home).iterdir()) == ["encodings.pyc", "lib-dynload", "os.py"]
 
 
 @pytest.mark.parametrize(
@@ -247,6 +279,7 @@ def test_without_it_and_with_it_again(bins: Path) -> None:
 def test_it_stays_for_who_is_about_to_execute_the_old_twin(home: Home) -> None:
     """And goes with an installation once what came in its place is a minute old."""
     bins = home.folder.parent
+    os.utime(bins / "bgpnet", (1, 1))
     for _ in range(2):
         install.install(OTHER, bins)
         assert home.is_whole()
@@ -261,9 +294,10 @@ def test_what_is_refused_leaves_the_old_twin_as_it_was(home: Home) -> None:
     os.utime(bins / "bgpnet", (1, 1))
     (bins / "other").symlink_to(bins)
     for place in (bins, bins / "other"):
-        with pytest.raises(UsageError, match="was not installed"):
-            install.install(b"#!/bin/false\n", place)
-        assert (home.is_whole(), answers(bins)) == (True, True)
+        for wanted in (None, home):
+            with pytest.raises(UsageError, match="was not installed"):
+                install.install(b"#!/bin/false\n", place, wanted)
+            assert (home.is_whole(), answers(bins)) == (True, True)
 
 
 def test_what_is_not_installed_leaves_none(bins: Path) -> None:
@@ -298,21 +332,29 @@ def test_a_folder_that_is_bound_from_elsewhere_may_have_another_name(tmp_path: P
     assert (done.stdout, done.stderr) == ("True True False False False False\nFalse\nTrue\n", "")
 
 
-def test_several_installers_at_once(bins: Path) -> None:
-    results: list[str] = []
+def test_installers_of_two_kinds_at_once(bins: Path) -> None:
+    """Whoever is the last: the plugin runs, and nobody is refused."""
     home = homes.find(bins / "bin")
-    program = freeze(link=home.python)
-    workers = [
-        threading.Thread(target=lambda: results.append(str(install.install(program, bins / "bin", home))))
-        for _ in range(8)
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-    assert len(results) == 8
-    assert install.is_installed(program, bins / "bin", home)
-    assert answers(bins / "bin")
+    works = [(freeze(link=home.python), home), (OTHER.replace(b"[]", b'["1.0.0"]'), None)]
+    done: list[Path] = []
+    for _ in range(6):
+        install.install(works[1][0], bins / "bin")
+        os.utime(bins / "bin/bgpnet", (1, 1))
+        workers = [
+            threading.Thread(target=lambda work=work: done.append(install.install(work[0], bins / "bin", work[1])))
+            for work in works * 2
+        ]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(60)
+        assert answers(bins / "bin")
+    assert len(done) == 24
+
+
+def test_an_installation_that_does_not_end_is_not_waited_for_long(bins: Path) -> None:
+    with locked(bins, 1), pytest.raises(TimeoutError, match="another installation is under way"), locked(bins, 0.1):
+        pass
 
 
 @pytest.mark.parametrize("link", [None, Path("/x" * 10), Path("/x" * 60)])
