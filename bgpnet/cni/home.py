@@ -230,17 +230,24 @@ def _is_ours(path: Path, mode: int) -> bool:
 def is_foreign(bin_dir: Path) -> bool:
     """Whether it may be another folder to who executes the plugin: this is a pod, or it is bound from elsewhere.
 
-    That Docker's files lie about says nothing: a node can be a container itself, as kind's are. What is bound to its
-    own name, or a subvolume (btrfs), is no other folder; nor is a file system of its own, unless it is mounted twice,
-    or this is a container by its root.
+    That Docker's files lie about says nothing: a node can be a container itself, as kind's are.
     """
-    place = Path(os.path.realpath(bin_dir))
     try:
-        mounts = [_mount(line) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+        mountinfo = Path("/proc/self/mountinfo").read_text()
     except OSError:
         return True
+    return "KUBERNETES_SERVICE_HOST" in os.environ or is_bound(Path(os.path.realpath(bin_dir)), mountinfo)
+
+
+def is_bound(place: Path, mountinfo: str) -> bool:
+    """Whether it is bound from elsewhere, as far as can be told; mountinfo: proc(5).
+
+    What is bound to its own name, or a subvolume (btrfs), is not; nor is a file system of its own, unless it is mounted
+    twice, or this is a container by its root.
+    """
+    mounts = [_mount(line) for line in mountinfo.splitlines()]
     above = [(len(mount.point), number) for number, mount in enumerate(mounts) if place.is_relative_to(mount.point)]
-    if not above or "KUBERNETES_SERVICE_HOST" in os.environ:
+    if not above:  # a root that is no mount
         return True
     here = mounts[max(above)[1]]
     if here.point == "/" or here.root == here.point:
