@@ -51,7 +51,7 @@ def link(path: Path, target: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, seconds: float) -> Iterator[None]:
-    """Be the only one in this folder of those who ask; raises OSError, TimeoutError after so many seconds."""
+    """Be the only one in this folder of those who ask; raises OSError, after so many seconds TimeoutError."""
     deadline = monotonic() + seconds
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -61,8 +61,8 @@ def locked(folder: Path, seconds: float) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if monotonic() > deadline:
-                    raise TimeoutError(errno.ETIMEDOUT, "another installation is under way", str(folder)) from error
-                sleep(0.02)
+                    raise TimeoutError(errno.ETIMEDOUT, "somebody else works on it", str(folder)) from error
+                sleep(0.02)  # flock has no deadline
         yield
     finally:
         os.close(descriptor)
@@ -74,6 +74,16 @@ def sweep(path: Path, older: float = STALE) -> list[Path]:
     for one in found:
         one.unlink(missing_ok=True)
     return found
+
+
+def remove(path: Path) -> list[Path]:
+    """Remove it, and what unfinished ones of it there are: those that were there. Raises OSError."""
+    removed = sweep(path, older=0.0)
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return removed
+    return [*removed, path]
 
 
 def _prefix(path: Path) -> str:

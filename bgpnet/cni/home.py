@@ -2,8 +2,10 @@
 
 `.bgpnet` beside the plugin, laid out as a virtual environment is: a link to the machine's interpreter, `pyvenv.cfg`
 that names the folder as the library's home, and in that library `encodings.pyc` (start.py) with what marks a library as
-one. It spares a quarter of the instructions of an ADD. After an upgrade of Python, whose new version
-finds no library of its name there, the interpreter takes the machine's, as it would without.
+one.
+
+It spares a quarter of the instructions of an ADD. After an upgrade of Python, whose new version finds no library of its
+name there, the interpreter takes the machine's, as it would without.
 """
 
 from __future__ import annotations
@@ -17,9 +19,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
-from bgpnet import files
+from bgpnet import files, mountinfo
 from bgpnet.cni.frozen import INTERPRETER, compiled, first_line, freeze
 from bgpnet.errors import UsageError
 
@@ -233,41 +234,7 @@ def is_foreign(bin_dir: Path) -> bool:
     That Docker's files lie about says nothing: a node can be a container itself, as kind's are.
     """
     try:
-        mountinfo = Path("/proc/self/mountinfo").read_text()
+        mounts = mountinfo.parse(Path("/proc/self/mountinfo").read_text())
     except OSError:
         return True
-    return "KUBERNETES_SERVICE_HOST" in os.environ or is_bound(Path(os.path.realpath(bin_dir)), mountinfo)
-
-
-def is_bound(place: Path, mountinfo: str) -> bool:
-    """Whether it is bound from elsewhere, as far as can be told; mountinfo: proc(5).
-
-    What is bound to its own name, or a subvolume (btrfs), is not; nor is a file system of its own, unless it is mounted
-    twice, or this is a container by its root.
-    """
-    mounts = [_mount(line) for line in mountinfo.splitlines()]
-    above = [(len(mount.point), number) for number, mount in enumerate(mounts) if place.is_relative_to(mount.point)]
-    if not above:  # a root that is no mount
-        return True
-    here = mounts[max(above)[1]]
-    if here.point == "/" or here.root == here.point:
-        return False
-    if here.root != "/":
-        return not (here.kind == "btrfs" and here.root.endswith(here.point))
-    twice = sum(mount.device == here.device and mount.root == "/" for mount in mounts) > 1
-    return twice or any(mount.point == "/" and mount.kind == "overlay" for mount in mounts)
-
-
-class _Mount(NamedTuple):
-    """A line of /proc/self/mountinfo (proc(5)): what part of which device is where."""
-
-    device: str
-    root: str
-    point: str
-    kind: str
-
-
-def _mount(line: str) -> _Mount:
-    before, _, after = line.partition(" - ")
-    device, root, point = before.split()[2:5]
-    return _Mount(device, root, point, after.split()[0])
+    return "KUBERNETES_SERVICE_HOST" in os.environ or mountinfo.is_bound(os.path.realpath(bin_dir), mounts)

@@ -118,23 +118,23 @@ def uninstall(bin_dir: Path = BIN_DIR, conf_dir: Path = CONF_DIR, agent: Path | 
     if agent is not None and listens(agent):
         raise UsageError(f"the agent listens on {agent} and would write {conflist.NAME} anew: stop it first")
     removed: list[Path] = []
-    with ExitStack() as stack:
-        for flag, path in (("--conf-dir", conf_dir / conflist.NAME), ("--bin-dir", bin_dir / NAME)):
-            try:
-                if flag == "--bin-dir":
-                    stack.enter_context(files.locked(bin_dir, TIMEOUT))
-                removed += files.sweep(path, older=0.0)
-                path.unlink()
-                removed.append(path)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError as error:
-                raise _refused(flag, path.parent, error) from error
+    for flag, folder, remove in (("--conf-dir", conf_dir, _remove_conflist), ("--bin-dir", bin_dir, _remove_plugin)):
         try:
-            removed += homes.remove(bin_dir)
+            removed += remove(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
         except OSError as error:
-            raise _refused("--bin-dir", bin_dir, error) from error
+            raise _refused(flag, folder, error) from error
     return removed
+
+
+def _remove_conflist(conf_dir: Path) -> list[Path]:
+    return files.remove(conf_dir / conflist.NAME)
+
+
+def _remove_plugin(bin_dir: Path) -> list[Path]:
+    with files.locked(bin_dir, TIMEOUT):
+        return files.remove(bin_dir / NAME) + homes.remove(bin_dir)
 
 
 def _refused(flag: str, folder: Path, error: OSError) -> UsageError:

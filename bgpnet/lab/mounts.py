@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from bgpnet import mountinfo
 from bgpnet.lab.topology import Bind
 
 # linux/mount.h and linux/sched.h
@@ -139,8 +140,7 @@ class Root:
 def _outer_mounts(skip: list[str]) -> list[str]:
     """This namespace's mount points besides the root, none below another or below one to skip."""
     chosen: list[str] = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split()[4])
+    for _, _, point, _ in mountinfo.parse(Path("/proc/self/mountinfo").read_text()):
         if point != "/" and not any(point == seen or point.startswith(f"{seen}/") for seen in [*skip, *chosen]):
             chosen.append(point)
     return [point for point in chosen if os.path.lexists(point)]

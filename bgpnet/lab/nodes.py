@@ -7,7 +7,6 @@ starts, then its links appear, then its exec lines run.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import shutil
@@ -15,11 +14,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bgpnet import files
 from bgpnet.errors import UsageError
 from bgpnet.lab import record
 from bgpnet.lab.holder import Holder, HolderFailed, start
@@ -160,20 +160,12 @@ def _check(topology: Topology, run: Path) -> None:
 @contextmanager
 def _locked(folder: Path, seconds: float = 10) -> Iterator[None]:
     """One command at a time works on a lab; raises UsageError when another still does after `seconds`."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    deadline = time.monotonic() + seconds
-    try:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise UsageError(f"lab {folder.name}: another command works on it, try again later") from None
-                time.sleep(0.05)  # flock has no deadline
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(folder, seconds))
+        except TimeoutError:
+            raise UsageError(f"lab {folder.name}: another command works on it, try again later") from None
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _bring_up(topology: Topology, book: Book, say: Say) -> None:
