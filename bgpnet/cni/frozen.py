@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 from bgpnet.errors import UsageError
 
-TWIN = tuple(Path(__file__).with_name(name) for name in ("jsontext.py", "plugin.py"))
-_IMPORT = b"from bgpnet.cni.jsontext import read_object\n"
+TWIN = tuple(Path(__file__).with_name(name) for name in ("jsontext.py", "tombstone.py", "plugin.py"))
 INTERPRETER = Path("/usr/bin/python3")
 TIMEOUT = 30.0
 
@@ -50,8 +49,8 @@ class Compiled(NamedTuple):
 
 
 def source() -> bytes:
-    """The Python twin's: its files one after the other, without the line by which the second imports the first."""
-    return b"".join(path.read_bytes() for path in TWIN).replace(_IMPORT, b"")
+    """The Python twin's: its files one after the other, without the lines by which the last imports the others."""
+    return re.sub(rb"(?m)^from bgpnet\.cni\.\w+ import .*\n", b"", b"".join(path.read_bytes() for path in TWIN))
 
 
 def compiled(text: bytes, interpreter: Path = INTERPRETER) -> Compiled:

@@ -1,9 +1,9 @@
 #!/usr/bin/python3 -ISE
 """The CNI plugin where no compiler is: plugin.c's twin, byte for byte in what it prints. Change both or none.
 
-It is installed as one file, jsontext.py in front, and executed by the container runtime, so it imports nothing else of
-bgpnet, and of the standard library only what costs nothing to start: modules written in C (`os`, `socket` and `json`
-would double its start).
+It is installed as one file, jsontext.py and tombstone.py in front, and executed by the container runtime, so it imports
+nothing else of bgpnet, and of the standard library only what costs nothing to start: modules written in C (`os`,
+`socket` and `json` would double its start).
 What it does, and within which deadline, is said at the head of plugin.c; what crosses the socket, in bgpnet/wire.py.
 """
 
@@ -17,6 +17,7 @@ import time
 if __name__ == "__main__" and "__file__" in globals():  # as a script, and not frozen: nobody says where bgpnet is
     sys.path.insert(0, __file__.rpartition("/bgpnet/")[0])
 from bgpnet.cni.jsontext import read_object
+from bgpnet.cni.tombstone import unlink, write_tombstone
 
 MAGIC, KIND, ANSWER_HEAD = b"BGPN", b"C", 5
 LIMIT = 1 << 20
@@ -365,44 +366,6 @@ def relay(call: Call, agent: _socket.socket) -> int:
     return status if say(call, body) else 1
 
 
-def make_folder(path: bytes, mode: int) -> None:
-    """Makes a folder that may be there already."""
-    try:
-        posix.mkdir(path, mode)
-    except FileExistsError:
-        return
-
-
-def unlink(path: bytes) -> None:
-    """Removes a file that may be gone already: an agent that has just started honours notes, and takes them away."""
-    try:
-        posix.unlink(path)
-    except OSError:
-        return
-
-
-def write_tombstone(call: Call) -> bytes:
-    """Leaves the request's body for the agent to find, all of it or nothing: the file's path; raises OSError."""
-    folder = call.socket[: call.socket.rindex(b"/")] + b"/tombstones"
-    parts = folder.split(b"/")
-    for count in range(2, len(parts) + 1):
-        make_folder(b"/".join(parts[:count]), 0o700 if count == len(parts) else 0o755)
-    unnamed = folder + b"/.new-%x" % (posix.getpid() * 1_000_000_000 + time.time_ns() % 1_000_000_000)
-    path = folder + b"/" + posix.environ[b"CNI_CONTAINERID"] + b":" + posix.environ[b"CNI_IFNAME"]
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
-    file = posix.open(unnamed, flags, 0o600)
-    try:
-        text = memoryview(call.body)
-        while text:
-            text = text[posix.write(file, text) :]
-        posix.close(file)
-        posix.rename(unnamed, path)
-    except OSError:
-        unlink(unnamed)
-        raise
-    return path
-
-
 def dial_or_note(call: Call) -> _socket.socket | None:
     """A connection to the agent; None where a DEL is left at its note."""
     try:
@@ -417,7 +380,7 @@ def dial_or_note(call: Call) -> _socket.socket | None:
 def note(call: Call, once_more: bool) -> _socket.socket | None:
     """A DEL that nobody answered: see plugin.c."""
     try:
-        tombstone = write_tombstone(call)
+        tombstone = write_tombstone(call.socket, call.body)
     except OSError as error:
         problem = f"no agent answers, and no tombstone can be written beside it ({reason(error)})"
         raise call.fail(call.later(), f"{problem}; start it with `bgpnet agent`, then try again") from error

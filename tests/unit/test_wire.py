@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bgpnet import wire
-from bgpnet.cni import frozen, jsontext, plugin
+from bgpnet.cni import frozen, jsontext, plugin, tombstone
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="=\0"), min_size=1)
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
@@ -114,7 +114,7 @@ def test_a_note_that_is_gone_already_harms_no_del(tmp_path: Path) -> None:
     note = tmp_path / "note"
     note.write_text("")
     for _ in range(2):
-        plugin.unlink(bytes(note))
+        tombstone.unlink(bytes(note))
     assert not note.exists()
 
 
